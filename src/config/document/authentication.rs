@@ -1,0 +1,6 @@
+use serde::Deserialize;
+
+/// The `authentication` section.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Authentication {}

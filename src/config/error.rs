@@ -1,0 +1,111 @@
+use std::cell::RefCell;
+use std::fmt;
+
+/// A place in the document, kept on the stack and written out only when there is an error to report.
+#[derive(Clone, Copy)]
+pub struct Path<'a> {
+    parent: Option<&'a Path<'a>>,
+    segment: Segment<'a>,
+}
+
+#[derive(Clone, Copy)]
+enum Segment<'a> {
+    Root,
+    Field(&'a str),
+    Key(&'a str),
+    Index(usize),
+}
+
+impl<'a> Path<'a> {
+    /// The document itself.
+    pub const ROOT: Path<'static> = Path { parent: None, segment: Segment::Root };
+
+    /// A member with a name that the schema knows: `.name`.
+    pub fn field(&'a self, name: &'a str) -> Path<'a> {
+        Path { parent: Some(self), segment: Segment::Field(name) }
+    }
+
+    /// A member with a name that the user chose: `[name]`.
+    pub fn key(&'a self, name: &'a str) -> Path<'a> {
+        Path { parent: Some(self), segment: Segment::Key(name) }
+    }
+
+    /// An element of a list: `[0]`.
+    pub fn index(&'a self, index: usize) -> Path<'a> {
+        Path { parent: Some(self), segment: Segment::Index(index) }
+    }
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at_root = self.parent.is_none_or(|parent| matches!(parent.segment, Segment::Root));
+        if let Some(parent) = self.parent {
+            parent.fmt(f)?;
+        }
+        match self.segment {
+            Segment::Root => Ok(()),
+            Segment::Field(name) if at_root => f.write_str(name),
+            Segment::Field(name) => write!(f, ".{name}"),
+            Segment::Key(name) => write!(f, "[{name}]"),
+            Segment::Index(index) => write!(f, "[{index}]"),
+        }
+    }
+}
+
+/// One thing that is wrong with a document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// Where: `http[1].route[0].weight`; empty for the document itself.
+    pub path: String,
+    /// What, and what would be right.
+    pub message: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = if self.path.is_empty() { "document" } else { &self.path };
+        write!(f, "{place}: {}", self.message)
+    }
+}
+
+/// Collects what is wrong, so that all of it is reported at once.
+#[derive(Debug, Default)]
+pub struct Errors(RefCell<Vec<ConfigError>>);
+
+impl Errors {
+    /// Reports one error. The same one at the same place counts once.
+    pub fn add(&self, path: &Path<'_>, message: impl fmt::Display) {
+        let error = ConfigError { path: path.to_string(), message: message.to_string() };
+        let mut errors = self.0.borrow_mut();
+        if !errors.contains(&error) {
+            errors.push(error);
+        }
+    }
+
+    /// How many there are so far.
+    pub fn count(&self) -> usize {
+        self.0.borrow().len()
+    }
+
+    /// All of them, in the order they were found.
+    pub fn into_vec(self) -> Vec<ConfigError> {
+        self.0.into_inner()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_read_like_the_contract_writes_them() {
+        let http = Path::ROOT.field("http");
+        let entry = http.index(0);
+        let matches = entry.field("match");
+        let first = matches.index(0);
+        let headers = first.field("headers");
+        assert_eq!(headers.key("x-a").to_string(), "http[0].match[0].headers[x-a]");
+        assert_eq!(Path::ROOT.index(3).field("a").to_string(), "[3].a");
+        assert_eq!(Path::ROOT.to_string(), "");
+    }
+}

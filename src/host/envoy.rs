@@ -1,0 +1,368 @@
+//! The proxy-wasm ABI 0.2.1 as Envoy speaks it: the only hostcalls, and the only `unsafe`, of the crate.
+//!
+//! The SDK's own wrappers panic on a status that they do not expect, and a panic costs the worker its VM; these
+//! return it. Registered callouts are the one exception: the SDK keeps their table, so its call is used.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ptr::{null, null_mut};
+use std::time::{Duration, SystemTime};
+
+use super::{
+    BufferType, HeaderMap, Host, HttpCall, Instant, LocalReply, LogLevel, MapType, MetricId, MetricType,
+    Result, Status,
+};
+
+/// The proxy that loaded this module.
+pub struct Envoy;
+
+/// Names of metrics to ids, for the whole VM: `define_metric` gives a fresh id at every call, and the host keeps
+/// them all.
+type Metrics = RefCell<HashMap<String, MetricId>>;
+
+thread_local! {
+    static METRICS: Metrics = RefCell::default();
+}
+
+#[link(wasm_import_module = "env")]
+unsafe extern "C" {
+    fn proxy_log(level: u32, message: *const u8, size: usize) -> u32;
+    fn proxy_get_log_level(level: *mut u32) -> u32;
+    fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
+    fn proxy_get_buffer_bytes(
+        kind: u32,
+        start: usize,
+        max: usize,
+        data: *mut *mut u8,
+        size: *mut usize,
+    ) -> u32;
+    fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> u32;
+    fn proxy_remove_header_map_value(map: u32, name: *const u8, name_size: usize) -> u32;
+    fn proxy_replace_header_map_value(
+        map: u32,
+        name: *const u8,
+        name_size: usize,
+        value: *const u8,
+        value_size: usize,
+    ) -> u32;
+    fn proxy_add_header_map_value(
+        map: u32,
+        name: *const u8,
+        name_size: usize,
+        value: *const u8,
+        value_size: usize,
+    ) -> u32;
+    fn proxy_get_property(path: *const u8, path_size: usize, data: *mut *mut u8, size: *mut usize) -> u32;
+    fn proxy_set_property(path: *const u8, path_size: usize, value: *const u8, value_size: usize) -> u32;
+    fn proxy_get_shared_data(
+        key: *const u8,
+        key_size: usize,
+        data: *mut *mut u8,
+        size: *mut usize,
+        cas: *mut u32,
+    ) -> u32;
+    fn proxy_set_shared_data(
+        key: *const u8,
+        key_size: usize,
+        value: *const u8,
+        value_size: usize,
+        cas: u32,
+    ) -> u32;
+    fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
+    fn proxy_increment_metric(id: u32, offset: i64) -> u32;
+    fn proxy_record_metric(id: u32, value: u64) -> u32;
+    fn proxy_send_local_response(
+        status: u32,
+        details: *const u8,
+        details_size: usize,
+        body: *const u8,
+        body_size: usize,
+        headers: *const u8,
+        headers_size: usize,
+        grpc_status: i32,
+    ) -> u32;
+    fn proxy_continue_stream(stream: u32) -> u32;
+    fn proxy_close_stream(stream: u32) -> u32;
+    fn proxy_set_effective_context(context: u32) -> u32;
+    fn proxy_call_foreign_function(
+        name: *const u8,
+        name_size: usize,
+        arguments: *const u8,
+        arguments_size: usize,
+        results: *mut *mut u8,
+        results_size: *mut usize,
+    ) -> u32;
+}
+
+/// `proxy_continue_stream` and `proxy_close_stream`: the request's side.
+const REQUEST_STREAM: u32 = 0;
+/// A number that no value of shared data has: the host stores a value under it only where there is none.
+const NO_SUCH_CAS: u32 = u32::MAX;
+
+fn check(status: u32) -> Result<()> {
+    Err(match status {
+        0 => return Ok(()),
+        1 => Status::NotFound,
+        2 => Status::BadArgument,
+        3 => Status::SerializationFailure,
+        4 => Status::ParseFailure,
+        7 => Status::Empty,
+        8 => Status::CasMismatch,
+        _ => Status::InternalFailure,
+    })
+}
+
+/// Runs a call that hands a buffer over, and takes the buffer.
+fn owned(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Result<Vec<u8>> {
+    let mut data: *mut u8 = null_mut();
+    let mut size: usize = 0;
+    check(call(&mut data, &mut size))?;
+    if data.is_null() {
+        return Ok(Vec::new());
+    }
+    // SAFETY: the host wrote `size` bytes into a block that it asked of `proxy_on_memory_allocate`, which the SDK
+    // makes from a `Vec` of that capacity and gives away.
+    Ok(unsafe { Vec::from_raw_parts(data, size, size) })
+}
+
+impl Host for Envoy {
+    fn header_map(&self, map: MapType) -> Result<HeaderMap> {
+        // SAFETY: both pointers are valid for the call.
+        HeaderMap::parse(owned(|data, size| unsafe { proxy_get_header_map_pairs(map as u32, data, size) })?)
+    }
+
+    fn set_header(&self, map: MapType, name: &str, value: &[u8]) -> Result<()> {
+        // SAFETY: pointers and lengths are those of live slices.
+        check(unsafe {
+            proxy_replace_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len())
+        })
+    }
+
+    fn add_header(&self, map: MapType, name: &str, value: &[u8]) -> Result<()> {
+        // SAFETY: pointers and lengths are those of live slices.
+        check(unsafe {
+            proxy_add_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len())
+        })
+    }
+
+    fn remove_header(&self, map: MapType, name: &str) -> Result<()> {
+        // SAFETY: pointer and length are those of a live slice.
+        check(unsafe { proxy_remove_header_map_value(map as u32, name.as_ptr(), name.len()) })
+    }
+
+    fn property(&self, path: &[&str]) -> Option<Vec<u8>> {
+        let path = path.join("\0");
+        // SAFETY: pointers and lengths are those of live slices.
+        owned(|data, size| unsafe { proxy_get_property(path.as_ptr(), path.len(), data, size) }).ok()
+    }
+
+    fn set_filter_state(&self, name: &str, value: &[u8]) -> Result<()> {
+        // SAFETY: pointers and lengths are those of live slices.
+        check(unsafe { proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) })
+    }
+
+    fn now(&self) -> Instant {
+        // WASI's monotonic clock, which is Envoy's own; the standard library reaches it only as a difference.
+        let mut now: u64 = 0;
+        // SAFETY: the pointer is valid for the call; clock 1 is the monotonic one.
+        let _ = unsafe { clock_time_get(1, 1, &mut now) };
+        now
+    }
+
+    fn wall_clock(&self) -> Duration {
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+    }
+
+    fn random(&self) -> u64 {
+        let mut bytes = [0u8; 8];
+        // SAFETY: the pointer and length are those of the array.
+        let _ = unsafe { random_get(bytes.as_mut_ptr(), bytes.len()) };
+        u64::from_le_bytes(bytes)
+    }
+
+    fn shared_data(&self, key: &str) -> Result<(Vec<u8>, u32)> {
+        let mut cas = 0;
+        // SAFETY: pointers and lengths are those of live slices and values.
+        let value = owned(|data, size| unsafe {
+            proxy_get_shared_data(key.as_ptr(), key.len(), data, size, &mut cas)
+        })?;
+        Ok((value, cas))
+    }
+
+    fn shared_data_swap(&self, key: &str, value: &[u8], cas: u32) -> Result<()> {
+        // SAFETY: pointers and lengths are those of live slices.
+        check(unsafe { proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas) })
+    }
+
+    fn shared_data_create(&self, key: &str, value: &[u8]) -> Result<()> {
+        self.shared_data_swap(key, value, NO_SUCH_CAS)
+    }
+
+    fn metric(&self, kind: MetricType, name: &str) -> Result<MetricId> {
+        METRICS.with(|metrics| {
+            let mut metrics = metrics.try_borrow_mut().map_err(|_| Status::InternalFailure)?;
+            if let Some(id) = metrics.get(name) {
+                return Ok(*id);
+            }
+            let mut id = 0;
+            // SAFETY: pointers and lengths are those of live slices and values.
+            check(unsafe { proxy_define_metric(kind as u32, name.as_ptr(), name.len(), &mut id) })?;
+            metrics.insert(name.to_owned(), id);
+            Ok(id)
+        })
+    }
+
+    fn increment(&self, counter: MetricId, by: u64) -> Result<()> {
+        match i64::try_from(by) {
+            Ok(0) => Ok(()),
+            // SAFETY: no pointers.
+            Ok(by) => check(unsafe { proxy_increment_metric(counter, by) }),
+            Err(_) => Err(Status::BadArgument),
+        }
+    }
+
+    fn record(&self, metric: MetricId, value: u64) -> Result<()> {
+        // SAFETY: no pointers.
+        check(unsafe { proxy_record_metric(metric, value) })
+    }
+
+    fn send_local_reply(&self, reply: &LocalReply) -> Result<()> {
+        let headers =
+            if reply.headers.is_empty() { Vec::new() } else { HeaderMap::serialize(&reply.headers) };
+        let grpc_status = reply.grpc_status.and_then(|status| i32::try_from(status).ok()).unwrap_or(-1);
+        // SAFETY: pointers and lengths are those of live slices.
+        check(unsafe {
+            proxy_send_local_response(
+                u32::from(reply.status),
+                reply.details.as_ptr(),
+                reply.details.len(),
+                if reply.body.is_empty() { null() } else { reply.body.as_ptr() },
+                reply.body.len(),
+                if headers.is_empty() { null() } else { headers.as_ptr() },
+                headers.len(),
+                grpc_status,
+            )
+        })
+    }
+
+    fn resume_request(&self) -> Result<()> {
+        // SAFETY: no pointers.
+        check(unsafe { proxy_continue_stream(REQUEST_STREAM) })
+    }
+
+    fn reset_stream(&self) -> Result<()> {
+        // SAFETY: no pointers.
+        check(unsafe { proxy_close_stream(REQUEST_STREAM) })
+    }
+
+    fn set_effective_context(&self, context: u32) -> Result<()> {
+        // SAFETY: no pointers.
+        check(unsafe { proxy_set_effective_context(context) })
+    }
+
+    fn set_tick_period(&self, period: Duration) -> Result<()> {
+        let period = u32::try_from(period.as_millis()).unwrap_or(u32::MAX);
+        // SAFETY: no pointers.
+        check(unsafe { proxy_set_tick_period_milliseconds(period) })
+    }
+
+    fn http_call(&self, call: &HttpCall) -> Result<u32> {
+        let headers = call.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let body = (!call.body.is_empty()).then_some(call.body.as_slice());
+        proxy_wasm::hostcalls::dispatch_http_call(&call.cluster, headers, body, Vec::new(), call.timeout)
+    }
+
+    fn buffer(&self, kind: BufferType, start: usize, max_size: usize) -> Result<Vec<u8>> {
+        // SAFETY: both pointers are valid for the call.
+        owned(|data, size| unsafe { proxy_get_buffer_bytes(kind as u32, start, max_size, data, size) })
+    }
+
+    fn call_foreign_function(&self, name: &str, arguments: &[u8]) -> Result<Vec<u8>> {
+        // SAFETY: pointers and lengths are those of live slices and values.
+        owned(|data, size| unsafe {
+            proxy_call_foreign_function(
+                name.as_ptr(),
+                name.len(),
+                arguments.as_ptr(),
+                arguments.len(),
+                data,
+                size,
+            )
+        })
+    }
+
+    fn environment(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
+}
+
+#[link(wasm_import_module = "wasi_snapshot_preview1")]
+unsafe extern "C" {
+    fn clock_time_get(clock: u32, precision: u64, time: *mut u64) -> u16;
+    fn random_get(buffer: *mut u8, size: usize) -> u16;
+}
+
+/// Sends the `log` crate's records to the proxy's own log.
+struct Logger;
+
+impl log::Log for Logger {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.level() <= log::max_level()
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let level = match record.level() {
+            log::Level::Trace => LogLevel::Trace,
+            log::Level::Debug => LogLevel::Debug,
+            log::Level::Info => LogLevel::Info,
+            log::Level::Warn => LogLevel::Warn,
+            log::Level::Error => LogLevel::Error,
+        };
+        write_log(level, &record.args().to_string());
+    }
+
+    fn flush(&self) {}
+}
+
+fn write_log(level: LogLevel, message: &str) {
+    // SAFETY: pointer and length are those of a live slice.
+    let _ = unsafe { proxy_log(level as u32, message.as_ptr(), message.len()) };
+}
+
+/// Makes the `log` crate, and should the worst happen a panic, speak through the proxy's log.
+pub fn install_logger() {
+    let _ = log::set_logger(&Logger);
+    log::set_max_level(log::LevelFilter::Info);
+    std::panic::set_hook(Box::new(|panic| write_log(LogLevel::Critical, &panic.to_string())));
+}
+
+/// Follows the proxy's log level, which its operator may change at any time. One cheap hostcall.
+pub fn follow_log_level() {
+    let mut level = LogLevel::Info as u32;
+    // SAFETY: the pointer is valid for the call.
+    let _ = unsafe { proxy_get_log_level(&mut level) };
+    log::set_max_level(match level {
+        0 => log::LevelFilter::Trace,
+        1 => log::LevelFilter::Debug,
+        2 => log::LevelFilter::Info,
+        3 => log::LevelFilter::Warn,
+        4 => log::LevelFilter::Error,
+        _ => log::LevelFilter::Off,
+    });
+}
+
+unsafe extern "C" {
+    fn __wasm_call_ctors();
+}
+
+/// The module's entry. Only logging and WASI are allowed here.
+#[unsafe(no_mangle)]
+pub extern "C" fn _initialize() {
+    // SAFETY: the host calls this once, before everything else.
+    unsafe { __wasm_call_ctors() };
+    install_logger();
+    crate::filter::register();
+}

@@ -1,0 +1,331 @@
+//! A whole proxy in memory: what the policies' tests and the native case runner run against.
+//!
+//! It is a value that tests fill and read. Time stands still until [`Fake::advance`] moves it, random numbers come
+//! from a seed, and every hostcall is counted, so that a test can hold the request path to a budget.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use super::{
+    BufferType, HeaderMap, Host, HttpCall, Instant, LocalReply, MapType, MetricId, MetricType, Result, Status,
+};
+
+/// The answer of [`Host::call_foreign_function`] for one name.
+type ForeignFunction = Box<dyn Fn(&[u8]) -> Result<Vec<u8>>>;
+
+/// What one stream has seen of the proxy.
+#[derive(Clone, Debug, Default)]
+pub struct Stream {
+    /// Request headers as they stand.
+    pub request: HeaderMap,
+    /// Response headers as they stand.
+    pub response: HeaderMap,
+    /// Attributes by their path joined with dots.
+    pub properties: BTreeMap<String, Vec<u8>>,
+    /// Filter state that the filter wrote.
+    pub filter_state: BTreeMap<String, Vec<u8>>,
+    /// The first local reply.
+    pub reply: Option<LocalReply>,
+    /// Whether the request was resumed after a pause.
+    pub resumed: bool,
+    /// Whether the filter closed the stream.
+    pub reset: bool,
+}
+
+/// A metric by its name and kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Metric {
+    /// The sum of a counter, the last value of a gauge.
+    pub value: u64,
+    /// Every sample of a histogram.
+    pub samples: Vec<u64>,
+}
+
+/// The fake. Share it with `Rc`; all its state is behind cells.
+#[derive(Default)]
+pub struct Fake {
+    now: Cell<Instant>,
+    wall_clock: Cell<Duration>,
+    seed: Cell<u64>,
+    context: Cell<u32>,
+    tick: Cell<Duration>,
+    streams: RefCell<BTreeMap<u32, Stream>>,
+    shared: RefCell<HashMap<String, (Vec<u8>, u32)>>,
+    metrics: RefCell<Vec<(String, Metric)>>,
+    calls: RefCell<Vec<(u32, HttpCall)>>,
+    buffers: RefCell<HashMap<u32, Vec<u8>>>,
+    call_headers: RefCell<HeaderMap>,
+    foreign: RefCell<HashMap<String, ForeignFunction>>,
+    environment: RefCell<HashMap<String, String>>,
+    hostcalls: RefCell<BTreeMap<&'static str, u64>>,
+}
+
+impl Fake {
+    /// A proxy whose clocks stand at a plausible point.
+    pub fn new() -> Self {
+        let fake = Fake::default();
+        fake.now.set(1_000_000_000_000);
+        fake.wall_clock.set(Duration::from_secs(1_700_000_000));
+        fake.seed.set(0x9e37_79b9_7f4a_7c15);
+        fake
+    }
+
+    /// Moves both clocks on.
+    pub fn advance(&self, by: Duration) {
+        self.now.set(self.now.get().saturating_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX)));
+        self.wall_clock.set(self.wall_clock.get().saturating_add(by));
+    }
+
+    /// Sets the wall clock alone, as an operator or NTP would.
+    pub fn set_wall_clock(&self, since_epoch: Duration) {
+        self.wall_clock.set(since_epoch);
+    }
+
+    /// Seeds the random numbers.
+    pub fn set_seed(&self, seed: u64) {
+        self.seed.set(seed);
+    }
+
+    /// Begins a stream and makes the calls that follow be about it.
+    pub fn open_stream(&self, context: u32, stream: Stream) {
+        self.streams.borrow_mut().insert(context, stream);
+        self.context.set(context);
+    }
+
+    /// Ends a stream: calls about it fail from now on.
+    pub fn close_stream(&self, context: u32) -> Option<Stream> {
+        self.streams.borrow_mut().remove(&context)
+    }
+
+    /// Reads or edits a stream, as the proxy itself would.
+    pub fn with_stream<T>(&self, context: u32, f: impl FnOnce(&mut Stream) -> T) -> Option<T> {
+        self.streams.borrow_mut().get_mut(&context).map(f)
+    }
+
+    /// The tick that the filter asked for; zero for none.
+    pub fn tick_period(&self) -> Duration {
+        self.tick.get()
+    }
+
+    /// The value of a counter or gauge, zero where it was never defined.
+    pub fn metric_value(&self, name: &str) -> u64 {
+        self.metrics.borrow().iter().find(|(key, _)| key == name).map_or(0, |(_, metric)| metric.value)
+    }
+
+    /// Every metric by name.
+    pub fn metrics(&self) -> BTreeMap<String, Metric> {
+        self.metrics.borrow().iter().cloned().collect()
+    }
+
+    /// The HTTP calls that wait for an answer, with their tokens.
+    pub fn take_calls(&self) -> Vec<(u32, HttpCall)> {
+        std::mem::take(&mut self.calls.borrow_mut())
+    }
+
+    /// Puts the answer of a callout in place, for the callback that follows.
+    pub fn set_call_response(&self, headers: HeaderMap, body: Vec<u8>) {
+        *self.call_headers.borrow_mut() = headers;
+        self.set_buffer(BufferType::HttpCallResponseBody, body);
+    }
+
+    /// Puts a buffer in place.
+    pub fn set_buffer(&self, kind: BufferType, bytes: Vec<u8>) {
+        self.buffers.borrow_mut().insert(kind as u32, bytes);
+    }
+
+    /// Registers a foreign function.
+    pub fn set_foreign_function(&self, name: &str, function: impl Fn(&[u8]) -> Result<Vec<u8>> + 'static) {
+        self.foreign.borrow_mut().insert(name.to_owned(), Box::new(function));
+    }
+
+    /// Sets a variable of the plugin's environment.
+    pub fn set_environment(&self, name: &str, value: &str) {
+        self.environment.borrow_mut().insert(name.to_owned(), value.to_owned());
+    }
+
+    /// How often each hostcall was made since the last call of this.
+    pub fn take_hostcalls(&self) -> BTreeMap<&'static str, u64> {
+        std::mem::take(&mut self.hostcalls.borrow_mut())
+    }
+
+    fn count(&self, name: &'static str) {
+        let mut calls = self.hostcalls.borrow_mut();
+        let count = calls.entry(name).or_default();
+        *count = count.saturating_add(1);
+    }
+
+    fn stream<T>(&self, f: impl FnOnce(&mut Stream) -> T) -> Result<T> {
+        self.with_stream(self.context.get(), f).ok_or(Status::BadArgument)
+    }
+
+    fn map<T>(&self, map: MapType, f: impl FnOnce(&mut HeaderMap) -> T) -> Result<T> {
+        match map {
+            MapType::HttpRequestHeaders => self.stream(|stream| f(&mut stream.request)),
+            MapType::HttpResponseHeaders => self.stream(|stream| f(&mut stream.response)),
+            MapType::HttpCallResponseHeaders => Ok(f(&mut self.call_headers.borrow_mut())),
+            _ => Err(Status::BadArgument),
+        }
+    }
+}
+
+impl Host for Fake {
+    fn header_map(&self, map: MapType) -> Result<HeaderMap> {
+        self.count("header_map");
+        self.map(map, |headers| headers.clone())
+    }
+
+    fn set_header(&self, map: MapType, name: &str, value: &[u8]) -> Result<()> {
+        self.count("set_header");
+        self.map(map, |headers| {
+            headers.remove(name.as_bytes());
+            headers.add(name.as_bytes(), value);
+        })
+    }
+
+    fn add_header(&self, map: MapType, name: &str, value: &[u8]) -> Result<()> {
+        self.count("add_header");
+        self.map(map, |headers| headers.add(name.as_bytes(), value))
+    }
+
+    fn remove_header(&self, map: MapType, name: &str) -> Result<()> {
+        self.count("remove_header");
+        self.map(map, |headers| {
+            headers.remove(name.as_bytes());
+        })
+    }
+
+    fn property(&self, path: &[&str]) -> Option<Vec<u8>> {
+        self.count("property");
+        self.stream(|stream| stream.properties.get(&path.join(".")).cloned()).ok().flatten()
+    }
+
+    fn set_filter_state(&self, name: &str, value: &[u8]) -> Result<()> {
+        self.count("set_filter_state");
+        self.stream(|stream| {
+            stream.filter_state.insert(name.to_owned(), value.to_vec());
+        })
+    }
+
+    fn now(&self) -> Instant {
+        self.count("now");
+        self.now.get()
+    }
+
+    fn wall_clock(&self) -> Duration {
+        self.count("wall_clock");
+        self.wall_clock.get()
+    }
+
+    /// SplitMix64: every seed gives a full-period, well mixed sequence.
+    fn random(&self) -> u64 {
+        self.count("random");
+        let state = self.seed.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.seed.set(state);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn shared_data(&self, key: &str) -> Result<(Vec<u8>, u32)> {
+        self.count("shared_data");
+        self.shared.borrow().get(key).cloned().ok_or(Status::NotFound)
+    }
+
+    fn shared_data_swap(&self, key: &str, value: &[u8], cas: u32) -> Result<()> {
+        self.count("shared_data_swap");
+        let mut shared = self.shared.borrow_mut();
+        let next = match shared.get(key) {
+            Some((_, current)) if *current != cas => return Err(Status::CasMismatch),
+            Some((_, current)) => current.wrapping_add(1).max(1),
+            None => 1,
+        };
+        shared.insert(key.to_owned(), (value.to_vec(), next));
+        Ok(())
+    }
+
+    fn shared_data_create(&self, key: &str, value: &[u8]) -> Result<()> {
+        self.shared_data_swap(key, value, u32::MAX)
+    }
+
+    fn metric(&self, _: MetricType, name: &str) -> Result<MetricId> {
+        let mut metrics = self.metrics.borrow_mut();
+        let id = metrics.iter().position(|(key, _)| key == name).unwrap_or_else(|| {
+            metrics.push((name.to_owned(), Metric::default()));
+            metrics.len().saturating_sub(1)
+        });
+        MetricId::try_from(id).map_err(|_| Status::InternalFailure)
+    }
+
+    fn increment(&self, counter: MetricId, by: u64) -> Result<()> {
+        self.count("increment");
+        let mut metrics = self.metrics.borrow_mut();
+        let (_, metric) = metrics.get_mut(counter as usize).ok_or(Status::BadArgument)?;
+        metric.value = metric.value.saturating_add(by);
+        Ok(())
+    }
+
+    fn record(&self, metric: MetricId, value: u64) -> Result<()> {
+        self.count("record");
+        let mut metrics = self.metrics.borrow_mut();
+        let (_, metric) = metrics.get_mut(metric as usize).ok_or(Status::BadArgument)?;
+        metric.value = value;
+        metric.samples.push(value);
+        Ok(())
+    }
+
+    fn send_local_reply(&self, reply: &LocalReply) -> Result<()> {
+        self.count("send_local_reply");
+        self.stream(|stream| {
+            stream.reply.get_or_insert_with(|| reply.clone());
+        })
+    }
+
+    fn resume_request(&self) -> Result<()> {
+        self.count("resume_request");
+        self.stream(|stream| stream.resumed = true)
+    }
+
+    fn reset_stream(&self) -> Result<()> {
+        self.count("reset_stream");
+        self.stream(|stream| stream.reset = true)
+    }
+
+    fn set_effective_context(&self, context: u32) -> Result<()> {
+        self.count("set_effective_context");
+        if !self.streams.borrow().contains_key(&context) {
+            return Err(Status::BadArgument);
+        }
+        self.context.set(context);
+        Ok(())
+    }
+
+    fn set_tick_period(&self, period: Duration) -> Result<()> {
+        self.count("set_tick_period");
+        self.tick.set(period);
+        Ok(())
+    }
+
+    fn http_call(&self, call: &HttpCall) -> Result<u32> {
+        self.count("http_call");
+        let mut calls = self.calls.borrow_mut();
+        let token = calls.iter().map(|(token, _)| *token).max().unwrap_or(0).saturating_add(1);
+        calls.push((token, call.clone()));
+        Ok(token)
+    }
+
+    fn buffer(&self, kind: BufferType, start: usize, max_size: usize) -> Result<Vec<u8>> {
+        let buffers = self.buffers.borrow();
+        let bytes = buffers.get(&(kind as u32)).ok_or(Status::NotFound)?;
+        Ok(bytes.iter().skip(start).take(max_size).copied().collect())
+    }
+
+    fn call_foreign_function(&self, name: &str, arguments: &[u8]) -> Result<Vec<u8>> {
+        self.count("call_foreign_function");
+        self.foreign.borrow().get(name).ok_or(Status::NotFound)?(arguments)
+    }
+
+    fn environment(&self, name: &str) -> Option<String> {
+        self.environment.borrow().get(name).cloned()
+    }
+}

@@ -1,0 +1,163 @@
+use super::Status;
+
+/// A header map as the proxy serialises it, read in place: one buffer, no allocation for each header.
+///
+/// Layout (proxy-wasm ABI 0.2): the number of pairs, then the two lengths of each pair, all `u32` little endian;
+/// then each name and each value, every one followed by a NUL.
+#[derive(Clone, Debug, Default)]
+pub struct HeaderMap {
+    buffer: Vec<u8>,
+    entries: Vec<Entry>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    name: (u32, u32),
+    value: (u32, u32),
+}
+
+impl HeaderMap {
+    /// Reads the proxy's buffer.
+    ///
+    /// # Errors
+    /// [`Status::ParseFailure`] when its lengths do not fit together.
+    pub fn parse(buffer: Vec<u8>) -> Result<Self, Status> {
+        let entries = if buffer.is_empty() { Some(Vec::new()) } else { parse_entries(&buffer) };
+        Ok(HeaderMap { entries: entries.ok_or(Status::ParseFailure)?, buffer })
+    }
+
+    /// Writes pairs the way that the proxy does.
+    pub fn serialize<N: AsRef<[u8]>, V: AsRef<[u8]>>(pairs: &[(N, V)]) -> Vec<u8> {
+        let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes();
+        let mut buffer = Vec::new();
+        buffer.extend_from_slice(&u32::try_from(pairs.len()).unwrap_or(u32::MAX).to_le_bytes());
+        for (name, value) in pairs {
+            buffer.extend_from_slice(&length(name.as_ref()));
+            buffer.extend_from_slice(&length(value.as_ref()));
+        }
+        for (name, value) in pairs {
+            for part in [name.as_ref(), value.as_ref()] {
+                buffer.extend_from_slice(part);
+                buffer.push(0);
+            }
+        }
+        buffer
+    }
+
+    /// Every pair, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.entries.iter().map(|entry| (self.slice(entry.name), self.slice(entry.value)))
+    }
+
+    /// Every value of a header. Envoy gives names in lower case; `name` must be, too.
+    pub fn values<'a>(&'a self, name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        self.iter().filter(move |(key, _)| *key == name).map(|(_, value)| value)
+    }
+
+    /// The first value of a header.
+    pub fn get<'a>(&'a self, name: &'a [u8]) -> Option<&'a [u8]> {
+        self.values(name).next()
+    }
+
+    /// Drops every value of a header; says whether there was one.
+    pub fn remove(&mut self, name: &[u8]) -> bool {
+        let before = self.entries.len();
+        let buffer = &self.buffer;
+        self.entries.retain(|entry| slice(buffer, entry.name) != name);
+        self.entries.len() != before
+    }
+
+    /// Adds a pair at the end.
+    pub fn add(&mut self, name: &[u8], value: &[u8]) {
+        let (name, value) = (self.append(name), self.append(value));
+        self.entries.push(Entry { name, value });
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> (u32, u32) {
+        let start = self.buffer.len();
+        self.buffer.extend_from_slice(bytes);
+        // A map is at most 1 MiB on the host's side, and edits come from the policy: u32 holds it.
+        (u32::try_from(start).unwrap_or(u32::MAX), u32::try_from(bytes.len()).unwrap_or(0))
+    }
+
+    fn slice(&self, span: (u32, u32)) -> &[u8] {
+        slice(&self.buffer, span)
+    }
+}
+
+impl<N: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(N, V)> for HeaderMap {
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {
+        let mut map = HeaderMap::default();
+        for (name, value) in pairs {
+            map.add(name.as_ref(), value.as_ref());
+        }
+        map
+    }
+}
+
+fn slice(buffer: &[u8], (start, length): (u32, u32)) -> &[u8] {
+    let start = start as usize;
+    buffer.get(start..start.saturating_add(length as usize)).unwrap_or_default()
+}
+
+fn parse_entries(buffer: &[u8]) -> Option<Vec<Entry>> {
+    let word = |at: usize| -> Option<u32> {
+        Some(u32::from_le_bytes(buffer.get(at..at.checked_add(4)?)?.try_into().ok()?))
+    };
+    let count = word(0)? as usize;
+    let mut at = count.checked_mul(8)?.checked_add(4)?;
+    if at > buffer.len() {
+        return None;
+    }
+    let mut entries = Vec::with_capacity(count);
+    let mut take = |length: u32| -> Option<(u32, u32)> {
+        let start = at;
+        let end = start.checked_add(length as usize)?;
+        // The NUL that follows belongs to the part.
+        (end < buffer.len()).then_some(())?;
+        at = end.checked_add(1)?;
+        Some((u32::try_from(start).ok()?, length))
+    };
+    for index in 0..count {
+        let lengths = index.checked_mul(8)?.checked_add(4)?;
+        entries.push(Entry { name: take(word(lengths)?)?, value: take(word(lengths.checked_add(4)?)?)? });
+    }
+    Some(entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pairs(map: &HeaderMap) -> Vec<(&[u8], &[u8])> {
+        map.iter().collect()
+    }
+
+    #[test]
+    fn reads_what_the_proxy_writes_byte_for_byte() {
+        let written: [(&[u8], &[u8]); 3] = [(b":path", b"/"), (b"x", b""), (b"x", b"a\xffb")];
+        let map = HeaderMap::parse(HeaderMap::serialize(&written)).unwrap();
+        assert_eq!(pairs(&map), written);
+        assert_eq!(map.values(b"x").collect::<Vec<_>>(), [b"".as_slice(), b"a\xffb"]);
+        assert_eq!(map.get(b"absent"), None);
+    }
+
+    #[test]
+    fn edits_keep_the_order_of_the_rest() {
+        let mut map: HeaderMap = [("a", "1"), ("b", "2"), ("a", "3"), ("c", "4")].into_iter().collect();
+        assert!(map.remove(b"a"));
+        assert!(!map.remove(b"a"));
+        map.add(b"d", b"5");
+        assert_eq!(pairs(&map), [(b"b".as_slice(), b"2".as_slice()), (b"c", b"4"), (b"d", b"5")]);
+    }
+
+    #[test]
+    fn a_buffer_that_lies_about_its_lengths_is_refused() {
+        let whole = HeaderMap::serialize(&[("name", "value")]);
+        for cut in 1..whole.len() {
+            assert!(HeaderMap::parse(whole.get(..cut).unwrap().to_vec()).is_err(), "cut at {cut}");
+        }
+        assert!(HeaderMap::parse(vec![0xff; 64]).is_err());
+        assert!(HeaderMap::parse(Vec::new()).unwrap().iter().next().is_none());
+    }
+}

@@ -1,0 +1,128 @@
+//! The boundary to the proxy: everything that it gives, as one trait.
+//!
+//! [`envoy`] holds the only hostcalls and the only `unsafe` of the crate; [`fake`] is a whole proxy in memory
+//! for tests. No call panics: where the proxy refuses, the [`Status`] comes back.
+
+#[cfg(target_os = "wasi")]
+#[allow(unsafe_code)]
+pub mod envoy;
+#[forbid(unsafe_code)]
+pub mod fake;
+#[forbid(unsafe_code)]
+mod header_map;
+
+use std::time::Duration;
+
+pub use header_map::HeaderMap;
+pub use proxy_wasm::types::{BufferType, LogLevel, MapType, MetricType, Status};
+
+/// What a hostcall answers: its value, or the proxy's reason to refuse.
+pub type Result<T> = std::result::Result<T, Status>;
+
+/// A point on the proxy's monotonic clock, in nanoseconds. It is the same clock in every worker of a process,
+/// and never steps.
+pub type Instant = u64;
+
+/// An answer that the proxy sends by itself, without asking the upstream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LocalReply {
+    /// HTTP status. For a gRPC request Envoy answers 200 and maps it to `grpc-status`.
+    pub status: u16,
+    /// Goes into `%RESPONSE_CODE_DETAILS%`; spaces become `_`.
+    pub details: String,
+    /// Short and ASCII: for a gRPC request it becomes `grpc-message`.
+    pub body: Vec<u8>,
+    /// Headers beside those that the proxy adds; a `content-type` here replaces its own.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// `grpc-status` of the answer; `None` leaves the mapping to the proxy.
+    pub grpc_status: Option<u32>,
+}
+
+/// A callout over HTTP to one of the proxy's clusters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpCall {
+    /// Name of an Envoy cluster.
+    pub cluster: String,
+    /// `:method`, `:path` and `:authority` must be among them.
+    pub headers: Vec<(String, String)>,
+    /// Empty for none.
+    pub body: Vec<u8>,
+    /// After it the proxy answers 504 itself.
+    pub timeout: Duration,
+}
+
+/// Names a metric that was defined.
+pub type MetricId = u32;
+
+/// Everything that the proxy gives. One implementation talks to Envoy, one fakes it.
+pub trait Host {
+    // Headers, of the request or the response that the call is about.
+
+    /// The whole map, read in one call.
+    fn header_map(&self, map: MapType) -> Result<HeaderMap>;
+    /// Sets a header to one value, in place of all that it had.
+    fn set_header(&self, map: MapType, name: &str, value: &[u8]) -> Result<()>;
+    /// Adds a value beside those that the header has.
+    fn add_header(&self, map: MapType, name: &str, value: &[u8]) -> Result<()>;
+    /// Removes every value of a header.
+    fn remove_header(&self, map: MapType, name: &str) -> Result<()>;
+
+    // Attributes and filter state.
+
+    /// An attribute such as `["source", "address"]`; `None` where the proxy has none.
+    fn property(&self, path: &[&str]) -> Option<Vec<u8>>;
+    /// Writes filter state `wasm.<name>`, which access logs and tracing read.
+    fn set_filter_state(&self, name: &str, value: &[u8]) -> Result<()>;
+
+    // Clocks and random.
+
+    /// The monotonic clock.
+    fn now(&self) -> Instant;
+    /// The wall clock, since the Unix epoch. It can step: use it for dates alone.
+    fn wall_clock(&self) -> Duration;
+    /// Uniform random bits.
+    fn random(&self) -> u64;
+
+    // Data that all workers of the process share.
+
+    /// A value and the number that [`Host::shared_data_swap`] wants.
+    fn shared_data(&self, key: &str) -> Result<(Vec<u8>, u32)>;
+    /// Stores a value if nobody has since the read that gave `cas`; else [`Status::CasMismatch`].
+    fn shared_data_swap(&self, key: &str, value: &[u8], cas: u32) -> Result<()>;
+    /// Stores a value if the key is absent; else [`Status::CasMismatch`].
+    fn shared_data_create(&self, key: &str, value: &[u8]) -> Result<()>;
+
+    // Metrics.
+
+    /// The id of a metric; defining one twice gives the same id.
+    fn metric(&self, kind: MetricType, name: &str) -> Result<MetricId>;
+    /// Adds to a counter. Zero is no call.
+    fn increment(&self, counter: MetricId, by: u64) -> Result<()>;
+    /// Records a histogram's sample, or sets a gauge.
+    fn record(&self, metric: MetricId, value: u64) -> Result<()>;
+
+    // The stream.
+
+    /// Answers the request here. The first reply wins; nothing may be resumed afterwards.
+    fn send_local_reply(&self, reply: &LocalReply) -> Result<()>;
+    /// Lets a paused request go on.
+    fn resume_request(&self) -> Result<()>;
+    /// Closes the stream without an answer.
+    fn reset_stream(&self) -> Result<()>;
+    /// Makes the calls that follow be about this stream; [`Status::BadArgument`] when it is gone.
+    fn set_effective_context(&self, context: u32) -> Result<()>;
+    /// Asks for a tick every so often; zero stops it. The proxy counts whole milliseconds.
+    fn set_tick_period(&self, period: Duration) -> Result<()>;
+
+    // Callouts.
+
+    /// Sends a request to a cluster; the answer comes by its token.
+    fn http_call(&self, call: &HttpCall) -> Result<u32>;
+    /// Bytes that belong to the callback in hand: a callout's answer, the plugin's configuration.
+    fn buffer(&self, kind: BufferType, start: usize, max_size: usize) -> Result<Vec<u8>>;
+    /// Calls a function that the proxy has registered by name.
+    fn call_foreign_function(&self, name: &str, arguments: &[u8]) -> Result<Vec<u8>>;
+
+    /// A variable of the plugin's `environment_variables`.
+    fn environment(&self, name: &str) -> Option<String>;
+}

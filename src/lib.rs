@@ -1,0 +1,32 @@
+//! **meshfilter**: a proxy-wasm module that any stock Envoy loads and that decides, in one pass on the
+//! request path, what a service mesh decides: JWT validation, authorization, header-match and weighted
+//! canary routing, fault injection, token-bucket rate limiting and custom telemetry tags.
+//!
+//! One idea carries the crate: *a request is a value, a policy is a pure function of it, and the proxy is a
+//! trait*. Everything that decides runs natively, in the command line, in Node and in Envoy alike.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`config`] | policy document → validated, precompiled [`policy::Policy`]; every error at once, with its path |
+//! | [`matchers`] | string, header, path, query, cookie, claim and address matchers that every policy shares |
+//! | [`policy`] | authentication, authorization, routing, fault, rate limit, telemetry: pure decisions |
+//! | [`request`] | a request as the policies see it: one snapshot of the headers, and the edits made to it |
+//! | [`pipeline`] | the order of the stages, and nothing else |
+//! | [`host`] | the [`host::Host`] trait, its Envoy implementation and its fake |
+//! | [`filter`] | what connects them: configuration, one stream, waiting, effects |
+//! | [`cli`] | the native command's subcommands |
+#![deny(unsafe_code)]
+
+#[forbid(unsafe_code)]
+pub mod config;
+#[forbid(unsafe_code)]
+pub mod filter;
+pub mod host;
+#[forbid(unsafe_code)]
+pub mod matchers;
+#[forbid(unsafe_code)]
+pub mod pipeline;
+#[forbid(unsafe_code)]
+pub mod policy;
+#[forbid(unsafe_code)]
+pub mod request;

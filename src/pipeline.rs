@@ -1,0 +1,71 @@
+//! The order of the stages, and nothing else.
+//!
+//! ```text
+//! sanitize → authenticate → authorize → route → limit → delay → abort → forward
+//! ```
+//! A stage that has to wait is run again; a stage that answers ends the request.
+
+use crate::host::Host;
+use crate::policy::{Facts, Policy, Step};
+use crate::request::Request;
+
+/// How far a request has come.
+#[derive(Debug, Default)]
+pub struct Pipeline {
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stage {
+    #[default]
+    Sanitize,
+    Authenticate,
+    Authorize,
+    Route,
+    Limit,
+    Delay,
+    Abort,
+    Forward,
+    Done,
+}
+
+impl Pipeline {
+    /// Runs the stages that are left, until one waits or answers, or until all are done.
+    pub fn run(
+        &mut self,
+        policy: &Policy,
+        request: &mut Request,
+        facts: &mut Facts,
+        host: &dyn Host,
+    ) -> Step {
+        loop {
+            let (step, next) = match self.stage {
+                Stage::Sanitize => (policy.sanitize(request), Stage::Authenticate),
+                Stage::Authenticate => {
+                    (policy.authentication.authenticate(request, facts, host), Stage::Authorize)
+                }
+                Stage::Authorize => (policy.authorization.authorize(request, facts), Stage::Route),
+                Stage::Route => (policy.routing.choose(request, facts), Stage::Limit),
+                Stage::Limit => (policy.rate_limits.take(request, facts, host), Stage::Delay),
+                Stage::Delay => (policy.routing.delay(request, facts, host), Stage::Abort),
+                Stage::Abort => (policy.routing.abort(request, facts, host), Stage::Forward),
+                Stage::Forward => (policy.routing.forward(request, facts, host), Stage::Done),
+                Stage::Done => return Step::Continue,
+            };
+            match step {
+                Step::Continue => self.stage = next,
+                Step::Wait(_) => return step,
+                Step::Reply(_) | Step::Reset => {
+                    self.stage = Stage::Done;
+                    return step;
+                }
+            }
+        }
+    }
+
+    /// Gives back what the request holds of what all workers share. Called once, when the stream ends.
+    pub fn abandon(&mut self, facts: &mut Facts, host: &dyn Host) {
+        self.stage = Stage::Done;
+        facts.fault.release(host);
+    }
+}

@@ -1,0 +1,98 @@
+use std::rc::Rc;
+
+use serde_json::Value;
+
+use super::fault;
+use crate::matchers::ClaimPath;
+use crate::matchers::claim::Claims;
+use crate::request::HeaderEdit;
+
+pub use crate::config::document::Mode;
+
+/// What the stages learned about a request. Telemetry reads this and nothing else.
+#[derive(Debug, Default)]
+pub struct Facts {
+    /// The tokens that were verified, in the order of their rules.
+    pub tokens: Vec<Rc<Token>>,
+    /// The place of the chosen `http` entry.
+    pub entry: Option<usize>,
+    /// The chosen entry's name.
+    pub route: Option<Rc<str>>,
+    /// The cluster that the request was sent to.
+    pub destination: Option<Rc<str>>,
+    /// How it ended.
+    pub decision: Decision,
+    /// What every policy that had a say decided.
+    pub verdicts: Vec<Verdict>,
+    /// What the chosen entry's fault did.
+    pub fault: fault::Injected,
+    /// Changes to the response's headers, in order. They are made to local replies, too.
+    pub response_edits: Vec<HeaderEdit>,
+}
+
+/// A verified token.
+#[derive(Debug, Default)]
+pub struct Token {
+    /// The name of the rule that accepted it.
+    pub rule: Rc<str>,
+    /// Its claims.
+    pub claims: Claims,
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Decision {
+    /// It went on to the upstream.
+    #[default]
+    Allowed,
+    /// No good token.
+    AuthnDenied,
+    /// Not permitted.
+    AuthzDenied,
+    /// Too often.
+    RateLimited,
+    /// Ended by an injected fault.
+    FaultAborted,
+    /// Answered by the entry's `directResponse`, or as a CORS preflight.
+    DirectResponse,
+    /// Redirected by the entry.
+    Redirected,
+}
+
+/// What one policy decided about one request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// The policy's name.
+    pub policy: Rc<str>,
+    /// `allowed`, `denied`, `audited`, `limited`, `delayed`, `aborted`: its word in the metrics.
+    pub decision: &'static str,
+    /// Whether it counted.
+    pub mode: Mode,
+}
+
+impl Facts {
+    /// A claim of the verified tokens; of several tokens, the first that has it.
+    pub fn claim(&self, path: &ClaimPath) -> Option<&Value> {
+        self.tokens.iter().find_map(|token| path.find(&token.claims))
+    }
+
+    /// Notes what a policy decided.
+    pub fn verdict(&mut self, policy: &Rc<str>, decision: &'static str, mode: Mode) {
+        self.verdicts.push(Verdict { policy: policy.clone(), decision, mode });
+    }
+}
+
+impl Decision {
+    /// Its word in metrics, logs and tags.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Decision::Allowed => "allowed",
+            Decision::AuthnDenied => "authn_denied",
+            Decision::AuthzDenied => "authz_denied",
+            Decision::RateLimited => "rate_limited",
+            Decision::FaultAborted => "fault_aborted",
+            Decision::DirectResponse => "direct_response",
+            Decision::Redirected => "redirected",
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What is decided, and how: one module for each policy, each a pure function of the request, of what the stages
+//! before it learned, and of what the [`Host`](crate::host::Host) trait gives.
+
+pub mod authentication;
+pub mod authorization;
+mod facts;
+pub mod fault;
+pub mod rate_limit;
+pub mod routing;
+mod source;
+pub mod telemetry;
+
+pub use facts::{Decision, Facts, Mode, Token, Verdict};
+pub use source::Source;
+
+use std::fmt;
+
+use crate::host::{Host, Instant, LocalReply};
+use crate::request::{AttributeTable, Request};
+
+/// A validated, precompiled document. It never changes; a new document is a new policy.
+#[derive(Debug, Default)]
+pub struct Policy {
+    /// Who is asking.
+    pub authentication: authentication::Authentication,
+    /// Whether they may.
+    pub authorization: authorization::Authorization,
+    /// The `http` entries: where to, and how.
+    pub routing: routing::Routing,
+    /// How often.
+    pub rate_limits: rate_limit::RateLimits,
+    /// What is told about it.
+    pub telemetry: telemetry::Telemetry,
+    /// The attributes that these read; each is fetched once per request.
+    pub attributes: AttributeTable,
+    /// Headers that only the filter may set, in lower case: removed from what the client sent.
+    pub reserved_headers: Vec<String>,
+}
+
+impl Policy {
+    /// Whether there is nothing to decide and nothing to tell: every request passes untouched.
+    pub fn is_empty(&self) -> bool {
+        self.authentication.is_empty()
+            && self.authorization.is_empty()
+            && self.routing.is_empty()
+            && self.rate_limits.is_empty()
+            && self.telemetry.is_empty()
+    }
+
+    /// Prepares what needs the proxy: called once, when the configuration is accepted.
+    pub fn start(&mut self, host: &dyn Host) {
+        self.rate_limits.start(host);
+    }
+
+    /// Removes what only the filter may say from what the client sent.
+    pub fn sanitize(&self, request: &mut Request) -> Step {
+        for name in &self.reserved_headers {
+            request.remove_header(name.clone());
+        }
+        Step::Continue
+    }
+}
+
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} JWT rules, {} authorization policies, {} http entries, {} rate limits, {} tags",
+            self.authentication.len(),
+            self.authorization.len(),
+            self.routing.len(),
+            self.rate_limits.len(),
+            self.telemetry.len()
+        )
+    }
+}
+
+/// What a stage of the pipeline comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// On to the next stage.
+    Continue,
+    /// The request has to wait, and the stage is run again afterwards.
+    Wait(Wait),
+    /// The request is answered here.
+    Reply(Box<LocalReply>),
+    /// The stream is closed without an answer.
+    Reset,
+}
+
+/// What a request waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// A point in time.
+    Until(Instant),
+    /// A key set, but no longer than until then.
+    Keys(Instant),
+}

@@ -1,0 +1,221 @@
+//! A request as the policies see it: one snapshot of the headers and attributes, and the edits made to it.
+//!
+//! Bytes, not strings: Envoy lets 0x80–0xFF through in header values. Repeated headers keep all their values.
+
+use std::borrow::Cow;
+use std::net::{IpAddr, SocketAddr};
+
+use percent_encoding::percent_decode;
+
+use crate::host::{HeaderMap, Instant};
+
+/// Names an attribute that the policy reads from the proxy at every request; see [`AttributeTable`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AttributeId(usize);
+
+/// The attributes that a policy needs: each is read once per request, and only if something needs it.
+#[derive(Clone, Debug, Default)]
+pub struct AttributeTable(Vec<Vec<String>>);
+
+impl AttributeTable {
+    /// The id of an attribute such as `["source", "address"]`.
+    pub fn intern(&mut self, path: &[&str]) -> AttributeId {
+        let known = self.0.iter().position(|known| known.iter().map(String::as_str).eq(path.iter().copied()));
+        AttributeId(known.unwrap_or_else(|| {
+            self.0.push(path.iter().map(|&part| part.to_owned()).collect());
+            self.0.len().saturating_sub(1)
+        }))
+    }
+
+    /// Every path, in the order of the ids.
+    pub fn paths(&self) -> &[Vec<String>] {
+        &self.0
+    }
+}
+
+/// One change to a header map, in the order in which the proxy has to make it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeaderEdit {
+    /// One value in place of all.
+    Set(Cow<'static, str>, Vec<u8>),
+    /// A value beside the others.
+    Add(Cow<'static, str>, Vec<u8>),
+    /// None.
+    Remove(Cow<'static, str>),
+}
+
+/// The snapshot, and what the policies changed in it.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    headers: HeaderMap,
+    attributes: Vec<Option<Vec<u8>>>,
+    edits: Vec<HeaderEdit>,
+    /// When the request came, on the monotonic clock.
+    pub received_at: Instant,
+    /// The proxy's id of the stream.
+    pub stream: u32,
+}
+
+impl Request {
+    /// A request with its headers, and the attributes of an [`AttributeTable`] in the table's order.
+    pub fn new(headers: HeaderMap, attributes: Vec<Option<Vec<u8>>>, received_at: Instant) -> Self {
+        Request { headers, attributes, received_at, ..Request::default() }
+    }
+
+    // Reading.
+
+    /// Every header, pseudo-headers included.
+    pub fn headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.headers.iter()
+    }
+
+    /// Every value of a header. `name` is in lower case.
+    pub fn header_values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.headers.values(name.as_bytes())
+    }
+
+    /// The first value of a header. `name` is in lower case.
+    pub fn header<'a>(&'a self, name: &'a str) -> Option<&'a [u8]> {
+        self.headers.get(name.as_bytes())
+    }
+
+    /// `:method`, empty when absent.
+    pub fn method(&self) -> &[u8] {
+        self.header(":method").unwrap_or_default()
+    }
+
+    /// `:scheme`, empty when absent.
+    pub fn scheme(&self) -> &[u8] {
+        self.header(":scheme").unwrap_or_default()
+    }
+
+    /// `:authority`, empty when absent.
+    pub fn authority(&self) -> &[u8] {
+        self.header(":authority").unwrap_or_default()
+    }
+
+    /// `:path` as it came; a CONNECT request has none, and it is empty.
+    pub fn path_and_query(&self) -> &[u8] {
+        self.header(":path").unwrap_or_default()
+    }
+
+    /// The path without query and fragment.
+    pub fn path(&self) -> &[u8] {
+        split_path(self.path_and_query()).0
+    }
+
+    /// The query without its `?` and without the fragment.
+    pub fn query(&self) -> Option<&[u8]> {
+        split_path(self.path_and_query()).1
+    }
+
+    /// Every value of a query parameter, percent-decoded; a parameter without `=` has an empty one.
+    pub fn query_values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = Cow<'a, [u8]>> {
+        let pairs =
+            self.query().unwrap_or_default().split(|byte| *byte == b'&').filter(|pair| !pair.is_empty());
+        pairs.filter_map(move |pair| {
+            let (key, value) = split_once(pair, b'=').unwrap_or((pair, b""));
+            (decode(key).as_ref() == name.as_bytes()).then(|| decode(value))
+        })
+    }
+
+    /// Every value of a cookie, as it came, without the quotes around it.
+    pub fn cookie_values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        let pairs = self.header_values("cookie").flat_map(|header| header.split(|byte| *byte == b';'));
+        pairs.filter_map(move |pair| {
+            let (key, value) = split_once(pair.trim_ascii_start(), b'=')?;
+            let value = value.trim_ascii_end();
+            let unquoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
+            (key.trim_ascii_end() == name.as_bytes()).then_some(unquoted.unwrap_or(value))
+        })
+    }
+
+    /// An attribute that the policy asked for; `None` where the proxy has none.
+    pub fn attribute(&self, id: AttributeId) -> Option<&[u8]> {
+        self.attributes.get(id.0)?.as_deref()
+    }
+
+    /// An attribute that is an address with a port, such as `source.address`.
+    pub fn address(&self, id: AttributeId) -> Option<SocketAddr> {
+        std::str::from_utf8(self.attribute(id)?).ok()?.parse().ok()
+    }
+
+    /// An attribute that is an address, with or without a port.
+    pub fn ip(&self, id: AttributeId) -> Option<IpAddr> {
+        let text = std::str::from_utf8(self.attribute(id)?).ok()?;
+        text.parse().ok().or_else(|| Some(text.parse::<SocketAddr>().ok()?.ip()))
+    }
+
+    /// An attribute that is a whole number (8 bytes, little endian), such as `destination.port`.
+    pub fn number(&self, id: AttributeId) -> Option<i64> {
+        Some(i64::from_le_bytes(self.attribute(id)?.try_into().ok()?))
+    }
+
+    /// Whether this is a gRPC call, by the rule of Envoy: `content-type: application/grpc` or `…/grpc+…`.
+    pub fn is_grpc(&self) -> bool {
+        let rest = self.header("content-type").and_then(|value| value.strip_prefix(b"application/grpc"));
+        matches!(rest, Some([] | [b'+', ..]))
+    }
+
+    // Editing: the snapshot changes at once, the proxy's map when the edits are applied.
+
+    /// Sets a header to one value. CR, LF and NUL never reach the proxy.
+    pub fn set_header(&mut self, name: impl Into<Cow<'static, str>>, value: &[u8]) {
+        let (name, value) = (name.into(), clean(value));
+        self.headers.remove(name.as_bytes());
+        self.headers.add(name.as_bytes(), &value);
+        self.edits.push(HeaderEdit::Set(name, value.into_owned()));
+    }
+
+    /// Adds a value to a header. CR, LF and NUL never reach the proxy.
+    pub fn add_header(&mut self, name: impl Into<Cow<'static, str>>, value: &[u8]) {
+        let (name, value) = (name.into(), clean(value));
+        self.headers.add(name.as_bytes(), &value);
+        self.edits.push(HeaderEdit::Add(name, value.into_owned()));
+    }
+
+    /// Removes a header; nothing happens where there is none.
+    pub fn remove_header(&mut self, name: impl Into<Cow<'static, str>>) {
+        let name = name.into();
+        if self.headers.remove(name.as_bytes()) {
+            self.edits.push(HeaderEdit::Remove(name));
+        }
+    }
+
+    /// The edits so far, which the caller applies to the proxy's map; the list is empty afterwards.
+    pub fn take_edits(&mut self) -> Vec<HeaderEdit> {
+        std::mem::take(&mut self.edits)
+    }
+}
+
+/// A header value without the bytes that would end it: a claim or a query may hold them.
+pub fn clean(value: &[u8]) -> Cow<'_, [u8]> {
+    if value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+        Cow::Owned(value.iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n' | 0)).collect())
+    } else {
+        Cow::Borrowed(value)
+    }
+}
+
+/// Splits at the first `delimiter`.
+pub fn split_once(bytes: &[u8], delimiter: u8) -> Option<(&[u8], &[u8])> {
+    let at = bytes.iter().position(|byte| *byte == delimiter)?;
+    Some((bytes.get(..at)?, bytes.get(at.checked_add(1)?..)?))
+}
+
+/// Path, and query without its `?`; the fragment is cut off.
+pub fn split_path(path: &[u8]) -> (&[u8], Option<&[u8]>) {
+    let path = split_once(path, b'#').map_or(path, |(path, _)| path);
+    match split_once(path, b'?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (path, None),
+    }
+}
+
+/// Percent-decodes a part of a query; a `+` stays one, as in Envoy.
+pub fn decode(bytes: &[u8]) -> Cow<'_, [u8]> {
+    percent_decode(bytes).into()
+}
+
+#[cfg(test)]
+mod tests;
