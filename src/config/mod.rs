@@ -4,6 +4,7 @@
 //! error is refused whole.
 
 mod compile;
+mod date;
 mod deserialize;
 pub mod document;
 mod error;

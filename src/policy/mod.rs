@@ -7,6 +7,7 @@ mod facts;
 pub mod fault;
 pub mod rate_limit;
 pub mod routing;
+mod shared;
 mod source;
 pub mod telemetry;
 

@@ -64,6 +64,25 @@ pub fn header_name(text: &str, path: &Path<'_>, cx: &Context<'_>) -> String {
     text.to_ascii_lowercase()
 }
 
+/// Headers of an answer that the filter gives by itself, their names in lower case.
+pub fn reply_headers(
+    source: &document::Headers<String>,
+    path: &Path<'_>,
+    cx: &Context<'_>,
+) -> Vec<(String, Vec<u8>)> {
+    let compile = |(name, value): (&String, &String)| {
+        let place = path.key(name);
+        if name.starts_with(':') {
+            cx.errors.add(&place, "a header that begins with a colon belongs to the proxy; leave it out");
+        }
+        if value.bytes().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+            cx.errors.add(&place, "a header's value has no line ends and no NUL; take them out");
+        }
+        (header_name(name, &place, cx), value.as_bytes().to_vec())
+    };
+    source.iter().map(compile).collect()
+}
+
 /// A share in parts per million, rounded down as Istio does. An absent percentage is none.
 pub fn parts_per_million(percent: Option<&document::Percent>, path: &Path<'_>, cx: &Context<'_>) -> u32 {
     let value = percent.and_then(|percent| percent.value).unwrap_or(0.0);

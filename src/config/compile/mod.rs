@@ -4,6 +4,7 @@
 mod authentication;
 mod authorization;
 mod common;
+mod fault;
 mod http;
 mod http_match;
 mod rate_limits;

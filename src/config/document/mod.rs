@@ -5,6 +5,7 @@
 
 mod authentication;
 mod authorization;
+mod fault;
 mod http;
 mod http_match;
 mod rate_limits;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Deserializer};
 
 pub use authentication::*;
 pub use authorization::*;
+pub use fault::*;
 pub use http::*;
 pub use http_match::*;
 pub use rate_limits::*;
