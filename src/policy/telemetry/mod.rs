@@ -1,5 +1,9 @@
 //! What is told about it: tags, counters, histograms.
 
+mod metric_name;
+
+pub use metric_name::{MAX_VALUE_LENGTH, NO_VALUE, metric_name, split_metric_name};
+
 use super::Facts;
 use crate::host::Host;
 use crate::request::Request;
