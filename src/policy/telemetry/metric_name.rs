@@ -42,13 +42,10 @@ pub fn split_metric_name(flat: &str) -> (&str, Vec<(&str, &str)>) {
 }
 
 /// Writes a value so that it can stand in a name: printable ASCII as it is; the brackets, and bytes that are not
-/// printable ASCII, as `%XX`.
+/// printable ASCII, as `%XX`; dots at the end not at all, because Envoy drops them there.
 fn push_value(flat: &mut String, value: &[u8]) {
-    if value.is_empty() {
-        flat.push_str(NO_VALUE);
-        return;
-    }
-    let end = flat.len().saturating_add(MAX_VALUE_LENGTH);
+    let start = flat.len();
+    let end = start.saturating_add(MAX_VALUE_LENGTH);
     for &byte in value {
         let verbatim = matches!(byte, b' '..=b'~') && !matches!(byte, b'<' | b'>');
         if flat.len().saturating_add(if verbatim { 1 } else { 3 }) > end {
@@ -59,6 +56,12 @@ fn push_value(flat: &mut String, value: &[u8]) {
         } else {
             let _ = write!(flat, "%{byte:02X}");
         }
+    }
+    while flat.len() > start && flat.ends_with('.') {
+        flat.pop();
+    }
+    if flat.len() == start {
+        flat.push_str(NO_VALUE);
     }
 }
 
@@ -87,6 +90,8 @@ mod tests {
             (b"<a>", "%3Ca%3E"),
             (b"a\0b\r\n\x7f", "a%00b%0D%0A%7F"),
             (b"50%", "50%"),
+            (b"a.b...", "a.b"),
+            (b"..", "none"),
         ] {
             assert_eq!(metric_name("m", &[("l", value)]), format!("m<l={expected}>"));
         }
