@@ -48,6 +48,19 @@ pub fn regex(expression: &str, path: &Path<'_>, cx: &Context<'_>) -> Pattern {
     }
 }
 
+/// Refuses the members that stand although a plugin cannot honour them, each with the reason.
+pub fn refuse<const N: usize>(
+    members: [(&str, Option<document::Unsupported>, &str); N],
+    path: &Path<'_>,
+    cx: &Context<'_>,
+) {
+    for (name, given, reason) in members {
+        if given.is_some() {
+            cx.errors.add(&path.field(name), reason);
+        }
+    }
+}
+
 /// Compiles a claim's path.
 pub fn claim(text: &str, path: &Path<'_>, cx: &Context<'_>) -> Option<ClaimPath> {
     ClaimPath::parse(text).map_err(|error| cx.errors.add(path, error)).ok()

@@ -1,8 +1,156 @@
+use super::common::{claim, header_name, refuse, string_match};
 use super::{Context, Path};
 use crate::config::document;
-use crate::matchers::HttpMatch;
+use crate::matchers::http::UriMatch;
+use crate::matchers::{ClaimPath, HttpMatch, Pattern, StringMatch};
+
+/// How Istio spells a claim among the headers.
+const CLAIMS: &str = "@request.auth.claims";
 
 /// Compiles one HTTPMatchRequest.
-pub fn compile(_source: &document::HttpMatch, _path: &Path<'_>, _cx: &Context<'_>) -> HttpMatch {
-    HttpMatch::default()
+pub fn compile(source: &document::HttpMatch, path: &Path<'_>, cx: &Context<'_>) -> HttpMatch {
+    refuse(
+        [
+            (
+                "gateways",
+                source.gateways,
+                "a plugin does not know Istio's gateways; load it into that gateway",
+            ),
+            (
+                "sourceLabels",
+                source.source_labels,
+                "a plugin does not know the labels of who asks; match a claim, a header or the principal",
+            ),
+            (
+                "sourceNamespace",
+                source.source_namespace,
+                "a plugin does not know the namespace of who asks; match a claim, a header or the principal",
+            ),
+            (
+                "statPrefix",
+                source.stat_prefix,
+                "a plugin cannot name Envoy's route statistics; give the entry a name, it is a tag of the metrics",
+            ),
+        ],
+        path,
+        cx,
+    );
+    let value = |source: &Option<document::StringMatch>, name: &str| {
+        source.as_ref().and_then(|source| always_there(source, &path.field(name), cx))
+    };
+    let mut compiled = HttpMatch {
+        name: source.name.clone(),
+        uri: value(&source.uri, "uri")
+            .map(|pattern| UriMatch { pattern, ignore_case: source.ignore_uri_case == Some(true) }),
+        scheme: value(&source.scheme, "scheme"),
+        method: value(&source.method, "method"),
+        authority: value(&source.authority, "authority"),
+        port: source.port.map(|port| (cx.attribute(&["destination", "port"]), port)),
+        ..HttpMatch::default()
+    };
+    if source.port == Some(0) {
+        cx.errors.add(&path.field("port"), "0 is not a port; use 1 to 65535");
+    }
+    if source.ignore_uri_case.is_some() && source.uri.is_none() {
+        cx.errors.add(&path.field("ignoreUriCase"), "there is no uri whose case could count; add one");
+    }
+
+    let headers = path.field("headers");
+    for (key, value) in &source.headers {
+        let place = headers.key(key);
+        let value = string_match(value, &place, cx);
+        match header_or_claim(key, &place, cx) {
+            Some(Named::Header(name)) => compiled.headers.push((name, value)),
+            Some(Named::Claim(claim)) => compiled.claims.push((claim, value)),
+            None => {}
+        }
+    }
+    let headers = path.field("withoutHeaders");
+    for (key, value) in &source.without_headers {
+        let place = headers.key(key);
+        let StringMatch::Present(pattern) = string_match(value, &place, cx) else {
+            cx.errors.add(
+                &place.field("present"),
+                "false asks here for a header that must be there; use headers with present: true",
+            );
+            continue;
+        };
+        match header_or_claim(key, &place, cx) {
+            Some(Named::Header(name)) => compiled.without_headers.push((name, pattern)),
+            Some(Named::Claim(claim)) => compiled.without_claims.push((claim, pattern)),
+            None => {}
+        }
+    }
+    let named = |source: &std::collections::BTreeMap<String, document::StringMatch>, field: &str| {
+        let map = path.field(field);
+        let compile = |(name, value): (&String, &document::StringMatch)| {
+            let place = map.key(name);
+            if name.is_empty() {
+                cx.errors.add(&place, "an empty name; give one");
+            }
+            (name.clone(), string_match(value, &place, cx))
+        };
+        source.iter().map(compile).collect()
+    };
+    compiled.query_params = named(&source.query_params, "queryParams");
+    compiled.cookies = named(&source.cookies, "cookies");
+    let claims = path.field("claims");
+    for (key, value) in &source.claims {
+        let place = claims.key(key);
+        let value = string_match(value, &place, cx);
+        compiled.claims.extend(claim(key, &place, cx).map(|claim| (claim, value)));
+    }
+    compiled
 }
+
+/// A match of something that every request has, so that presence says nothing.
+fn always_there(source: &document::StringMatch, path: &Path<'_>, cx: &Context<'_>) -> Option<Pattern> {
+    let document::StringMatch { exact, prefix, suffix, contains, regex, present } = source;
+    if present.is_some() {
+        cx.errors.add(&path.field("present"), "every request has one; use exact, prefix or regex");
+    } else if [exact, prefix, suffix, contains, regex].iter().all(|kind| kind.is_none()) {
+        cx.errors.add(path, "nothing to match; use exact, prefix, suffix, contains or regex");
+    }
+    match string_match(source, path, cx) {
+        StringMatch::Present(pattern) => Some(pattern),
+        StringMatch::Absent => None,
+    }
+}
+
+/// What a key of `headers` names.
+enum Named {
+    Header(String),
+    Claim(ClaimPath),
+}
+
+fn header_or_claim(key: &str, path: &Path<'_>, cx: &Context<'_>) -> Option<Named> {
+    let start = key.get(..CLAIMS.len()).is_some_and(|start| start.eq_ignore_ascii_case(CLAIMS));
+    if let Some(rest) = key.get(CLAIMS.len()..).filter(|_| start) {
+        let claim_path = match rest.strip_prefix('.') {
+            Some(rest) => rest,
+            None if rest.starts_with('[') => rest,
+            None => {
+                cx.errors
+                    .add(path, format_args!("\"{key}\" names no claim; use {CLAIMS}.a.b or {CLAIMS}[a][b]"));
+                return None;
+            }
+        };
+        return claim(claim_path, path, cx).map(Named::Claim);
+    }
+    if ["uri", "scheme", "method", "authority"].contains(&key) {
+        cx.errors.add(
+            path,
+            format_args!(
+                "Istio ignores \"{key}\" among the headers; use the match's own {key} beside headers"
+            ),
+        );
+    }
+    Some(Named::Header(match header_name(key, path, cx) {
+        // Envoy keeps HTTP/1's `host` under the name that HTTP/2 gave it.
+        name if name == "host" => ":authority".to_owned(),
+        name => name,
+    }))
+}
+
+#[cfg(test)]
+mod tests;

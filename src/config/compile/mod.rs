@@ -28,7 +28,17 @@ pub struct Context<'a> {
     reserved_headers: RefCell<Vec<String>>,
 }
 
-impl Context<'_> {
+impl<'a> Context<'a> {
+    fn new(environment: &'a dyn Fn(&str) -> Option<String>, errors: &'a Errors) -> Self {
+        Context {
+            errors,
+            environment,
+            attributes: RefCell::default(),
+            warnings: RefCell::default(),
+            reserved_headers: RefCell::default(),
+        }
+    }
+
     /// Makes the policy read an attribute at every request.
     pub fn attribute(&self, path: &[&str]) -> AttributeId {
         self.attributes.borrow_mut().intern(path)
@@ -67,13 +77,7 @@ pub fn compile(
     environment: &dyn Fn(&str) -> Option<String>,
     errors: &Errors,
 ) -> Compiled {
-    let cx = Context {
-        errors,
-        environment,
-        attributes: RefCell::default(),
-        warnings: RefCell::default(),
-        reserved_headers: RefCell::default(),
-    };
+    let cx = Context::new(environment, errors);
     let policy = Policy {
         authentication: authentication::compile(document, &cx),
         authorization: authorization::compile(document, &cx),

@@ -1,7 +1,45 @@
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
+
+use super::{Headers, StringMatch, Unsupported};
 
 /// Istio's HTTPMatchRequest: all members hold together. In the `match` of `http` entries, rate limits and token
 /// requirements.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct HttpMatch {}
+pub struct HttpMatch {
+    /// What this match is called in the log.
+    pub name: Option<String>,
+    /// The path without query and fragment. A prefix is one of the text, not of segments: `/api` has `/apis`.
+    pub uri: Option<StringMatch>,
+    /// `http` or `https`, as the proxy sees it.
+    pub scheme: Option<StringMatch>,
+    /// The method; case counts.
+    pub method: Option<StringMatch>,
+    /// Host, and port if the client sent one; case counts.
+    pub authority: Option<StringMatch>,
+    /// Headers by name; case does not count in the name. Of repeated values any may match; `{}` asks for presence.
+    /// `@request.auth.claims.a.b` and `@request.auth.claims[a][b]` are Istio's spelling of `claims`.
+    pub headers: Headers<StringMatch>,
+    /// Headers that must not look like this; an absent one is fine.
+    pub without_headers: Headers<StringMatch>,
+    /// Query parameters by name, percent-decoded. Of repeated values any may match; `{}` asks for presence.
+    pub query_params: BTreeMap<String, StringMatch>,
+    /// Whether case does not count in `uri`; a regular expression decides by itself. Default false.
+    pub ignore_uri_case: Option<bool>,
+    /// The port that the client connected to.
+    pub port: Option<u16>,
+    /// Cookies by name. Beyond Istio.
+    pub cookies: BTreeMap<String, StringMatch>,
+    /// Claims of the verified token by path, `a.b` or `[a][b]`: a string, or a list that has it. Beyond Istio.
+    pub claims: BTreeMap<String, StringMatch>,
+    /// Istio's; refused.
+    pub gateways: Option<Unsupported>,
+    /// Istio's; refused.
+    pub source_labels: Option<Unsupported>,
+    /// Istio's; refused.
+    pub source_namespace: Option<Unsupported>,
+    /// Istio's; refused.
+    pub stat_prefix: Option<Unsupported>,
+}

@@ -105,6 +105,17 @@ pub struct StringMatch {
     pub present: Option<bool>,
 }
 
+/// A member that Istio has and a plugin cannot honour, whatever stands in it. It is known so that it can be refused
+/// with the reason.
+#[derive(Clone, Copy, Debug)]
+pub struct Unsupported;
+
+impl<'de> Deserialize<'de> for Unsupported {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        de::IgnoredAny::deserialize(deserializer).map(|_| Unsupported)
+    }
+}
+
 /// A share from 0 to 100, with decimals.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
