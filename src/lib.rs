@@ -17,6 +17,9 @@
 //! | [`cli`] | the native command's subcommands |
 #![deny(unsafe_code)]
 
+#[cfg(not(target_family = "wasm"))]
+#[forbid(unsafe_code)]
+pub mod cli;
 #[forbid(unsafe_code)]
 pub mod config;
 #[forbid(unsafe_code)]

@@ -376,7 +376,7 @@ impl<'de> MapAccess<'de> for Object<'de, '_> {
             match self.next_key_seed(std::marker::PhantomData) {
                 Err(error) => {
                     if let (Unreadable::Because(message), Some((name, _))) = (error, self.current) {
-                        self.errors.add(&self.member(name), message);
+                        self.errors.add_at_name(&self.member(name), message);
                     }
                 }
                 read => return read,

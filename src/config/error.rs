@@ -59,6 +59,8 @@ pub struct ConfigError {
     pub path: String,
     /// What, and what would be right.
     pub message: String,
+    /// Whether the name of the member is what is wrong, and not its value.
+    pub at_name: bool,
 }
 
 impl fmt::Display for ConfigError {
@@ -75,7 +77,15 @@ pub struct Errors(RefCell<Vec<ConfigError>>);
 impl Errors {
     /// Reports one error. The same one at the same place counts once.
     pub fn add(&self, path: &Path<'_>, message: impl fmt::Display) {
-        let error = ConfigError { path: path.to_string(), message: message.to_string() };
+        self.push(ConfigError { path: path.to_string(), message: message.to_string(), at_name: false });
+    }
+
+    /// Reports that a member should not have the name that it has, whatever its value.
+    pub fn add_at_name(&self, path: &Path<'_>, message: impl fmt::Display) {
+        self.push(ConfigError { path: path.to_string(), message: message.to_string(), at_name: true });
+    }
+
+    fn push(&self, error: ConfigError) {
         let mut errors = self.0.borrow_mut();
         if !errors.contains(&error) {
             errors.push(error);

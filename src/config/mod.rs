@@ -15,6 +15,7 @@ use serde_json::Value;
 pub use compile::Compiled;
 pub use document::Document;
 pub use error::{ConfigError, Errors, Path};
+pub use text::json;
 
 /// Reads the bytes of a plugin's configuration and compiles them.
 ///

@@ -106,7 +106,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
             let path = self.path.field(&name);
             let value = members.next_value_seed(Strict { path: &path, ..self })?;
             if map.contains_key(&name) {
-                self.errors.add(&path, "this member stands twice; keep one");
+                self.errors.add_at_name(&path, "this member stands twice; keep one");
             }
             map.insert(name, value);
         }

@@ -64,15 +64,20 @@ impl Policy {
 
 impl fmt::Display for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} JWT rules, {} authorization policies, {} http entries, {} rate limits, {} tags",
-            self.authentication.len(),
-            self.authorization.len(),
-            self.routing.len(),
-            self.rate_limits.len(),
-            self.telemetry.len()
-        )
+        for (place, (count, one, many)) in [
+            (self.authentication.len(), "JWT rule", "JWT rules"),
+            (self.authorization.len(), "authorization policy", "authorization policies"),
+            (self.routing.len(), "http entry", "http entries"),
+            (self.rate_limits.len(), "rate limit", "rate limits"),
+            (self.telemetry.len(), "tag", "tags"),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let comma = if place > 0 { ", " } else { "" };
+            write!(f, "{comma}{count} {}", if count == 1 { one } else { many })?;
+        }
+        Ok(())
     }
 }
 

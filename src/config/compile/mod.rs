@@ -13,7 +13,7 @@ mod telemetry;
 use std::cell::RefCell;
 
 use super::document::Document;
-use super::error::{Errors, Path};
+use super::error::{ConfigError, Errors, Path};
 use crate::policy::Policy;
 use crate::request::{AttributeId, AttributeTable};
 
@@ -24,7 +24,7 @@ pub struct Context<'a> {
     pub errors: &'a Errors,
     environment: &'a dyn Fn(&str) -> Option<String>,
     attributes: RefCell<AttributeTable>,
-    warnings: RefCell<Vec<String>>,
+    warnings: Errors,
     reserved_headers: RefCell<Vec<String>>,
 }
 
@@ -34,7 +34,7 @@ impl<'a> Context<'a> {
             errors,
             environment,
             attributes: RefCell::default(),
-            warnings: RefCell::default(),
+            warnings: Errors::default(),
             reserved_headers: RefCell::default(),
         }
     }
@@ -51,7 +51,7 @@ impl<'a> Context<'a> {
 
     /// Something that the operator should know although the document is good.
     pub fn warn(&self, path: &Path<'_>, message: impl std::fmt::Display) {
-        self.warnings.borrow_mut().push(format!("{path}: {message}"));
+        self.warnings.add(path, message);
     }
 
     /// Makes a header, in lower case, one that only the filter may set.
@@ -68,7 +68,7 @@ pub struct Compiled {
     /// The policy.
     pub policy: Policy,
     /// What the operator should know.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<ConfigError>,
 }
 
 /// Compiles a document; `environment` looks up the plugin's variables.
@@ -92,6 +92,6 @@ pub fn compile(
             reserved_headers: cx.reserved_headers.into_inner(),
             ..policy
         },
-        warnings: cx.warnings.into_inner(),
+        warnings: cx.warnings.into_vec(),
     }
 }

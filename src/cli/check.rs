@@ -1,0 +1,177 @@
+//! `meshfilter check`: what the module would say to a document, with the places.
+
+use std::io::{self, IsTerminal, Read};
+
+use clap::ValueEnum;
+use serde_json::Value;
+
+use super::Outcome;
+use super::report::{self, Checked, Problem};
+use super::source::{Language, Place, Source};
+use crate::config::{self, ConfigError, Errors};
+
+/// Check policy documents with the code that the module runs
+///
+/// Every error is printed with its place, its path in the document, and what would be right. The exit code is 0 if
+/// all documents are good, 1 if one is wrong, 2 if the command was used wrongly or a file cannot be read.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// Policy documents in YAML or JSON; - is standard input
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<String>,
+
+    /// How to print what was found
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+/// How to print what was found.
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    /// For people: file:line:column, with the line
+    Text,
+    /// For machines: one JSON document
+    Json,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  meshfilter check policy.yaml
+  meshfilter check policies/*.yaml staging.json
+  kubectl get wasmplugin meshfilter -o json | jq .spec.pluginConfig | meshfilter check -
+  meshfilter check --format json policy.yaml | jq '.files[].errors[]'
+
+A variable that jwksFromEnvironment names is read from the environment of this command.
+Colours are for terminals only; NO_COLOR=1 turns them off there, too.";
+
+/// Checks every file, and writes what was found to `output`.
+pub fn run(arguments: &Arguments, output: &mut Vec<u8>) -> Outcome {
+    let mut outcome = Outcome::Good;
+    let mut checked = Vec::new();
+    for file in &arguments.files {
+        match read(file) {
+            Ok(bytes) => {
+                let found = check(file, &bytes);
+                if !found.errors.is_empty() && outcome == Outcome::Good {
+                    outcome = Outcome::Wrong;
+                }
+                checked.push(found);
+            }
+            Err(error) => {
+                eprintln!("meshfilter: {file}: {error}");
+                outcome = Outcome::Misused;
+            }
+        }
+    }
+    let printed = match arguments.format {
+        Format::Text => report::text(&checked, colours()),
+        Format::Json => report::json(&checked),
+    };
+    output.extend_from_slice(printed.as_bytes());
+    outcome
+}
+
+fn colours() -> bool {
+    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    io::stdout().is_terminal() && !unwanted
+}
+
+fn read(file: &str) -> io::Result<Vec<u8>> {
+    if file != "-" {
+        return std::fs::read(file);
+    }
+    let mut bytes = Vec::new();
+    io::stdin().read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn check(file: &str, bytes: &[u8]) -> Checked {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let mut checked = Checked {
+        file: if file == "-" { "<stdin>" } else { file }.to_owned(),
+        text: String::from_utf8_lossy(bytes).into_owned(),
+        ..Checked::default()
+    };
+    match compile(file, bytes) {
+        Ok((summary, warnings)) => {
+            checked.summary = Some(summary);
+            checked.warnings = warnings;
+        }
+        Err(errors) => checked.errors = errors,
+    }
+    checked
+}
+
+/// What the policy has and what the operator should know, or everything that is wrong.
+fn compile(file: &str, bytes: &[u8]) -> Result<(String, Vec<Problem>), Vec<Problem>> {
+    let text = std::str::from_utf8(bytes).map_err(|error| vec![not_text(bytes, error.valid_up_to())])?;
+    let errors = Errors::default();
+    if text.trim().is_empty() {
+        return finish(&Value::Object(serde_json::Map::new()), errors, |_| Place::START);
+    }
+    let source = Source::read(Language::of(file, text), text, &errors)
+        .map_err(|error| vec![Problem { path: String::new(), message: error.message, place: error.place }])?;
+    if let Some(message) = resource(&source.value) {
+        let place = source.place("kind", true);
+        return Err(vec![Problem { path: "kind".to_owned(), message, place }]);
+    }
+    finish(&source.value, errors, |error| source.place(&error.path, error.at_name))
+}
+
+fn finish(
+    value: &Value,
+    errors: Errors,
+    place: impl Fn(&ConfigError) -> Place,
+) -> Result<(String, Vec<Problem>), Vec<Problem>> {
+    let locate = |errors: Vec<ConfigError>| -> Vec<Problem> {
+        let problem = |error: ConfigError| {
+            let place = place(&error);
+            Problem { path: error.path, message: error.message, place }
+        };
+        let mut problems: Vec<Problem> = errors.into_iter().map(problem).collect();
+        problems.sort_by_key(|problem| (problem.place.line, problem.place.column));
+        problems
+    };
+    match config::compile(value, &|name| std::env::var(name).ok(), errors) {
+        Ok(compiled) => Ok((compiled.policy.to_string(), locate(compiled.warnings))),
+        Err(errors) => Err(locate(errors)),
+    }
+}
+
+fn not_text(bytes: &[u8], valid: usize) -> Problem {
+    let before = String::from_utf8_lossy(bytes.get(..valid).unwrap_or_default()).into_owned();
+    let line = before.matches('\n').count().saturating_add(1);
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count().saturating_add(1);
+    Problem {
+        path: String::new(),
+        message: "this byte is not part of UTF-8 text; save the file as UTF-8".to_owned(),
+        place: Place { line, column, length: 1 },
+    }
+}
+
+/// Where the parts of a whole Kubernetes resource belong, if the document is one.
+fn resource(value: &Value) -> Option<String> {
+    value.get("apiVersion")?;
+    let kind = value.get("kind")?.as_str()?;
+    let remedy = match kind {
+        "RequestAuthentication" => "put the jwtRules of its spec under authentication",
+        "AuthorizationPolicy" => {
+            "make its spec, with metadata.name as name and without the selector, an entry of authorization"
+        }
+        "VirtualService" => "put the http of its spec under http",
+        "WasmPlugin" => "the policy is its spec.pluginConfig; check that",
+        "EnvoyExtensionPolicy" => "the policy is the config in its spec.wasm; check that",
+        "EnvoyFilter" => {
+            "the policy is the configuration of the wasm filter in its configPatches; check that"
+        }
+        "ConfigMap" => "the policy is a member of its data; check that",
+        _ => {
+            "a policy has only authentication, authorization, http, rateLimits, telemetry and what stands beside them"
+        }
+    };
+    Some(format!("this is a whole {kind} resource, not a policy; {remedy}"))
+}
+
+#[cfg(test)]
+mod tests;
