@@ -1,11 +1,20 @@
 //! Matchers that every policy shares. They are compiled with the configuration and work on bytes.
 
+pub mod cidr;
 pub mod claim;
 pub mod http;
+pub mod path;
+mod path_template;
 pub mod regex;
 pub mod string;
+mod text_set;
+mod truth;
 
+pub use cidr::AddressSet;
 pub use claim::ClaimPath;
 pub use http::HttpMatch;
-pub use regex::FullMatch;
+pub use path_template::PathTemplate;
+pub use regex::{ByteMatch, FullMatch};
 pub use string::{Pattern, StringMatch};
+pub use text_set::{TextSet, Wildcard};
+pub use truth::Truth;

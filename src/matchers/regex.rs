@@ -2,6 +2,8 @@
 
 use regex::bytes::{Regex, RegexBuilder};
 
+use super::Truth;
+
 /// An expression that must match the whole value, as Envoy's and Istio's do.
 #[derive(Clone, Debug)]
 pub struct FullMatch(Regex);
@@ -26,16 +28,66 @@ impl FullMatch {
     }
 }
 
+/// An expression that a refusal may rest on: the whole value, `.` any character, a line's end too.
+///
+/// No odd byte makes it miss. An expression is about text, and `.*` does not match 0xFF; Envoy let such a header
+/// pass a rule that should have refused it (CVE-2026-73552). A value that is no UTF-8 is therefore matched byte by
+/// byte, and where the expression cannot be read so, the answer is unknown.
+#[derive(Clone, Debug)]
+pub struct ByteMatch {
+    text: Regex,
+    bytes: Option<Regex>,
+}
+
+impl ByteMatch {
+    /// Compiles an expression.
+    ///
+    /// # Errors
+    /// What is wrong with it, in one line.
+    pub fn new(expression: &str, ignore_case: bool) -> Result<Self, String> {
+        compile(expression)?;
+        let whole = format!(r"\A(?:{expression})\z");
+        let build = |unicode: bool| {
+            let mut builder = builder(&whole);
+            builder.dot_matches_new_line(true).case_insensitive(ignore_case).unicode(unicode).build()
+        };
+        Ok(ByteMatch {
+            text: build(true).map_err(|error| wrong(expression, &error))?,
+            // What is not ASCII would be compared with its UTF-8 form alone.
+            bytes: if expression.is_ascii() { build(false).ok() } else { None },
+        })
+    }
+
+    /// Whether all of `value` matches.
+    pub fn matches(&self, value: &[u8]) -> Truth {
+        if self.text.is_match(value) {
+            Truth::Yes
+        } else if std::str::from_utf8(value).is_ok() {
+            Truth::No
+        } else {
+            self.bytes.as_ref().map_or(Truth::Unknown, |bytes| bytes.is_match(value).into())
+        }
+    }
+}
+
 /// Compiles an expression that may match anywhere in the value.
 ///
 /// # Errors
 /// What is wrong with it, in one line.
 pub fn compile(expression: &str) -> Result<Regex, String> {
-    RegexBuilder::new(expression).size_limit(SIZE_LIMIT).dfa_size_limit(SIZE_LIMIT).build().map_err(|error| {
-        let text = error.to_string();
-        let reason = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
-        format!("\"{expression}\" is not a regular expression ({reason}); use RE2 syntax")
-    })
+    builder(expression).build().map_err(|error| wrong(expression, &error))
+}
+
+fn builder(expression: &str) -> RegexBuilder {
+    let mut builder = RegexBuilder::new(expression);
+    builder.size_limit(SIZE_LIMIT).dfa_size_limit(SIZE_LIMIT);
+    builder
+}
+
+fn wrong(expression: &str, error: &regex::Error) -> String {
+    let text = error.to_string();
+    let reason = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
+    format!("\"{expression}\" is not a regular expression ({reason}); use RE2 syntax")
 }
 
 #[cfg(test)]
@@ -62,5 +114,25 @@ mod tests {
     fn bytes_that_are_no_text_are_matched_or_not_but_never_a_crash() {
         assert!(FullMatch::new(r"(?s-u:.*)").unwrap().is_match(b"a\xff"));
         assert!(!FullMatch::new(".").unwrap().is_match(b"\xff"));
+    }
+
+    #[test]
+    fn no_odd_byte_makes_an_expression_miss() {
+        for (expression, value, expected) in [
+            (".*", &b"a\xff"[..], Truth::Yes),
+            (".*admin.*", b"\xffadmin", Truth::Yes),
+            (".*admin.*", b"\nadmin", Truth::Yes),
+            ("[^b]+", b"a\xff", Truth::Yes),
+            ("caf.", b"caf\xe9", Truth::Yes),
+            (".*admin.*", b"\xffuser", Truth::No),
+            ("[a-z]+", b"a\xff", Truth::No),
+            ("café", b"caf\xe9", Truth::Unknown),
+            ("café", b"cafe", Truth::No),
+            ("café", "café".as_bytes(), Truth::Yes),
+        ] {
+            assert_eq!(ByteMatch::new(expression, false).unwrap().matches(value), expected, "{expression}");
+        }
+        assert_eq!(ByteMatch::new("a\\.b", true).unwrap().matches(b"A.B"), Truth::Yes);
+        assert!(ByteMatch::new("a)(b", false).is_err());
     }
 }
