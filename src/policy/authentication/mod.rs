@@ -1,5 +1,17 @@
 //! Who is asking: the request's tokens, verified against the rules' key sets.
 
+mod algorithm;
+mod key_set;
+mod key_source;
+mod status;
+mod token;
+
+pub use algorithm::{Algorithm, Algorithms};
+pub use key_set::KeySet;
+pub use key_source::{KeySource, Keys};
+pub use status::Status;
+pub use token::{MAX_TOKEN_LENGTH, Parsed};
+
 use super::{Facts, Step};
 use crate::host::{Host, Instant};
 use crate::request::Request;

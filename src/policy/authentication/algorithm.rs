@@ -1,0 +1,118 @@
+/// A signature algorithm of RFC 7518 or RFC 8037: all that Envoy verifies. `none` is not among them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Algorithm {
+    /// RSASSA-PKCS1-v1_5 with SHA-256.
+    Rs256,
+    /// RSASSA-PKCS1-v1_5 with SHA-384.
+    Rs384,
+    /// RSASSA-PKCS1-v1_5 with SHA-512.
+    Rs512,
+    /// RSASSA-PSS with SHA-256.
+    Ps256,
+    /// RSASSA-PSS with SHA-384.
+    Ps384,
+    /// RSASSA-PSS with SHA-512.
+    Ps512,
+    /// ECDSA on P-256 with SHA-256.
+    Es256,
+    /// ECDSA on P-384 with SHA-384.
+    Es384,
+    /// ECDSA on P-521 with SHA-512.
+    Es512,
+    /// Ed25519.
+    EdDsa,
+    /// HMAC with SHA-256.
+    Hs256,
+    /// HMAC with SHA-384.
+    Hs384,
+    /// HMAC with SHA-512.
+    Hs512,
+}
+
+impl Algorithm {
+    /// Every algorithm.
+    pub const ALL: [Algorithm; 13] = [
+        Algorithm::Rs256,
+        Algorithm::Rs384,
+        Algorithm::Rs512,
+        Algorithm::Ps256,
+        Algorithm::Ps384,
+        Algorithm::Ps512,
+        Algorithm::Es256,
+        Algorithm::Es384,
+        Algorithm::Es512,
+        Algorithm::EdDsa,
+        Algorithm::Hs256,
+        Algorithm::Hs384,
+        Algorithm::Hs512,
+    ];
+
+    /// Its name in `alg`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Algorithm::Rs256 => "RS256",
+            Algorithm::Rs384 => "RS384",
+            Algorithm::Rs512 => "RS512",
+            Algorithm::Ps256 => "PS256",
+            Algorithm::Ps384 => "PS384",
+            Algorithm::Ps512 => "PS512",
+            Algorithm::Es256 => "ES256",
+            Algorithm::Es384 => "ES384",
+            Algorithm::Es512 => "ES512",
+            Algorithm::EdDsa => "EdDSA",
+            Algorithm::Hs256 => "HS256",
+            Algorithm::Hs384 => "HS384",
+            Algorithm::Hs512 => "HS512",
+        }
+    }
+
+    /// The algorithm of this name; names are compared exactly.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)
+    }
+
+    fn bit(self) -> u16 {
+        1 << self as u16
+    }
+}
+
+/// A set of algorithms: what a rule allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Algorithms(u16);
+
+impl Algorithms {
+    /// Whether an algorithm is allowed.
+    pub fn contains(self, algorithm: Algorithm) -> bool {
+        self.0 & algorithm.bit() != 0
+    }
+}
+
+/// Every asymmetric algorithm: what a rule allows that says nothing.
+impl Default for Algorithms {
+    fn default() -> Self {
+        Algorithm::ALL.into_iter().filter(|algorithm| !algorithm.name().starts_with("HS")).collect()
+    }
+}
+
+impl FromIterator<Algorithm> for Algorithms {
+    fn from_iter<I: IntoIterator<Item = Algorithm>>(algorithms: I) -> Self {
+        Algorithms(algorithms.into_iter().fold(0, |bits, algorithm| bits | algorithm.bit()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_exact_and_symmetric_algorithms_are_off_by_default() {
+        for algorithm in Algorithm::ALL {
+            assert_eq!(Algorithm::from_name(algorithm.name()), Some(algorithm));
+            let symmetric = algorithm.name().starts_with("HS");
+            assert_eq!(Algorithms::default().contains(algorithm), !symmetric, "{algorithm:?}");
+        }
+        for name in ["none", "None", "rs256", "RS256 ", "HS1", "ES256K", "RSA-OAEP", "dir", ""] {
+            assert_eq!(Algorithm::from_name(name), None, "{name}");
+        }
+    }
+}
