@@ -50,6 +50,7 @@ pub struct Request {
     headers: HeaderMap,
     attributes: Vec<Option<Vec<u8>>>,
     edits: Vec<HeaderEdit>,
+    original_path: Option<Vec<u8>>,
     /// When the request came, on the monotonic clock.
     pub received_at: Instant,
     /// The proxy's id of the stream.
@@ -97,6 +98,11 @@ impl Request {
     /// `:path` as it came; a CONNECT request has none, and it is empty.
     pub fn path_and_query(&self) -> &[u8] {
         self.header(":path").unwrap_or_default()
+    }
+
+    /// `:path` as the client sent it, whatever the policies made of it.
+    pub fn original_path_and_query(&self) -> &[u8] {
+        self.original_path.as_deref().unwrap_or_else(|| self.path_and_query())
     }
 
     /// The path without query and fragment.
@@ -162,6 +168,9 @@ impl Request {
     /// Sets a header to one value. CR, LF and NUL never reach the proxy.
     pub fn set_header(&mut self, name: impl Into<Cow<'static, str>>, value: &[u8]) {
         let (name, value) = (name.into(), clean(value));
+        if name == ":path" && self.original_path.is_none() {
+            self.original_path = Some(self.path_and_query().to_vec());
+        }
         self.headers.remove(name.as_bytes());
         self.headers.add(name.as_bytes(), &value);
         self.edits.push(HeaderEdit::Set(name, value.into_owned()));

@@ -92,6 +92,13 @@ impl Errors {
         }
     }
 
+    /// Whether there is one at this place or inside it: what was read there is a placeholder then.
+    pub fn any_within(&self, path: &Path<'_>) -> bool {
+        let place = path.to_string();
+        let inside = |rest: &str| rest.is_empty() || rest.starts_with(['.', '[']);
+        self.0.borrow().iter().any(|error| error.path.strip_prefix(&place).is_some_and(inside))
+    }
+
     /// How many there are so far.
     pub fn count(&self) -> usize {
         self.0.borrow().len()

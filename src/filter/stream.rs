@@ -130,7 +130,7 @@ impl Stream {
     }
 
     pub(super) fn on_log(&mut self) {
-        self.policy.telemetry.on_log(&self.request, &self.facts, &*self.host);
+        self.policy.telemetry.on_log(&self.request, &mut self.facts, &*self.host);
     }
 
     /// Gives back what the request holds; the stream may be gone before its time.

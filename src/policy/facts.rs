@@ -2,7 +2,7 @@ use std::rc::Rc;
 
 use serde_json::Value;
 
-use super::fault;
+use super::{fault, telemetry};
 use crate::matchers::ClaimPath;
 use crate::matchers::claim::Claims;
 use crate::request::HeaderEdit;
@@ -28,6 +28,8 @@ pub struct Facts {
     pub fault: fault::Injected,
     /// Changes to the response's headers, in order. They are made to local replies, too.
     pub response_edits: Vec<HeaderEdit>,
+    /// What telemetry remembers until the request is over.
+    pub tagged: telemetry::Tagged,
 }
 
 /// A verified token.

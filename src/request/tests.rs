@@ -87,3 +87,13 @@ fn grpc_is_told_by_the_content_type() {
         assert_eq!(request(&[("content-type", value)]).is_grpc(), grpc, "{value}");
     }
 }
+
+#[test]
+fn a_rewrite_does_not_hide_the_path_that_came() {
+    let mut request = request(&[(":path", "/a?b")]);
+    assert_eq!(request.original_path_and_query(), b"/a?b");
+    request.set_header(":path", b"/c");
+    request.set_header(":path", b"/d");
+    assert_eq!(request.original_path_and_query(), b"/a?b");
+    assert_eq!(request.path(), b"/d");
+}

@@ -87,6 +87,16 @@ pub enum Mode {
     Shadow,
 }
 
+impl Mode {
+    /// Its word in metrics and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Mode::Enforce => "enforce",
+            Mode::Shadow => "shadow",
+        }
+    }
+}
+
 /// How a string has to look. Exactly one member stands.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]

@@ -1,34 +1,210 @@
 //! What is told about it: tags, counters, histograms.
 
+mod counter;
+mod labels;
 mod metric_name;
+mod metrics;
+mod tag;
 
+pub use counter::Counter;
+pub use labels::{LabelId, LabelValues};
 pub use metric_name::{MAX_VALUE_LENGTH, NO_VALUE, metric_name, split_metric_name};
+pub use tag::{AttributeKind, Tag, TagSource};
 
 use super::Facts;
-use crate::host::Host;
-use crate::request::Request;
+use crate::host::{HeaderMap, Host, Instant, MapType};
+use crate::request::{HeaderEdit, Request, clean};
+use metrics::{Counted, MAX_LABEL_SETS, Outcome, RequestMetrics, VerdictMetrics};
+
+/// What a tag says in place of a value that is not told.
+pub const OTHER: &str = "other";
+
+const NANOSECONDS_PER_MILLISECOND: u64 = 1_000_000;
 
 /// The compiled section.
 #[derive(Debug, Default)]
-pub struct Telemetry {}
+pub struct Telemetry {
+    /// What is told about requests; `None` where the section is absent. The policies' decisions are counted all the
+    /// same.
+    requests: Option<Requests>,
+    verdicts: VerdictMetrics,
+}
+
+#[derive(Debug)]
+struct Requests {
+    tags: Vec<Tag>,
+    /// Whether any tag waits for the response, and for its headers.
+    late: bool,
+    response_headers: bool,
+    metrics: RequestMetrics,
+    overflows: Counter,
+}
+
+/// What telemetry remembers of a request until it is over.
+#[derive(Debug, Default)]
+pub struct Tagged {
+    /// One for each tag that is a label.
+    labels: Vec<LabelId>,
+    decided: bool,
+    responded: bool,
+    response_code: Option<u16>,
+}
+
+/// When a tag's value is known.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Decided,
+    Response,
+}
 
 impl Telemetry {
-    /// Whether nothing is told.
+    /// Tells about requests with these tags.
+    pub fn new(tags: Vec<Tag>) -> Self {
+        let requests = Requests {
+            late: tags.iter().any(Tag::is_late),
+            response_headers: tags.iter().any(|tag| matches!(tag.source, TagSource::ResponseHeader(_))),
+            metrics: RequestMetrics::new(MAX_LABEL_SETS),
+            overflows: Tag::overflow_counter("all"),
+            tags,
+        };
+        Telemetry { requests: Some(requests), verdicts: VerdictMetrics::default() }
+    }
+
+    /// Whether nothing is told of a request about which no policy had a say.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.requests.is_none()
     }
 
     /// How many tags there are.
     pub fn len(&self) -> usize {
-        0
+        self.requests.as_ref().map_or(0, |requests| requests.tags.len())
     }
 
     /// The request was decided: tags go into filter state, and into headers of the request and the response.
-    pub fn on_decided(&self, _request: &mut Request, _facts: &mut Facts, _host: &dyn Host) {}
+    pub fn on_decided(&self, request: &mut Request, facts: &mut Facts, host: &dyn Host) {
+        let Some(requests) = &self.requests else { return };
+        let headers = requests.tell(Phase::Decided, request, facts, &HeaderMap::default(), host);
+        for (name, value) in headers {
+            request.set_header(name, &value);
+        }
+    }
 
     /// The response's headers are there.
-    pub fn on_response(&self, _request: &Request, _facts: &mut Facts, _host: &dyn Host) {}
+    pub fn on_response(&self, request: &Request, facts: &mut Facts, host: &dyn Host) {
+        let Some(requests) = &self.requests else { return };
+        if !requests.late {
+            return;
+        }
+        let headers = if requests.response_headers {
+            host.header_map(MapType::HttpResponseHeaders).unwrap_or_default()
+        } else {
+            HeaderMap::default()
+        };
+        if let Some(status) = headers.get(b":status") {
+            facts.tagged.response_code = std::str::from_utf8(status).ok().and_then(|text| text.parse().ok());
+        }
+        requests.tell(Phase::Response, request, facts, &headers, host);
+    }
 
     /// The stream is over: counters and histograms.
-    pub fn on_log(&self, _request: &Request, _facts: &Facts, _host: &dyn Host) {}
+    pub fn on_log(&self, request: &Request, facts: &mut Facts, host: &dyn Host) {
+        for verdict in &facts.verdicts {
+            self.verdicts.count(verdict, host);
+        }
+        // A stream that the proxy ended before the filter saw a request has no method.
+        if let Some(requests) = self.requests.as_ref().filter(|_| !request.method().is_empty()) {
+            requests.on_log(request, facts, host);
+        }
+    }
 }
+
+impl Requests {
+    /// Finds the value of every tag that is known now, and brings it where it belongs. The request headers come
+    /// back: the value may be borrowed from the request.
+    fn tell(
+        &self,
+        phase: Phase,
+        request: &Request,
+        facts: &mut Facts,
+        response: &HeaderMap,
+        host: &dyn Host,
+    ) -> Vec<(String, Vec<u8>)> {
+        let mut labels = std::mem::take(&mut facts.tagged.labels);
+        labels.resize(self.labels().count(), LabelId::NONE);
+        let mut upstream = Vec::new();
+        let mut downstream = Vec::new();
+        let mut next_label = 0usize;
+        for tag in &self.tags {
+            let place = next_label;
+            next_label = next_label.saturating_add(tag.in_metrics.into());
+            if tag.is_late() != (phase == Phase::Response) {
+                continue;
+            }
+            let found = match phase {
+                Phase::Decided => tag.source.early(request, facts),
+                Phase::Response => tag.source.late(response, host),
+            };
+            let told = tag.told(found, host);
+            if told.overflowed {
+                tag.overflows.add(1, host);
+            }
+            if let Some(label) = labels.get_mut(place).filter(|_| tag.in_metrics) {
+                *label = told.label;
+            }
+            let Some(value) = told.value else { continue };
+            if tag.in_logs && host.set_filter_state(&tag.name, &value).is_err() {
+                log::debug!("meshfilter: the proxy does not take filter state {}", tag.name);
+            }
+            if let Some(name) = &tag.upstream {
+                upstream.push((name.clone(), value.to_vec()));
+            }
+            if let Some(name) = &tag.downstream {
+                downstream.push(HeaderEdit::Set(name.clone().into(), clean(&value).into_owned()));
+            }
+        }
+        facts.response_edits.append(&mut downstream);
+        let tagged = &mut facts.tagged;
+        tagged.labels = labels;
+        match phase {
+            Phase::Decided => tagged.decided = true,
+            Phase::Response => tagged.responded = true,
+        }
+        upstream
+    }
+
+    fn on_log(&self, request: &Request, facts: &mut Facts, host: &dyn Host) {
+        // A client that left while its request waited, or before the response came.
+        if !facts.tagged.decided {
+            self.tell(Phase::Decided, request, facts, &HeaderMap::default(), host);
+        }
+        if self.late && !facts.tagged.responded {
+            self.tell(Phase::Response, request, facts, &HeaderMap::default(), host);
+        }
+        let code = facts.tagged.response_code.or_else(|| {
+            let bytes = host.property(&["response", "code"])?;
+            u16::try_from(u64::from_le_bytes(bytes.try_into().ok()?)).ok()
+        });
+        let outcome = Outcome {
+            route: facts.route.as_ref(),
+            destination: facts.destination.as_ref(),
+            decision: facts.decision,
+            response_code: code.filter(|code| (100..1000).contains(code)).unwrap_or(0),
+            labels: &facts.tagged.labels,
+            milliseconds: milliseconds(request.received_at, host.now()),
+        };
+        if self.metrics.count(&outcome, self.labels(), host) == Counted::AsOther {
+            self.overflows.add(1, host);
+        }
+    }
+
+    fn labels(&self) -> impl Iterator<Item = &Tag> {
+        self.tags.iter().filter(|tag| tag.in_metrics)
+    }
+}
+
+fn milliseconds(from: Instant, to: Instant) -> u64 {
+    to.saturating_sub(from).checked_div(NANOSECONDS_PER_MILLISECOND).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,217 @@
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use super::{MAX_VALUE_LENGTH, NO_VALUE, OTHER};
+use crate::host::{Host, Status};
+
+/// A value of one tag's label, in this VM.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct LabelId(u32);
+
+impl LabelId {
+    /// There is no value.
+    pub const NONE: LabelId = LabelId(0);
+    /// A value that is not told.
+    pub const OTHER: LabelId = LabelId(1);
+
+    pub(super) fn number(self) -> u32 {
+        self.0
+    }
+}
+
+/// The values of one tag, at most so many in the whole process.
+///
+/// A value that comes first takes a place in a list that all workers share and that only grows; when the list is
+/// full, whatever is not in it is `other`. So every worker tells the same values, and a known value costs one look
+/// into a map of this VM.
+#[derive(Debug)]
+pub struct LabelValues {
+    /// Key of the list.
+    key: String,
+    /// `None`: the document bounds the values.
+    max: Option<usize>,
+    known: RefCell<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    ids: HashMap<Box<[u8]>, LabelId>,
+    values: Vec<Box<[u8]>>,
+    /// How many of them have a place in the list.
+    listed: usize,
+}
+
+/// Another worker may be faster, but not this often.
+const ATTEMPTS: usize = 16;
+
+impl LabelValues {
+    /// The values of the tag `name`. `reserved` ones need no place.
+    pub fn new(name: &str, max: Option<usize>, reserved: impl IntoIterator<Item = Box<[u8]>>) -> Self {
+        let mut known = Known::default();
+        for fixed in [NO_VALUE, OTHER] {
+            known.add(fixed.as_bytes());
+        }
+        for value in reserved {
+            known.add(cut(&value));
+        }
+        LabelValues { key: format!("meshfilter/tag/{name}"), max, known: RefCell::new(known) }
+    }
+
+    /// The id of a value; [`LabelId::OTHER`] if there is no place left for it.
+    pub fn id(&self, value: &[u8], host: &dyn Host) -> LabelId {
+        // What a label does not show must not take a place, nor memory.
+        let value = cut(value);
+        let Ok(mut known) = self.known.try_borrow_mut() else { return LabelId::OTHER };
+        if let Some(id) = known.ids.get(value) {
+            return *id;
+        }
+        let Some(max) = self.max else { return known.add(value) };
+        for _ in 0..ATTEMPTS {
+            if known.listed >= max {
+                return LabelId::OTHER;
+            }
+            let (list, cas) = match host.shared_data(&self.key) {
+                Ok((list, cas)) => (list, Some(cas)),
+                Err(Status::NotFound) => (Vec::new(), None),
+                Err(_) => return LabelId::OTHER,
+            };
+            known.learn(&list, max);
+            if let Some(id) = known.ids.get(value) {
+                return *id;
+            }
+            if known.listed >= max {
+                return LabelId::OTHER;
+            }
+            let list = append(list, value);
+            let stored = match cas {
+                Some(cas) => host.shared_data_swap(&self.key, &list, cas),
+                None => host.shared_data_create(&self.key, &list),
+            };
+            if stored.is_ok() {
+                known.listed = known.listed.saturating_add(1);
+                return known.add(value);
+            }
+        }
+        LabelId::OTHER
+    }
+
+    /// Reads the value of an id.
+    pub fn with_value<T>(&self, id: LabelId, read: impl FnOnce(&[u8]) -> T) -> T {
+        let known = self.known.try_borrow();
+        let value = known.as_ref().ok().and_then(|known| known.values.get(id.0 as usize));
+        read(value.map_or(OTHER.as_bytes(), |value| value))
+    }
+}
+
+impl Known {
+    fn add(&mut self, value: &[u8]) -> LabelId {
+        if let Some(id) = self.ids.get(value) {
+            return *id;
+        }
+        // Bounded by the document, or by `maxValues`.
+        let id = LabelId(u32::try_from(self.values.len()).unwrap_or(LabelId::OTHER.0));
+        self.values.push(value.into());
+        self.ids.insert(value.into(), id);
+        id
+    }
+
+    /// Takes over what the list has. It only grows, so its first `max` values are the same for every worker.
+    fn learn(&mut self, list: &[u8], max: usize) {
+        let mut rest = list;
+        let mut place = 0usize;
+        while let Some((&length, tail)) = rest.split_first() {
+            let Some((value, tail)) = tail.split_at_checked(length.into()) else { break };
+            if place >= max {
+                break;
+            }
+            if place >= self.listed {
+                self.add(value);
+            }
+            place = place.saturating_add(1);
+            rest = tail;
+        }
+        self.listed = self.listed.max(place);
+    }
+}
+
+/// A list is its values, each after its length.
+fn append(mut list: Vec<u8>, value: &[u8]) -> Vec<u8> {
+    const { assert!(MAX_VALUE_LENGTH <= u8::MAX as usize) };
+    list.push(u8::try_from(value.len()).unwrap_or(0));
+    list.extend_from_slice(value);
+    list
+}
+
+fn cut(value: &[u8]) -> &[u8] {
+    value.get(..MAX_VALUE_LENGTH).unwrap_or(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::fake::Fake;
+
+    fn text(values: &LabelValues, value: &str, host: &Fake) -> String {
+        let id = values.id(value.as_bytes(), host);
+        values.with_value(id, |value| String::from_utf8_lossy(value).into_owned())
+    }
+
+    #[test]
+    fn the_first_values_are_told_and_the_rest_is_other() {
+        let host = Fake::new();
+        let values = LabelValues::new("tenant", Some(2), []);
+        for (value, told) in
+            [("a", "a"), ("b", "b"), ("a", "a"), ("c", "other"), ("none", "none"), ("other", "other")]
+        {
+            assert_eq!(text(&values, value, &host), told);
+        }
+        assert_eq!(values.id(b"none", &host), LabelId::NONE);
+        assert_eq!(values.id(b"d", &host), LabelId::OTHER);
+    }
+
+    #[test]
+    fn workers_share_the_places() {
+        let host = Fake::new();
+        let worker = || LabelValues::new("tenant", Some(2), []);
+        let (one, two) = (worker(), worker());
+        assert_eq!(text(&one, "a", &host), "a");
+        assert_eq!(text(&two, "b", &host), "b");
+        for values in [&one, &two] {
+            assert_eq!(text(values, "c", &host), "other");
+            assert_eq!(text(values, "a", &host), "a");
+            assert_eq!(text(values, "b", &host), "b");
+        }
+        let later = LabelValues::new("tenant", Some(1), []);
+        assert_eq!(text(&later, "b", &host), "other");
+        assert_eq!(text(&later, "a", &host), "a");
+    }
+
+    #[test]
+    fn a_known_value_and_a_full_list_cost_no_hostcall() {
+        let host = Fake::new();
+        let values = LabelValues::new("tenant", Some(1), [Box::from(b"default".as_slice())]);
+        assert_eq!(text(&values, "a", &host), "a");
+        host.take_hostcalls();
+        for (value, told) in [("a", "a"), ("b", "other"), ("default", "default")] {
+            assert_eq!(text(&values, value, &host), told);
+        }
+        assert_eq!(host.take_hostcalls().len(), 0);
+    }
+
+    #[test]
+    fn long_values_take_one_place_and_little_memory() {
+        let host = Fake::new();
+        let values = LabelValues::new("tenant", Some(2), []);
+        let id = values.id(&[b'a'; 60_000], &host);
+        assert_eq!(values.id(&[b'a'; 50_000], &host), id);
+        values.with_value(id, |value| assert_eq!(value.len(), MAX_VALUE_LENGTH));
+    }
+
+    #[test]
+    fn a_list_that_is_cut_short_is_read_as_far_as_it_goes() {
+        let host = Fake::new();
+        host.shared_data_create("meshfilter/tag/tenant", b"\x01a\x05b").unwrap();
+        let values = LabelValues::new("tenant", Some(3), []);
+        assert_eq!(text(&values, "a", &host), "a");
+    }
+}

@@ -1,0 +1,177 @@
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use super::{LabelId, NO_VALUE, Tag, metric_name};
+use crate::host::{Host, MetricId, MetricType};
+use crate::policy::{Decision, Mode, Verdict};
+
+/// What one worker keeps at most of combinations of tags; what comes after them is counted with every tag `other`.
+pub(super) const MAX_LABEL_SETS: usize = 10_000;
+
+/// What is counted about a request that is over.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outcome<'a> {
+    pub route: Option<&'a Rc<str>>,
+    pub destination: Option<&'a Rc<str>>,
+    pub decision: Decision,
+    /// 0 where there was no response.
+    pub response_code: u16,
+    pub labels: &'a [LabelId],
+    pub milliseconds: u64,
+}
+
+/// The counter and the histogram of requests: their ids are asked for once per set of labels, and found again by
+/// small numbers.
+#[derive(Debug)]
+pub(super) struct RequestMetrics {
+    max_sets: usize,
+    sets: RefCell<Sets>,
+}
+
+#[derive(Debug, Default)]
+struct Sets {
+    names: HashMap<Rc<str>, u32>,
+    sets: HashMap<Box<[u32]>, Ids>,
+    key: Vec<u32>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Ids {
+    requests: MetricId,
+    duration: MetricId,
+}
+
+/// Whether a request could be counted under its own tags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Counted {
+    AsItIs,
+    AsOther,
+}
+
+impl RequestMetrics {
+    /// Keeps about so many combinations of tags apart.
+    pub fn new(max_sets: usize) -> Self {
+        RequestMetrics { max_sets, sets: RefCell::default() }
+    }
+
+    /// Counts a request. `tags` are those that are labels, in the order of the outcome's labels.
+    pub fn count<'a>(
+        &self,
+        outcome: &Outcome<'_>,
+        tags: impl Iterator<Item = &'a Tag>,
+        host: &dyn Host,
+    ) -> Counted {
+        let Ok(mut sets) = self.sets.try_borrow_mut() else { return Counted::AsOther };
+        let mut counted = Counted::AsItIs;
+        sets.set_key(outcome);
+        if sets.find().is_none() && sets.sets.len() >= self.max_sets && !outcome.labels.is_empty() {
+            counted = Counted::AsOther;
+            sets.forget_tags(outcome.labels.len());
+        }
+        let ids = sets.find().or_else(|| sets.define(outcome, tags, counted, host));
+        if let Some(Ids { requests, duration }) = ids {
+            let _ = host.increment(requests, 1);
+            let _ = host.record(duration, outcome.milliseconds);
+        }
+        counted
+    }
+}
+
+impl Sets {
+    fn set_key(&mut self, outcome: &Outcome<'_>) {
+        let route = self.name(outcome.route);
+        let destination = self.name(outcome.destination);
+        self.key.clear();
+        self.key.extend([route, destination, outcome.decision as u32, outcome.response_code.into()]);
+        self.key.extend(outcome.labels.iter().map(|label| label.number()));
+    }
+
+    /// The number of a name; the document bounds how many there are.
+    fn name(&mut self, name: Option<&Rc<str>>) -> u32 {
+        let Some(name) = name else { return 0 };
+        if let Some(number) = self.names.get(name) {
+            return *number;
+        }
+        let number = u32::try_from(self.names.len()).unwrap_or(u32::MAX).saturating_add(1);
+        self.names.insert(name.clone(), number);
+        number
+    }
+
+    fn forget_tags(&mut self, tags: usize) {
+        self.key.iter_mut().rev().take(tags).for_each(|label| *label = LabelId::OTHER.number());
+    }
+
+    fn find(&self) -> Option<Ids> {
+        self.sets.get(self.key.as_slice()).copied()
+    }
+
+    fn define<'a>(
+        &mut self,
+        outcome: &Outcome<'_>,
+        tags: impl Iterator<Item = &'a Tag>,
+        counted: Counted,
+        host: &dyn Host,
+    ) -> Option<Ids> {
+        let text = |name: Option<&Rc<str>>| name.map_or(NO_VALUE, |name| name).as_bytes().to_vec();
+        let mut labels = vec![
+            ("route", text(outcome.route)),
+            ("destination", text(outcome.destination)),
+            ("decision", outcome.decision.as_str().as_bytes().to_vec()),
+        ];
+        let duration = metric_name("meshfilter_request_duration_milliseconds", &labels);
+        labels.push(("response_code", outcome.response_code.to_string().into_bytes()));
+        for (tag, label) in tags.zip(outcome.labels) {
+            let label = if counted == Counted::AsOther { LabelId::OTHER } else { *label };
+            let value = tag.labels.as_ref().map(|values| values.with_value(label, <[u8]>::to_vec));
+            labels.push((&tag.name, value.unwrap_or_default()));
+        }
+        let requests = metric_name("meshfilter_requests_total", &labels);
+        let defined = host
+            .metric(MetricType::Counter, &requests)
+            .and_then(|requests| Ok((requests, host.metric(MetricType::Histogram, &duration)?)));
+        let (requests, duration) = defined
+            .inspect_err(|status| log::error!("meshfilter: the proxy does not define {requests}: {status:?}"))
+            .ok()?;
+        let ids = Ids { requests, duration };
+        self.sets.insert(self.key.as_slice().into(), ids);
+        Some(ids)
+    }
+}
+
+/// The counters of the policies' decisions.
+#[derive(Debug, Default)]
+pub(super) struct VerdictMetrics(RefCell<HashMap<Rc<str>, Vec<VerdictCounter>>>);
+
+#[derive(Debug)]
+struct VerdictCounter {
+    decision: &'static str,
+    mode: Mode,
+    id: MetricId,
+}
+
+impl VerdictMetrics {
+    /// Counts what a policy decided. The document bounds how many there are.
+    pub fn count(&self, verdict: &Verdict, host: &dyn Host) {
+        let Verdict { policy, decision, mode } = verdict;
+        let Ok(mut policies) = self.0.try_borrow_mut() else { return };
+        let known = policies.get(policy).and_then(|counters| {
+            counters.iter().find(|counter| counter.decision == *decision && counter.mode == *mode)
+        });
+        let id = match known {
+            Some(counter) => counter.id,
+            None => {
+                let labels = [("policy", &**policy), ("decision", decision), ("mode", mode.as_str())];
+                let name = metric_name("meshfilter_policy_decisions_total", &labels);
+                let Ok(id) = host.metric(MetricType::Counter, &name) else { return };
+                policies.entry(policy.clone()).or_default().push(VerdictCounter {
+                    decision,
+                    mode: *mode,
+                    id,
+                });
+                id
+            }
+        };
+        let _ = host.increment(id, 1);
+    }
+}
