@@ -1,0 +1,94 @@
+//! The arithmetic of one token bucket.
+//!
+//! What is kept is the debt: the tokens that are missing from a full bucket, as a fixed-point number with 64 bits
+//! after the point. It does not depend on the bucket's sizes, so that new sizes keep what was taken, and what is not
+//! kept at all is a full bucket. Refills are rounded down: a step loses less than 2^-64 of a token and never gains.
+
+use crate::host::Instant;
+
+/// A number of tokens, 64 bits of it after the point.
+pub type Tokens = u128;
+
+/// So many whole tokens.
+pub fn whole(tokens: u32) -> Tokens {
+    Tokens::from(tokens) << 64
+}
+
+/// The sizes of a bucket. It refills continuously; the interval only says how fast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenBucket {
+    /// How many tokens a full bucket has.
+    pub max_tokens: u32,
+    /// So many are added in an interval.
+    pub tokens_per_fill: u32,
+    /// In nanoseconds; not zero.
+    pub fill_interval: u64,
+}
+
+impl TokenBucket {
+    /// What is refilled in so many nanoseconds, rounded down.
+    pub fn refill(&self, elapsed: u64) -> Tokens {
+        let interval = Tokens::from(self.fill_interval);
+        // At most 2^96.
+        let product = Tokens::from(elapsed).saturating_mul(self.tokens_per_fill.into());
+        let tokens = product.checked_div(interval).unwrap_or(0);
+        let rest = product.checked_rem(interval).unwrap_or(0);
+        if tokens > u64::MAX.into() {
+            return Tokens::MAX;
+        }
+        // The rest is less than the interval, so less than 2^64.
+        (tokens << 64) | (rest << 64).checked_div(interval).unwrap_or(0)
+    }
+
+    /// How many nanoseconds it takes to refill so much, to within one of them.
+    pub fn time_to_refill(&self, tokens: Tokens) -> u64 {
+        let interval = Tokens::from(self.fill_interval);
+        let fraction = tokens & Tokens::from(u64::MAX);
+        // Both factors of the second product are less than 2^64.
+        let intervals = (tokens >> 64).saturating_mul(interval);
+        let intervals = intervals.saturating_add(fraction.saturating_mul(interval) >> 64);
+        let time = intervals.checked_div(self.tokens_per_fill.into()).unwrap_or(Tokens::MAX);
+        u64::try_from(time).unwrap_or(u64::MAX)
+    }
+
+    /// The debt at a point in time, of what it was at another. A clock that is behind counts as standing still. What
+    /// a greater bucket than this one lacked at most empties this one.
+    pub fn debt_at(&self, now: Instant, debt: Tokens, stamp: Instant) -> Tokens {
+        debt.min(whole(self.max_tokens)).saturating_sub(self.refill(now.saturating_sub(stamp)))
+    }
+
+    /// The debt of a bucket that is full again at a point in time, rounded up, and at most all of it.
+    pub fn debt_until(&self, full_at: Instant, now: Instant) -> Tokens {
+        match full_at.saturating_sub(now) {
+            0 => 0,
+            left => self.refill(left).saturating_add(1).min(whole(self.max_tokens)),
+        }
+    }
+
+    /// When a bucket with this debt is full again, rounded up.
+    pub fn full_at(&self, now: Instant, debt: Tokens) -> Instant {
+        match debt {
+            0 => now,
+            debt => now.saturating_add(self.time_to_refill(debt)).saturating_add(1),
+        }
+    }
+
+    /// What is there.
+    pub fn available(&self, debt: Tokens) -> Tokens {
+        whole(self.max_tokens).saturating_sub(debt)
+    }
+
+    /// The debt after so many more are taken; `None` if they are not there.
+    pub fn take(&self, debt: Tokens, cost: u32) -> Option<Tokens> {
+        let after = debt.saturating_add(whole(cost));
+        (after <= whole(self.max_tokens)).then_some(after)
+    }
+
+    /// How many nanoseconds from now so many are there.
+    pub fn time_until(&self, debt: Tokens, cost: u32) -> u64 {
+        self.time_to_refill(whole(cost).saturating_sub(self.available(debt)))
+    }
+}
+
+#[cfg(all(test, not(target_family = "wasm")))]
+mod tests;
