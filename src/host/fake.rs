@@ -144,6 +144,12 @@ impl Fake {
         self.environment.borrow_mut().insert(name.to_owned(), value.to_owned());
     }
 
+    /// How many values stand in shared data, and how many bytes they and their keys take.
+    pub fn shared_data_size(&self) -> (usize, usize) {
+        let shared = self.shared.borrow();
+        (shared.len(), shared.iter().map(|(key, (value, _))| key.len().saturating_add(value.len())).sum())
+    }
+
     /// How often each hostcall was made since the last call of this.
     pub fn take_hostcalls(&self) -> BTreeMap<&'static str, u64> {
         std::mem::take(&mut self.hostcalls.borrow_mut())

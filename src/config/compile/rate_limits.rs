@@ -18,9 +18,6 @@ const SLOTS: std::ops::RangeInclusive<u32> = 64..=1_048_576;
 /// Envoy's own bound.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(50);
 
-/// An empty bucket must be full again after that long, or shared data could not hold the time.
-const LONGEST_FILL: Duration = Duration::from_secs(365 * 86_400);
-
 /// Envoy's own words.
 const BODY: &str = "local_rate_limited";
 
@@ -151,13 +148,6 @@ fn token_bucket(source: &document::TokenBucket, path: &Path<'_>, cx: &Context<'_
         );
     }
     let interval = interval.max(SHORTEST_INTERVAL);
-    let time_to_fill = interval.as_secs_f64() * f64::from(max_tokens) / f64::from(tokens_per_fill);
-    if time_to_fill > LONGEST_FILL.as_secs_f64() {
-        cx.errors.add(
-            path,
-            "an empty bucket takes more than 365 days to fill; use fewer maxTokens or more tokensPerFill",
-        );
-    }
     TokenBucket {
         max_tokens,
         tokens_per_fill,

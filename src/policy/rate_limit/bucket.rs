@@ -61,6 +61,8 @@ impl TokenBucket {
     pub fn debt_until(&self, full_at: Instant, now: Instant) -> Tokens {
         match full_at.saturating_sub(now) {
             0 => 0,
+            // Farther away than the clock goes.
+            _ if full_at == Instant::MAX => whole(self.max_tokens),
             left => self.refill(left).saturating_add(1).min(whole(self.max_tokens)),
         }
     }

@@ -21,6 +21,9 @@ const CELL_SHIFT: u32 = u64::BITS - CELLS.ilog2();
 /// Cells count time in units of 2^24 ns, about 17 ms, rounded up: 32 bits of them are more than two years.
 const UNIT_SHIFT: u32 = 24;
 
+/// In a cell: farther away than can be counted.
+const NEVER: u32 = u32::MAX;
+
 /// Exactly kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Bucket {
@@ -144,7 +147,8 @@ impl Set {
         let passed = now_units.saturating_sub(self.base);
         if passed > 0 {
             let passed = u32::try_from(passed).unwrap_or(u32::MAX);
-            self.cells.iter_mut().for_each(|cell| *cell = cell.saturating_sub(passed));
+            let counted = self.cells.iter_mut().filter(|cell| **cell != NEVER);
+            counted.for_each(|cell| *cell = cell.saturating_sub(passed));
             if self.cells.iter().all(|cell| *cell == 0) {
                 self.cells.clear();
             }
@@ -157,7 +161,7 @@ impl Set {
             self.cells.resize(CELLS, 0);
         }
         let full_at = (bucket.full_at >> UNIT_SHIFT).saturating_add(1);
-        let after_base = u32::try_from(full_at.saturating_sub(self.base)).unwrap_or(u32::MAX);
+        let after_base = u32::try_from(full_at.saturating_sub(self.base)).unwrap_or(NEVER);
         if let Some(cell) = self.cells.get_mut(cell_of(bucket.fingerprint)) {
             *cell = (*cell).max(after_base);
         }
@@ -167,6 +171,7 @@ impl Set {
     fn cell_time(&self, fingerprint: u64) -> Instant {
         match self.cells.get(cell_of(fingerprint)) {
             None | Some(0) => 0,
+            Some(&NEVER) => Instant::MAX,
             Some(cell) => self.base.saturating_add(u64::from(*cell)).saturating_mul(1 << UNIT_SHIFT),
         }
     }

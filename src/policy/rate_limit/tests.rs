@@ -1,1 +1,346 @@
+//! Whole limits, compiled from documents, on a proxy in memory.
 
+mod hosts;
+mod workers;
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::config;
+use crate::host::fake::{Fake, Stream};
+use crate::host::{HeaderMap, Host, LocalReply, Status};
+use crate::policy::{Decision, Facts, Mode, Policy, Step};
+use crate::request::{HeaderEdit, Request};
+
+/// A policy of these limits, started.
+fn policy(limits: &Value, host: &dyn Host) -> Policy {
+    let document = json!({"rateLimits": limits}).to_string();
+    let compiled = config::load(document.as_bytes(), &|_| None);
+    let mut policy = compiled.map_err(|errors| format!("{errors:?}")).unwrap().policy;
+    policy.start(host);
+    policy
+}
+
+fn request(headers: &[(&str, &str)]) -> Request {
+    Request::new(headers.iter().copied().collect::<HeaderMap>(), Vec::new(), 0)
+}
+
+/// What one request comes to.
+fn take(policy: &Policy, host: &dyn Host, headers: &[(&str, &str)]) -> (Step, Facts) {
+    let mut facts = Facts::default();
+    let step = policy.rate_limits.take(&request(headers), &mut facts, host);
+    (step, facts)
+}
+
+fn passes(policy: &Policy, host: &dyn Host, headers: &[(&str, &str)]) -> bool {
+    take(policy, host, headers).0 == Step::Continue
+}
+
+fn refused(step: Step) -> LocalReply {
+    match step {
+        Step::Reply(reply) => *reply,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+fn headers(reply: &LocalReply) -> Vec<(&str, &str)> {
+    let text = |(name, value)| -> (&str, &str) { (name, std::str::from_utf8(value).unwrap()) };
+    reply.headers.iter().map(|(name, value)| text((name.as_str(), value.as_slice()))).collect()
+}
+
+/// A bucket of so many tokens whose refill is not worth counting.
+fn bucket(tokens: u32) -> Value {
+    json!({"maxTokens": tokens, "tokensPerFill": 1, "fillInterval": "24h"})
+}
+
+fn per_user(tokens: u32) -> Value {
+    json!([{"name": "per-user", "key": [{"header": "x-user"}], "tokenBucket": bucket(tokens)}])
+}
+
+#[test]
+fn the_bucket_starts_full_and_a_refusal_says_when_to_come_again() {
+    let host = Fake::new();
+    let sizes = json!({"maxTokens": 2, "tokensPerFill": 2, "fillInterval": "3s"});
+    let policy = policy(&json!([{"name": "all", "tokenBucket": sizes}]), &host);
+    assert!(passes(&policy, &host, &[]));
+    assert!(passes(&policy, &host, &[]));
+    let (step, facts) = take(&policy, &host, &[]);
+    let reply = refused(step);
+    assert_eq!((reply.status, reply.details.as_str()), (429, "local_rate_limited"));
+    assert_eq!((reply.body.as_slice(), reply.grpc_status), (b"local_rate_limited".as_slice(), None));
+    assert_eq!(
+        headers(&reply),
+        [
+            ("retry-after", "2"),
+            ("x-ratelimit-limit", "2"),
+            ("x-ratelimit-remaining", "0"),
+            ("x-ratelimit-reset", "2"),
+        ]
+    );
+    assert_eq!(facts.decision, Decision::RateLimited);
+    assert_eq!((&*facts.verdicts[0].policy, facts.verdicts[0].decision), ("all", "limited"));
+    host.advance(Duration::from_millis(1499));
+    assert!(!passes(&policy, &host, &[]));
+    host.advance(Duration::from_millis(1));
+    assert!(passes(&policy, &host, &[]));
+    assert!(!passes(&policy, &host, &[]));
+}
+
+#[test]
+fn an_uncontended_take_is_one_read_and_one_swap() {
+    let host = Fake::new();
+    let policy = policy(&per_user(10), &host);
+    assert!(passes(&policy, &host, &[("x-user", "a")]));
+    host.take_hostcalls();
+    assert!(passes(&policy, &host, &[("x-user", "a")]));
+    let calls = host.take_hostcalls();
+    assert_eq!((calls.get("shared_data"), calls.get("shared_data_swap")), (Some(&1), Some(&1)));
+    assert_eq!(calls.get("now"), Some(&1));
+    assert_eq!(calls.values().sum::<u64>(), 3);
+}
+
+#[test]
+fn each_key_has_its_own_bucket_and_a_missing_part_has_none() {
+    let host = Fake::new();
+    let policy = policy(&per_user(1), &host);
+    for user in ["a", "b", ""] {
+        assert!(passes(&policy, &host, &[("x-user", user)]), "{user}");
+        assert!(!passes(&policy, &host, &[("x-user", user)]), "{user}");
+    }
+    for _ in 0..3 {
+        assert!(passes(&policy, &host, &[]));
+    }
+}
+
+#[test]
+fn the_parts_of_a_key_do_not_run_into_each_other() {
+    let host = Fake::new();
+    let key = json!([{"header": "x-a"}, {"header": "x-b"}]);
+    let policy = policy(&json!([{"key": key, "tokenBucket": bucket(1)}]), &host);
+    assert!(passes(&policy, &host, &[("x-a", "ab"), ("x-b", "c")]));
+    assert!(passes(&policy, &host, &[("x-a", "a"), ("x-b", "bc")]));
+    assert!(!passes(&policy, &host, &[("x-a", "a"), ("x-b", "bc")]));
+}
+
+#[test]
+fn a_default_stands_in_for_a_missing_part() {
+    let host = Fake::new();
+    let key = json!([{"header": "x-user", "default": "anonymous"}]);
+    let policy = policy(&json!([{"key": key, "tokenBucket": bucket(1)}]), &host);
+    assert!(passes(&policy, &host, &[]));
+    assert!(!passes(&policy, &host, &[]));
+    assert!(!passes(&policy, &host, &[("x-user", "anonymous")]));
+    assert!(passes(&policy, &host, &[("x-user", "a")]));
+}
+
+#[test]
+fn tokens_are_taken_from_all_or_from_none() {
+    let host = Fake::new();
+    let policy = policy(
+        &json!([
+            {"name": "wide", "tokenBucket": bucket(3)},
+            {"name": "narrow", "key": [{"header": "x-user"}], "tokenBucket": bucket(1)},
+        ]),
+        &host,
+    );
+    assert!(passes(&policy, &host, &[("x-user", "a")]));
+    for _ in 0..5 {
+        let (step, facts) = take(&policy, &host, &[("x-user", "a")]);
+        assert_eq!(headers(&refused(step))[1], ("x-ratelimit-limit", "1"));
+        let words: Vec<_> = facts.verdicts.iter().map(|verdict| verdict.decision).collect();
+        assert_eq!(words, ["allowed", "limited"]);
+    }
+    assert!(passes(&policy, &host, &[("x-user", "b")]));
+    assert!(passes(&policy, &host, &[("x-user", "c")]));
+    assert!(!passes(&policy, &host, &[("x-user", "d")]));
+}
+
+#[test]
+fn of_several_refusals_the_longest_wait_is_told() {
+    let host = Fake::new();
+    let policy = policy(
+        &json!([
+            {"name": "second", "tokenBucket": {"maxTokens": 1, "fillInterval": "1s"}},
+            {"name": "minute", "tokenBucket": {"maxTokens": 1, "fillInterval": "60s"}},
+        ]),
+        &host,
+    );
+    assert!(passes(&policy, &host, &[]));
+    let reply = refused(take(&policy, &host, &[]).0);
+    assert_eq!(headers(&reply)[0], ("retry-after", "60"));
+}
+
+#[test]
+fn a_shadow_limit_counts_and_changes_nothing() {
+    let host = Fake::new();
+    let policy = policy(
+        &json!([
+            {"name": "shadow", "tokenBucket": bucket(1), "mode": "shadow", "headers": "draft03"},
+            {"name": "real", "tokenBucket": bucket(3)},
+        ]),
+        &host,
+    );
+    for word in ["allowed", "limited", "limited"] {
+        let (step, facts) = take(&policy, &host, &[]);
+        assert_eq!(step, Step::Continue);
+        assert_eq!(facts.response_edits, []);
+        assert_eq!(facts.decision, Decision::Allowed);
+        let shadow = facts.verdicts.iter().find(|verdict| verdict.mode == Mode::Shadow).unwrap();
+        assert_eq!((&*shadow.policy, shadow.decision), ("shadow", word));
+    }
+    let (step, facts) = take(&policy, &host, &[]);
+    refused(step);
+    assert!(facts.verdicts.iter().all(|verdict| verdict.mode == Mode::Enforce));
+}
+
+#[test]
+fn a_cost_takes_more_than_one_token() {
+    let host = Fake::new();
+    let policy = policy(&json!([{"tokenBucket": bucket(10), "cost": 4}]), &host);
+    assert!(passes(&policy, &host, &[]));
+    assert!(passes(&policy, &host, &[]));
+    let reply = refused(take(&policy, &host, &[]).0);
+    assert_eq!(headers(&reply)[2], ("x-ratelimit-remaining", "2"));
+    // Two tokens are missing, at one a day.
+    assert_eq!(headers(&reply)[0], ("retry-after", "172800"));
+}
+
+#[test]
+fn a_match_says_whom_the_limit_is_for() {
+    let host = Fake::new();
+    let matches = json!([{"method": {"exact": "POST"}}, {"headers": {"x-bulk": {"exact": "1"}}}]);
+    let policy = policy(&json!([{"match": matches, "tokenBucket": bucket(1)}]), &host);
+    assert!(passes(&policy, &host, &[(":method", "POST")]));
+    assert!(!passes(&policy, &host, &[(":method", "GET"), ("x-bulk", "1")]));
+    assert!(passes(&policy, &host, &[(":method", "GET")]));
+}
+
+#[test]
+fn a_refusal_has_the_words_that_the_document_gives_it() {
+    let host = Fake::new();
+    let entry = json!({"tokenBucket": bucket(1), "status": 503, "body": "slow down", "headers": "none"});
+    let policy = policy(&json!([entry]), &host);
+    assert!(passes(&policy, &host, &[]));
+    let reply = refused(take(&policy, &host, &[]).0);
+    assert_eq!((reply.status, reply.body.as_slice()), (503, b"slow down".as_slice()));
+    assert_eq!(headers(&reply), []);
+}
+
+#[test]
+fn with_draft03_allowed_responses_tell_of_the_emptiest_bucket() {
+    let host = Fake::new();
+    let policy = policy(
+        &json!([
+            {"name": "wide", "tokenBucket": bucket(9), "headers": "draft03"},
+            {"name": "narrow", "tokenBucket": bucket(3), "headers": "draft03"},
+            {"name": "secret", "tokenBucket": bucket(2), "headers": "refused"},
+        ]),
+        &host,
+    );
+    let (_, facts) = take(&policy, &host, &[]);
+    let edit = |name: &'static str, value: &str| HeaderEdit::Set(name.into(), value.as_bytes().to_vec());
+    assert_eq!(
+        facts.response_edits,
+        [edit("x-ratelimit-limit", "3"), edit("x-ratelimit-remaining", "2"), edit("x-ratelimit-reset", "0")]
+    );
+}
+
+#[test]
+fn new_sizes_keep_what_was_taken() {
+    let host = Fake::new();
+    let before = policy(&per_user(10), &host);
+    for _ in 0..8 {
+        assert!(passes(&before, &host, &[("x-user", "a")]));
+    }
+    let after = policy(&per_user(12), &host);
+    for _ in 0..4 {
+        assert!(passes(&after, &host, &[("x-user", "a")]));
+    }
+    assert!(!passes(&after, &host, &[("x-user", "a")]));
+    let smaller = policy(&per_user(5), &host);
+    assert!(!passes(&smaller, &host, &[("x-user", "a")]));
+    assert!(passes(&smaller, &host, &[("x-user", "b")]));
+}
+
+#[test]
+fn a_bucket_belongs_to_the_plugin_and_to_the_entry() {
+    let host = Fake::new();
+    let named = |name: &str| {
+        let properties = [("plugin_name".to_owned(), name.as_bytes().to_vec())].into();
+        host.open_stream(1, Stream { properties, ..Stream::default() });
+        policy(&per_user(1), &host)
+    };
+    let (one, same, other) = (named("one"), named("one"), named("other"));
+    assert!(passes(&one, &host, &[("x-user", "a")]));
+    assert!(!passes(&same, &host, &[("x-user", "a")]));
+    assert!(passes(&other, &host, &[("x-user", "a")]));
+}
+
+#[test]
+fn a_wall_clock_that_steps_changes_nothing() {
+    let host = Fake::new();
+    let policy = policy(&per_user(1), &host);
+    assert!(passes(&policy, &host, &[("x-user", "a")]));
+    host.set_wall_clock(Duration::from_secs(4_000_000_000));
+    assert!(!passes(&policy, &host, &[("x-user", "a")]));
+    host.set_wall_clock(Duration::ZERO);
+    assert!(!passes(&policy, &host, &[("x-user", "a")]));
+}
+
+#[test]
+fn without_shared_data_everything_is_refused_and_it_is_not_the_callers_fault() {
+    let host = hosts::Broken::default();
+    let policy = policy(&per_user(1), &host);
+    let reply = refused(take(&policy, &host, &[("x-user", "a")]).0);
+    assert_eq!((reply.status, reply.details.as_str()), (503, "meshfilter_rate_limit_unavailable"));
+    host.works.set(true);
+    let policy = self::policy(&per_user(1), &host);
+    host.works.set(false);
+    assert_eq!(refused(take(&policy, &host, &[("x-user", "a")]).0).status, 503);
+    assert_eq!(host.shared_data("x"), Err(Status::InternalFailure));
+}
+
+/// Sends so many fresh keys, a hundred thousand in a second; the share of them that pass.
+fn flood(tokens: u32, slots: usize, keys: u32) -> f64 {
+    let host = Fake::new();
+    let document = json!({"rateLimits": per_user(tokens), "rateLimitSlots": slots}).to_string();
+    let mut policy =
+        config::load(document.as_bytes(), &|_| None).map_err(|errors| format!("{errors:?}")).unwrap().policy;
+    policy.start(&host);
+    let regulars: Vec<String> = (0..100).map(|user| format!("regular-{user}")).collect();
+    for user in &regulars {
+        assert!((0..tokens).all(|_| passes(&policy, &host, &[("x-user", user)])));
+    }
+    let fresh = |key: u32| {
+        host.advance(Duration::from_micros(10));
+        passes(&policy, &host, &[("x-user", &key.to_string())])
+    };
+    let passed = (0..keys).filter(|key| fresh(*key)).count();
+    let (values, bytes) = host.shared_data_size();
+    let share = passed as f64 / f64::from(keys);
+    println!(
+        "maxTokens {tokens}, {slots} slots: {:.1} % of {keys} fresh keys pass; {values} values, {bytes} bytes",
+        share * 100.0
+    );
+    assert!(values <= slots / super::WAYS + 1, "{values} values");
+    assert!(bytes <= slots * 120, "{bytes} bytes");
+    for user in &regulars {
+        assert!(!passes(&policy, &host, &[("x-user", user)]), "{user} came back with tokens");
+    }
+    share
+}
+
+#[test]
+#[ignore = "half a minute without optimisation; the figures of docs/rate-limits.md come from here"]
+fn a_million_new_keys_stay_within_memory_and_nobody_comes_back_full() {
+    assert!(flood(10, 65_536, 1_000_000) > 0.999);
+}
+
+/// The same crowd in a twentieth of the room: even where a single request empties one, most pass.
+#[test]
+fn under_a_flood_of_new_keys_most_pass() {
+    for (tokens, least) in [(1, 0.6), (2, 0.85), (3, 0.95), (100, 1.0)] {
+        assert!(flood(tokens, 3_276, 50_000) >= least, "maxTokens {tokens}");
+    }
+}

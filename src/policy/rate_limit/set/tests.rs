@@ -160,3 +160,15 @@ fn tokens_are_given_back_to_who_is_there() {
     assert!(set.take(2, &sizes(5, 1), 5, START).allowed);
     assert!(!set.give_back(4, &sizes(5, 1), 5));
 }
+
+#[test]
+fn a_bucket_that_takes_centuries_to_fill_is_remembered_as_well() {
+    let mut set = Set::default();
+    let slow = TokenBucket { max_tokens: 1000, tokens_per_fill: 1, fill_interval: 86_400 * 365 * SECOND };
+    for key in 0..=u64::try_from(WAYS).unwrap() {
+        assert!(set.take(key, &slow, 1000, START).allowed);
+    }
+    let years = 3 * 365 * 86_400 * SECOND;
+    set.take(100 | 1 << CELL_SHIFT, &slow, 1, START + years);
+    assert!(!set.take(0, &slow, 4, START + years).allowed);
+}
