@@ -14,3 +14,6 @@ mod waiting;
 pub use contexts::register;
 pub use root::Root;
 pub use stream::{Flow, Stream};
+
+#[cfg(test)]
+mod tests;
