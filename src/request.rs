@@ -184,10 +184,10 @@ impl Request {
     }
 
     /// Removes a header; nothing happens where there is none.
-    pub fn remove_header(&mut self, name: impl Into<Cow<'static, str>>) {
-        let name = name.into();
+    pub fn remove_header(&mut self, name: impl AsRef<str>) {
+        let name = name.as_ref();
         if self.headers.remove(name.as_bytes()) {
-            self.edits.push(HeaderEdit::Remove(name));
+            self.edits.push(HeaderEdit::Remove(Cow::Owned(name.to_owned())));
         }
     }
 

@@ -56,7 +56,7 @@ impl Policy {
     /// Removes what only the filter may say from what the client sent.
     pub fn sanitize(&self, request: &mut Request) -> Step {
         for name in &self.reserved_headers {
-            request.remove_header(name.clone());
+            request.remove_header(name);
         }
         Step::Continue
     }
