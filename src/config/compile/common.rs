@@ -77,6 +77,13 @@ pub fn header_name(text: &str, path: &Path<'_>, cx: &Context<'_>) -> String {
     text.to_ascii_lowercase()
 }
 
+/// Reports that a member is missing, unless it is there and could not be read.
+pub fn missing(path: &Path<'_>, name: &str, cx: &Context<'_>) {
+    if !cx.errors.any_within(&path.field(name)) {
+        cx.errors.add(path, format_args!("\"{name}\" is missing; add it"));
+    }
+}
+
 /// Headers of an answer that the filter gives by itself, their names in lower case.
 pub fn reply_headers(
     source: &document::Headers<String>,

@@ -16,7 +16,7 @@ const BODY: &str = "fault filter abort";
 
 /// Compiles the fault of the entry of that name.
 pub fn compile(source: &document::Fault, path: &Path<'_>, entry: &Rc<str>, cx: &Context<'_>) -> Fault {
-    if source.delay.is_none() && source.abort.is_none() {
+    if source.delay.is_none() && source.abort.is_none() && !cx.errors.any_within(path) {
         cx.errors.add(path, "a fault that does nothing; add delay or abort");
     }
     let header_controlled = source.header_controlled.unwrap_or(false);
@@ -76,7 +76,9 @@ fn delay(
         }
         (false, [delay]) => *delay,
         (false, []) => {
-            cx.errors.add(path, "no length; add fixedDelay, such as 5s");
+            if !cx.errors.any_within(path) {
+                cx.errors.add(path, "no length; add fixedDelay, such as 5s");
+            }
             Delay::Fixed(SHORTEST)
         }
         (false, [delay, ..]) => {
@@ -110,7 +112,7 @@ fn distribution(source: &document::DelayDistribution, path: &Path<'_>, cx: &Cont
     let length = |given: Option<document::Duration>, place: &Path<'_>, name: &str| match given {
         Some(given) => at_least(given, &place.field(name), cx),
         None => {
-            cx.errors.add(place, format_args!("\"{name}\" is missing; add it"));
+            common::missing(place, name, cx);
             SHORTEST
         }
     };
@@ -127,7 +129,7 @@ fn distribution(source: &document::DelayDistribution, path: &Path<'_>, cx: &Cont
         source.normal.map(|normal| {
             let place = path.field("normal");
             if normal.stddev.is_none() {
-                cx.errors.add(&place, "\"stddev\" is missing; add it");
+                common::missing(&place, "stddev", cx);
             }
             Delay::Normal {
                 mean: length(normal.mean, &place, "mean"),
@@ -144,7 +146,9 @@ fn distribution(source: &document::DelayDistribution, path: &Path<'_>, cx: &Cont
     match given.as_slice() {
         [delay] => *delay,
         [] => {
-            cx.errors.add(path, "no distribution; use one of uniform, normal, exponential");
+            if !cx.errors.any_within(path) {
+                cx.errors.add(path, "no distribution; use one of uniform, normal, exponential");
+            }
             Delay::Fixed(SHORTEST)
         }
         [delay, ..] => {
@@ -190,7 +194,9 @@ fn abort(
         }
         (false, [ending]) => *ending,
         (false, []) => {
-            cx.errors.add(path, "no status; add one of httpStatus, grpcStatus, reset");
+            if !cx.errors.any_within(path) {
+                cx.errors.add(path, "no status; add one of httpStatus, grpcStatus, reset");
+            }
             Ending::Reset
         }
         (false, [ending, ..]) => {

@@ -66,13 +66,13 @@ fn limit(source: &document::RateLimit, name: Rc<str>, path: &Path<'_>, cx: &Cont
         Some(bucket) => token_bucket(bucket, &path.field("tokenBucket"), cx),
         None => {
             if source.global.is_none() {
-                cx.errors.add(path, "\"tokenBucket\" is missing; add it");
+                common::missing(path, "tokenBucket", cx);
             }
             TokenBucket { max_tokens: u32::MAX, tokens_per_fill: 1, fill_interval: 1 }
         }
     };
     let cost = source.cost.unwrap_or(1);
-    if cost == 0 || cost > bucket.max_tokens {
+    if (cost == 0 || cost > bucket.max_tokens) && !cx.errors.any_within(&path.field("tokenBucket")) {
         let most = bucket.max_tokens;
         cx.errors.add(
             &path.field("cost"),
@@ -101,14 +101,11 @@ fn key_part(source: &document::Source, path: &Path<'_>, cx: &Context<'_>) -> Opt
         ("destination", source.destination.is_some()),
         ("decision", source.decision.is_some()),
     ];
-    let mut misplaced = false;
     for (name, _) in telemetry_only.into_iter().filter(|(_, given)| *given) {
-        misplaced = true;
         cx.errors.add(&path.field(name), "this belongs in a telemetry tag; a key has header, claim or path");
     }
-    let errors = cx.errors.count();
     let compiled = common::source(source, SourceUse::RateLimit, path, cx);
-    if compiled.is_none() && !misplaced && cx.errors.count() == errors {
+    if compiled.is_none() && !cx.errors.any_within(path) {
         cx.errors.add(
             path,
             "no source; use one of header, claim, cookie, queryParam, remoteAddress, path, method, literal, property",
@@ -128,7 +125,7 @@ fn token_bucket(source: &document::TokenBucket, path: &Path<'_>, cx: &Context<'_
         }
         Some(tokens) => tokens,
         None => {
-            cx.errors.add(path, format_args!("\"{name}\" is missing; add it"));
+            common::missing(path, name, cx);
             1
         }
     };
@@ -137,7 +134,7 @@ fn token_bucket(source: &document::TokenBucket, path: &Path<'_>, cx: &Context<'_
     let interval = match source.fill_interval {
         Some(interval) => interval.0,
         None => {
-            cx.errors.add(path, "\"fillInterval\" is missing; add it");
+            common::missing(path, "fillInterval", cx);
             SHORTEST_INTERVAL
         }
     };
