@@ -50,6 +50,7 @@ pub struct Fake {
     seed: Cell<u64>,
     context: Cell<u32>,
     tick: Cell<Duration>,
+    next_tick: Cell<Instant>,
     streams: RefCell<BTreeMap<u32, Stream>>,
     shared: RefCell<HashMap<String, (Vec<u8>, u32)>>,
     metrics: RefCell<Vec<(String, Metric)>>,
@@ -106,6 +107,29 @@ impl Fake {
     /// The tick that the filter asked for; zero for none.
     pub fn tick_period(&self) -> Duration {
         self.tick.get()
+    }
+
+    /// Moves both clocks to the next tick, if one was asked for, and arms the one after it; says how far they moved.
+    /// Only the caller can tell the filter of it.
+    pub fn advance_to_tick(&self) -> Option<Duration> {
+        if self.tick.get().is_zero() {
+            return None;
+        }
+        let wait = Duration::from_nanos(self.next_tick.get().saturating_sub(self.now.get()));
+        self.advance(wait);
+        self.arm_tick();
+        Some(wait)
+    }
+
+    /// How long it is to the next tick, if one was asked for.
+    pub fn until_tick(&self) -> Option<Duration> {
+        let left = self.next_tick.get().saturating_sub(self.now.get());
+        (!self.tick.get().is_zero()).then(|| Duration::from_nanos(left))
+    }
+
+    fn arm_tick(&self) {
+        let period = u64::try_from(self.tick.get().as_nanos()).unwrap_or(u64::MAX);
+        self.next_tick.set(self.now.get().saturating_add(period));
     }
 
     /// The value of a counter or gauge, zero where it was never defined.
@@ -309,6 +333,7 @@ impl Host for Fake {
     fn set_tick_period(&self, period: Duration) -> Result<()> {
         self.count("set_tick_period");
         self.tick.set(period);
+        self.arm_tick();
         Ok(())
     }
 

@@ -1,0 +1,20 @@
+//! What the tests share: cases as data, the tokens they need, and the two proxies that they run on.
+//!
+//! A case is one policy and its requests, in `tests/cases/*.yaml`; `tests/cases/README.md` has the format. It runs
+//! natively on the fake host ([`native`]) and through a real Envoy ([`envoy`]); what both bring back is checked by
+//! the same code ([`check`]).
+
+// Every test target takes what it needs of this.
+#![allow(dead_code)]
+
+pub mod case;
+pub mod check;
+pub mod native;
+pub mod token;
+
+use std::path::PathBuf;
+
+/// A path inside the repository.
+pub fn repository(path: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
+}
