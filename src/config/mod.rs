@@ -11,6 +11,7 @@ mod error;
 mod text;
 
 use serde_json::Value;
+use siphasher::sip::SipHasher13;
 
 pub use compile::Compiled;
 pub use document::Document;
@@ -43,5 +44,28 @@ pub fn compile(
 ) -> Result<Compiled, Vec<ConfigError>> {
     let document = deserialize::read::<Document>(value, &Path::ROOT, &errors).unwrap_or_default();
     let compiled = compile::compile(&document, environment, &errors);
-    if errors.count() > 0 { Err(errors.into_vec()) } else { Ok(compiled) }
+    if errors.count() > 0 {
+        return Err(errors.into_vec());
+    }
+    Ok(Compiled { version: version(value), ..compiled })
+}
+
+/// A JSON object keeps its members in the order of their names.
+fn version(value: &Value) -> u32 {
+    let [a, b, c, d, ..] = SipHasher13::new().hash(value.to_string().as_bytes()).to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_that_say_the_same_have_the_same_version() {
+        let version = |text: &str| load(text.as_bytes(), &|_| None).ok().unwrap().version;
+        let one = version(r#"{"namespace": "a", "ambiguousPaths": "allow"}"#);
+        assert_eq!(version(r#"{"ambiguousPaths":"allow","namespace":"a"}"#), one);
+        assert_ne!(version(r#"{"namespace": "b", "ambiguousPaths": "allow"}"#), one);
+        assert_ne!(version("{}"), one);
+    }
 }

@@ -7,7 +7,7 @@ use super::waiting::Waiting;
 use super::{Flow, Stream};
 use crate::config;
 use crate::host::{BufferType, Host, Instant};
-use crate::policy::Policy;
+use crate::policy::{Policy, telemetry};
 
 /// One loaded configuration: its policy, and the streams that wait under it.
 ///
@@ -47,6 +47,7 @@ impl Root {
                 }
                 let mut policy = compiled.policy;
                 policy.start(&*self.host);
+                telemetry::record_version(compiled.version, &*self.host);
                 log::info!("meshfilter {}: policy loaded: {policy}", env!("CARGO_PKG_VERSION"));
                 self.policy.replace(Rc::new(policy));
                 self.arm();

@@ -69,6 +69,8 @@ pub struct Compiled {
     pub policy: Policy,
     /// What the operator should know.
     pub warnings: Vec<ConfigError>,
+    /// The same number for documents that say the same, whatever the order of their members.
+    pub version: u32,
 }
 
 /// Compiles a document; `environment` looks up the plugin's variables.
@@ -93,5 +95,6 @@ pub fn compile(
             ..policy
         },
         warnings: cx.warnings.into_vec(),
+        version: 0,
     }
 }

@@ -2,7 +2,8 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use super::{MAX_VALUE_LENGTH, NO_VALUE, OTHER};
-use crate::host::{Host, Status};
+use crate::host::Host;
+use crate::policy::shared;
 
 /// A value of one tag's label, in this VM.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -41,9 +42,6 @@ struct Known {
     listed: usize,
 }
 
-/// Another worker may be faster, but not this often.
-const ATTEMPTS: usize = 16;
-
 impl LabelValues {
     /// The values of the tag `name`. `reserved` ones need no place.
     pub fn new(name: &str, max: Option<usize>, reserved: impl IntoIterator<Item = Box<[u8]>>) -> Self {
@@ -54,7 +52,7 @@ impl LabelValues {
         for value in reserved {
             known.add(cut(&value));
         }
-        LabelValues { key: format!("meshfilter/tag/{name}"), max, known: RefCell::new(known) }
+        LabelValues { key: format!("meshfilter.tag.{name}"), max, known: RefCell::new(known) }
     }
 
     /// The id of a value; [`LabelId::OTHER`] if there is no place left for it.
@@ -66,33 +64,26 @@ impl LabelValues {
             return *id;
         }
         let Some(max) = self.max else { return known.add(value) };
-        for _ in 0..ATTEMPTS {
-            if known.listed >= max {
-                return LabelId::OTHER;
-            }
-            let (list, cas) = match host.shared_data(&self.key) {
-                Ok((list, cas)) => (list, Some(cas)),
-                Err(Status::NotFound) => (Vec::new(), None),
-                Err(_) => return LabelId::OTHER,
-            };
-            known.learn(&list, max);
-            if let Some(id) = known.ids.get(value) {
-                return *id;
-            }
-            if known.listed >= max {
-                return LabelId::OTHER;
-            }
-            let list = append(list, value);
-            let stored = match cas {
-                Some(cas) => host.shared_data_swap(&self.key, &list, cas),
-                None => host.shared_data_create(&self.key, &list),
-            };
-            if stored.is_ok() {
-                known.listed = known.listed.saturating_add(1);
-                return known.add(value);
-            }
+        if known.listed >= max {
+            return LabelId::OTHER;
         }
-        LabelId::OTHER
+        let listed = shared::update(host, &self.key, |list| {
+            known.learn(list, max);
+            match known.ids.get(value) {
+                Some(id) => (None, Some(*id)),
+                None if known.listed >= max => (None, Some(LabelId::OTHER)),
+                None => (Some(append(list, value)), None),
+            }
+        });
+        match listed {
+            // It has a place now.
+            Ok(None) => {
+                known.listed = known.listed.saturating_add(1);
+                known.add(value)
+            }
+            Ok(Some(id)) => id,
+            Err(_) => LabelId::OTHER,
+        }
     }
 
     /// Reads the value of an id.
@@ -135,8 +126,9 @@ impl Known {
 }
 
 /// A list is its values, each after its length.
-fn append(mut list: Vec<u8>, value: &[u8]) -> Vec<u8> {
+fn append(list: &[u8], value: &[u8]) -> Vec<u8> {
     const { assert!(MAX_VALUE_LENGTH <= u8::MAX as usize) };
+    let mut list = list.to_vec();
     list.push(u8::try_from(value.len()).unwrap_or(0));
     list.extend_from_slice(value);
     list
@@ -161,7 +153,7 @@ mod tests {
         let host = Fake::new();
         let values = LabelValues::new("tenant", Some(2), []);
         for (value, told) in
-            [("a", "a"), ("b", "b"), ("a", "a"), ("c", "other"), ("none", "none"), ("other", "other")]
+            [("none", "none"), ("a", "a"), ("b", "b"), ("a", "a"), ("c", "other"), ("other", "other")]
         {
             assert_eq!(text(&values, value, &host), told);
         }
@@ -210,7 +202,7 @@ mod tests {
     #[test]
     fn a_list_that_is_cut_short_is_read_as_far_as_it_goes() {
         let host = Fake::new();
-        host.shared_data_create("meshfilter/tag/tenant", b"\x01a\x05b").unwrap();
+        host.shared_data_create("meshfilter.tag.tenant", b"\x01a\x05b").unwrap();
         let values = LabelValues::new("tenant", Some(3), []);
         assert_eq!(text(&values, "a", &host), "a");
     }

@@ -15,6 +15,10 @@ use std::fmt::Write;
 /// What a label says when there is no value: to Prometheus an empty label is an absent one.
 pub const NO_VALUE: &str = "none";
 
+/// Every label that the filter uses beside the tags of the document. Each has its line in `envoy/envoy.yaml`.
+pub const LABELS: [&str; 9] =
+    ["route", "destination", "decision", "response_code", "policy", "mode", "tag", "result", "plugin"];
+
 /// The longest value, in bytes; what is longer is cut.
 pub const MAX_VALUE_LENGTH: usize = 128;
 

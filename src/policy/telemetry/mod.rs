@@ -8,11 +8,11 @@ mod tag;
 
 pub use counter::Counter;
 pub use labels::{LabelId, LabelValues};
-pub use metric_name::{MAX_VALUE_LENGTH, NO_VALUE, metric_name, split_metric_name};
+pub use metric_name::{LABELS, MAX_VALUE_LENGTH, NO_VALUE, metric_name, split_metric_name};
 pub use tag::{AttributeKind, Tag, TagSource};
 
-use super::Facts;
-use crate::host::{HeaderMap, Host, Instant, MapType};
+use super::{Facts, shared};
+use crate::host::{HeaderMap, Host, Instant, MapType, MetricType};
 use crate::request::{HeaderEdit, Request, clean};
 use metrics::{Counted, MAX_LABEL_SETS, Outcome, RequestMetrics, VerdictMetrics};
 
@@ -199,6 +199,14 @@ impl Requests {
 
     fn labels(&self) -> impl Iterator<Item = &Tag> {
         self.tags.iter().filter(|tag| tag.in_metrics)
+    }
+}
+
+/// Shows which document this VM decides by; documents that say the same show the same number.
+pub fn record_version(version: u32, host: &dyn Host) {
+    let name = metric_name("meshfilter_configuration_version", &[("plugin", shared::plugin_name(host))]);
+    if let Ok(id) = host.metric(MetricType::Gauge, &name) {
+        let _ = host.record(id, version.into());
     }
 }
 

@@ -376,3 +376,12 @@ fn too_many_combinations_are_counted_with_every_tag_other() {
     assert_eq!(["1", "2", "3", "other"].map(|value| bench.requests(&labels(value))), [2, 1, 0, 2]);
     assert_eq!(bench.host.metric_value("meshfilter_tag_overflows_total<tag=all>"), 2);
 }
+
+#[test]
+fn the_version_is_shown_for_each_plugin() {
+    let host = Fake::new();
+    let properties = [("plugin_name".to_owned(), b"edge".to_vec())].into();
+    host.open_stream(0, Stream { properties, ..Stream::default() });
+    record_version(7, &host);
+    assert_eq!(host.metric_value("meshfilter_configuration_version<plugin=edge>"), 7);
+}
