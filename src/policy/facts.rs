@@ -16,6 +16,8 @@ pub struct Facts {
     pub tokens: Vec<Rc<Token>>,
     /// The place of the chosen `http` entry.
     pub entry: Option<usize>,
+    /// Which of its matches held; one without any has none.
+    pub entry_match: Option<usize>,
     /// The chosen entry's name.
     pub route: Option<Rc<str>>,
     /// The cluster that the request was sent to.

@@ -103,11 +103,11 @@ pub fn compile(source: &document::HttpMatch, path: &Path<'_>, cx: &Context<'_>) 
     compiled
 }
 
-/// A match of something that every request has, so that presence says nothing.
-fn always_there(source: &document::StringMatch, path: &Path<'_>, cx: &Context<'_>) -> Option<Pattern> {
+/// A match of something that is always there, so that presence says nothing.
+pub fn always_there(source: &document::StringMatch, path: &Path<'_>, cx: &Context<'_>) -> Option<Pattern> {
     let document::StringMatch { exact, prefix, suffix, contains, regex, present } = source;
     if present.is_some() {
-        cx.errors.add(&path.field("present"), "every request has one; use exact, prefix or regex");
+        cx.errors.add(&path.field("present"), "it is always there; use exact, prefix or regex");
     } else if [exact, prefix, suffix, contains, regex].iter().all(|kind| kind.is_none()) {
         cx.errors.add(path, "nothing to match; use exact, prefix, suffix, contains or regex");
     }

@@ -192,7 +192,7 @@ impl Fault {
 }
 
 /// Whether a request is drawn. The proxy is not asked for a random number where none is needed.
-fn draw(parts_per_million: u32, host: &dyn Host) -> bool {
+pub(super) fn draw(parts_per_million: u32, host: &dyn Host) -> bool {
     const MILLION: u32 = 1_000_000;
     match parts_per_million {
         0 => false,

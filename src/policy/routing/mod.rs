@@ -1,14 +1,65 @@
 //! Where to, and how: Istio's VirtualService `http` entries.
 
-use super::{Facts, Step};
+pub mod answer;
+pub mod cors;
+mod index;
+pub mod rewrite;
+pub mod split;
+pub mod upstream;
+
+use std::rc::Rc;
+
+use super::fault::Fault;
+use super::{Decision, Facts, Step};
 use crate::host::Host;
-use crate::request::Request;
+use crate::matchers::HttpMatch;
+use crate::request::{HeaderEdit, Request};
+use answer::{DirectResponse, Redirect};
+use cors::Cors;
+use index::Index;
+use upstream::Forward;
 
 /// The compiled section.
 #[derive(Debug, Default)]
-pub struct Routing {}
+pub struct Routing {
+    entries: Vec<Entry>,
+    index: Index,
+}
+
+/// One entry.
+#[derive(Debug)]
+pub struct Entry {
+    /// Its name in logs, metrics and tags.
+    pub name: Rc<str>,
+    /// Any of these; none is for every request.
+    pub matches: Vec<HttpMatch>,
+    /// Changes to every answer.
+    pub response_headers: Vec<HeaderEdit>,
+    /// Which other sites' scripts may ask.
+    pub cors: Option<Cors>,
+    /// What goes wrong on purpose.
+    pub fault: Option<Fault>,
+    /// What is done with the request.
+    pub action: Action,
+}
+
+/// What an entry does with a request.
+#[derive(Debug)]
+pub enum Action {
+    /// Sends it on.
+    Forward(Box<Forward>),
+    /// Answers with another address.
+    Redirect(Redirect),
+    /// Answers by itself.
+    DirectResponse(DirectResponse),
+}
 
 impl Routing {
+    /// The section with these entries.
+    pub fn new(entries: Vec<Entry>) -> Self {
+        Routing { index: Index::new(&entries), entries }
+    }
+
     /// Whether there is no entry.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -16,26 +67,63 @@ impl Routing {
 
     /// How many entries there are.
     pub fn len(&self) -> usize {
-        0
+        self.entries.len()
     }
 
-    /// Chooses the first entry that matches.
-    pub fn choose(&self, _request: &Request, _facts: &mut Facts) -> Step {
-        Step::Continue
+    /// Chooses the first entry that matches, and answers a CORS preflight at once.
+    pub fn choose(&self, request: &Request, facts: &mut Facts) -> Step {
+        let Some((place, matched)) = self.index.first(&self.entries, request, facts) else {
+            return Step::Continue;
+        };
+        let Some(entry) = self.entries.get(place) else { return Step::Continue };
+        if log::log_enabled!(log::Level::Debug) {
+            let by = index::find(&self.entries, (place, matched)).and_then(|matched| matched.name.as_deref());
+            log::debug!("meshfilter: http entry {} matches {}", entry.name, by.unwrap_or_default());
+        }
+        facts.entry = Some(place);
+        facts.entry_match = matched;
+        facts.route = Some(entry.name.clone());
+        facts.response_edits.extend_from_slice(&entry.response_headers);
+        entry.cors.as_ref().map_or(Step::Continue, |cors| cors.apply(request, facts))
     }
 
     /// Delays the request if the chosen entry's fault says so.
-    pub fn delay(&self, _request: &Request, _facts: &mut Facts, _host: &dyn Host) -> Step {
-        Step::Continue
+    pub fn delay(&self, request: &Request, facts: &mut Facts, host: &dyn Host) -> Step {
+        match self.chosen(facts).and_then(|entry| entry.fault.as_ref()) {
+            Some(fault) => fault.delay(request, facts, host),
+            None => Step::Continue,
+        }
     }
 
     /// Ends the request if the chosen entry's fault says so.
-    pub fn abort(&self, _request: &Request, _facts: &mut Facts, _host: &dyn Host) -> Step {
-        Step::Continue
+    pub fn abort(&self, request: &Request, facts: &mut Facts, host: &dyn Host) -> Step {
+        match self.chosen(facts).and_then(|entry| entry.fault.as_ref()) {
+            Some(fault) => fault.abort(request, facts, host),
+            None => Step::Continue,
+        }
     }
 
     /// Answers, or sends the request on to the chosen destination.
-    pub fn forward(&self, _request: &mut Request, _facts: &mut Facts, _host: &dyn Host) -> Step {
-        Step::Continue
+    pub fn forward(&self, request: &mut Request, facts: &mut Facts, host: &dyn Host) -> Step {
+        let Some(entry) = self.chosen(facts) else { return Step::Continue };
+        let matched = facts.entry_match.and_then(|matched| entry.matches.get(matched));
+        let (decision, reply) = match &entry.action {
+            Action::Forward(forward) => {
+                forward.apply(request, matched, facts, host);
+                return Step::Continue;
+            }
+            Action::Redirect(redirect) => (Decision::Redirected, redirect.reply(request, matched)),
+            Action::DirectResponse(direct) => (Decision::DirectResponse, direct.reply()),
+        };
+        log::debug!("meshfilter: http entry {}: answered with {}", entry.name, reply.status);
+        facts.decision = decision;
+        Step::Reply(Box::new(reply))
+    }
+
+    fn chosen(&self, facts: &Facts) -> Option<&Entry> {
+        self.entries.get(facts.entry?)
     }
 }
+
+#[cfg(test)]
+mod tests;

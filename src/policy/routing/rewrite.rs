@@ -1,0 +1,95 @@
+//! Changes to the path.
+
+use regex::bytes::Regex;
+
+use crate::matchers::{HttpMatch, Pattern};
+use crate::request::{Request, split_path};
+
+/// What becomes of the path; the query stays.
+#[derive(Debug)]
+pub enum PathRewrite {
+    /// Stands in for the prefix that matched, or for the whole path where no prefix did.
+    Uri(Box<[u8]>),
+    /// Every match is replaced.
+    Regex(Regex, Substitution),
+}
+
+/// What stands in for a match, as RE2 writes it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Substitution(Vec<Part>);
+
+#[derive(Debug, PartialEq, Eq)]
+enum Part {
+    Text(Vec<u8>),
+    Group(usize),
+}
+
+impl Substitution {
+    /// Reads `a\1b`, for an expression with so many groups, the whole match among them.
+    ///
+    /// # Errors
+    /// What is wrong with it, and what would be right.
+    pub fn parse(text: &str, groups: usize) -> Result<Self, String> {
+        let mut parts = Vec::new();
+        let mut literal = Vec::new();
+        let mut bytes = text.bytes();
+        while let Some(byte) = bytes.next() {
+            match (byte, if byte == b'\\' { bytes.next() } else { None }) {
+                (b'\\', Some(b'\\')) => literal.push(b'\\'),
+                (b'\\', Some(digit @ b'0'..=b'9')) => {
+                    let group = usize::from(digit.saturating_sub(b'0'));
+                    if group >= groups {
+                        return Err(format!("the expression has no group {group}; use one that it has"));
+                    }
+                    if !literal.is_empty() {
+                        parts.push(Part::Text(std::mem::take(&mut literal)));
+                    }
+                    parts.push(Part::Group(group));
+                }
+                (b'\\', _) => {
+                    return Err(r"a lone backslash; use \1 for a group, or \\ for a backslash".to_owned());
+                }
+                (byte, _) => literal.push(byte),
+            }
+        }
+        if !literal.is_empty() {
+            parts.push(Part::Text(literal));
+        }
+        Ok(Substitution(parts))
+    }
+}
+
+impl PathRewrite {
+    /// The new path with the old query.
+    pub fn apply(&self, request: &Request, matched: Option<&HttpMatch>) -> Vec<u8> {
+        let whole = request.path_and_query();
+        let path = split_path(whole).0;
+        let rest = whole.get(path.len()..).unwrap_or_default();
+        let mut rewritten = match self {
+            PathRewrite::Uri(uri) => replace_prefix(path, matched, uri),
+            PathRewrite::Regex(expression, Substitution(parts)) => {
+                let replaced = expression.replace_all(path, |groups: &regex::bytes::Captures<'_>| {
+                    let part = |part: &Part| match part {
+                        Part::Text(text) => text.clone(),
+                        Part::Group(group) => {
+                            groups.get(*group).map(|group| group.as_bytes().to_vec()).unwrap_or_default()
+                        }
+                    };
+                    parts.iter().flat_map(part).collect::<Vec<u8>>()
+                });
+                replaced.into_owned()
+            }
+        };
+        rewritten.extend_from_slice(rest);
+        rewritten
+    }
+}
+
+/// The path with `replacement` for the prefix that matched, or for all of it.
+pub fn replace_prefix(path: &[u8], matched: Option<&HttpMatch>, replacement: &[u8]) -> Vec<u8> {
+    let prefix = match matched.and_then(|matched| matched.uri.as_ref()).map(|uri| &uri.pattern) {
+        Some(Pattern::Prefix(prefix)) => prefix.len(),
+        _ => path.len(),
+    };
+    [replacement, path.get(prefix..).unwrap_or_default()].concat()
+}

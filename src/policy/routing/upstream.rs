@@ -1,0 +1,108 @@
+//! How a request goes to the upstream: what Envoy's router reads from its headers.
+
+use std::borrow::Cow;
+
+use super::rewrite::PathRewrite;
+use super::split::Split;
+use crate::host::Host;
+use crate::matchers::HttpMatch;
+use crate::policy::{Facts, fault};
+use crate::request::{HeaderEdit, Request};
+
+/// Where Envoy's route finds the chosen cluster (`cluster_header`).
+pub const CLUSTER: &str = "x-meshfilter-cluster";
+
+/// Where its mirror policies find theirs: Envoy takes no list, so each has a header of its own.
+pub const MIRROR_CLUSTERS: [&str; 3] =
+    ["x-meshfilter-mirror-cluster", "x-meshfilter-mirror-cluster-2", "x-meshfilter-mirror-cluster-3"];
+
+/// Where Envoy itself puts the path as it was before a rewrite.
+pub const ORIGINAL_PATH: &str = "x-envoy-original-path";
+
+/// What is done to requests that go on.
+#[derive(Debug, Default)]
+pub struct Forward {
+    /// Where they go; on Envoy's own route if nothing is said.
+    pub split: Option<Split>,
+    /// Changes to their headers.
+    pub request_headers: Vec<HeaderEdit>,
+    /// Their new path.
+    pub rewrite: Option<PathRewrite>,
+    /// Their new host; it goes before a destination's.
+    pub authority: Option<Box<[u8]>>,
+    /// Timeout and retries, in Envoy's headers.
+    pub router_headers: Vec<(&'static str, Vec<u8>)>,
+    /// Who gets copies.
+    pub mirrors: Vec<Mirror>,
+}
+
+/// Who gets a copy.
+#[derive(Debug)]
+pub struct Mirror {
+    /// The header for it, one of [`MIRROR_CLUSTERS`].
+    pub header: &'static str,
+    /// The name of Envoy's cluster.
+    pub cluster: Box<[u8]>,
+    /// How many of a million.
+    pub parts_per_million: u32,
+}
+
+impl Forward {
+    /// Sends the request on.
+    pub fn apply(
+        &self,
+        request: &mut Request,
+        matched: Option<&HttpMatch>,
+        facts: &mut Facts,
+        host: &dyn Host,
+    ) {
+        edit(request, &self.request_headers);
+        let destination = self.split.as_ref().and_then(|split| split.choose(request, facts, host));
+        let mut authority = self.authority.as_deref();
+        if let Some(destination) = destination {
+            edit(request, &destination.request_headers);
+            facts.response_edits.extend_from_slice(&destination.response_headers);
+            facts.destination = Some(destination.cluster.clone());
+            authority = authority.or(destination.authority.as_deref());
+            set(request, Cow::Borrowed(CLUSTER), destination.cluster.as_bytes());
+        }
+        if let Some(authority) = authority {
+            set(request, Cow::Borrowed(":authority"), authority);
+        }
+        if let Some(rewrite) = &self.rewrite {
+            let old = request.path_and_query().to_vec();
+            let new = rewrite.apply(request, matched);
+            // A CONNECT has no path, and gets none.
+            if new != old && !old.is_empty() {
+                set(request, Cow::Borrowed(":path"), &new);
+                set(request, Cow::Borrowed(ORIGINAL_PATH), &old);
+            }
+        }
+        for (name, value) in &self.router_headers {
+            set(request, Cow::Borrowed(name), value);
+        }
+        for mirror in &self.mirrors {
+            if fault::draw(mirror.parts_per_million, host) {
+                set(request, Cow::Borrowed(mirror.header), &mirror.cluster);
+            }
+        }
+    }
+}
+
+/// Makes edits that were prepared with the configuration.
+fn edit(request: &mut Request, edits: &[HeaderEdit]) {
+    for edit in edits {
+        match edit {
+            HeaderEdit::Set(name, value) => set(request, name.clone(), value),
+            HeaderEdit::Add(name, value) => request.add_header(name.clone(), value),
+            HeaderEdit::Remove(name) => request.remove_header(name.clone()),
+        }
+    }
+}
+
+/// Sets a header unless it is so already: every edit makes Envoy choose its route anew.
+fn set(request: &mut Request, name: Cow<'static, str>, value: &[u8]) {
+    if !request.header_values(&name).eq([value]) {
+        request.set_header(name, value);
+    }
+}
