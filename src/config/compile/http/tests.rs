@@ -369,7 +369,9 @@ fn all_errors_of_a_section_come_at_once() {
 
 #[test]
 fn an_entry_that_hides_others_is_warned_of() {
-    let warnings = |document: Value| load(&document).unwrap().warnings;
+    let warnings = |document: Value| -> Vec<String> {
+        load(&document).unwrap().warnings.iter().map(ToString::to_string).collect()
+    };
     assert_eq!(
         warnings(json!({"http": [{"route": to("a")}, {"route": to("b")}]})),
         ["http[0]: matches every request; the entries after it are never reached"]
