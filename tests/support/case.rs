@@ -223,8 +223,9 @@ pub fn parse(id: &str, text: &str) -> Result<Case, String> {
     Ok(case)
 }
 
+/// Reads YAML.
 #[cfg(not(target_family = "wasm"))]
-fn yaml(text: &str) -> Result<Value, String> {
+pub fn yaml(text: &str) -> Result<Value, String> {
     use meshfilter::cli::source::{Language, Source};
     let errors = meshfilter::config::Errors::default();
     let source = Source::read(Language::Yaml, text, &errors)

@@ -9,6 +9,10 @@
 
 pub mod case;
 pub mod check;
+#[cfg(feature = "envoy")]
+pub mod envoy;
+#[cfg(feature = "envoy")]
+pub mod http;
 pub mod native;
 pub mod token;
 

@@ -1,0 +1,201 @@
+//! A bootstrap for a test, made from the one that users start from: `envoy/envoy.yaml`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::{ID_HEADER, Upstreams, module};
+use crate::support::case::{Case, yaml};
+use crate::support::repository;
+
+/// The two forms in which Envoy carries a policy, and one that is neither.
+#[derive(Clone, Debug)]
+pub enum Configuration {
+    Struct(Value),
+    Text(String),
+}
+
+/// What Envoy is started with.
+#[derive(Clone, Debug)]
+pub struct Bootstrap {
+    pub workers: u32,
+    pub configuration: Configuration,
+    pub environment: BTreeMap<String, String>,
+    /// `name`, `root_id` and `vm_id` of the plugin.
+    pub plugin: [String; 3],
+    /// Names of filter state that the access log tells.
+    pub filter_state: Vec<String>,
+    /// Whether the listener comes from a file that can be replaced while Envoy runs.
+    pub dynamic: bool,
+    clusters: Vec<(String, SocketAddr)>,
+}
+
+impl Bootstrap {
+    /// A single worker, with the upstreams as clusters.
+    pub fn new(configuration: Configuration, upstreams: &Upstreams) -> Self {
+        Bootstrap {
+            workers: 1,
+            configuration,
+            environment: BTreeMap::new(),
+            plugin: ["meshfilter", "meshfilter", ""].map(str::to_owned),
+            filter_state: Vec::new(),
+            dynamic: false,
+            clusters: upstreams.clusters().map(|(cluster, address)| (cluster.to_owned(), address)).collect(),
+        }
+    }
+
+    /// What a case needs.
+    pub fn for_case(case: &Case, upstreams: &Upstreams) -> Self {
+        let mut filter_state: Vec<String> =
+            case.requests.iter().flat_map(|request| request.expect.filter_state.keys().cloned()).collect();
+        filter_state.sort();
+        filter_state.dedup();
+        Bootstrap {
+            environment: case.environment.clone(),
+            filter_state,
+            ..Self::new(Configuration::Struct(case.policy.clone()), upstreams)
+        }
+    }
+
+    /// Adds a cluster.
+    pub fn cluster(&mut self, name: &str, address: SocketAddr) {
+        self.clusters.push((name.to_owned(), address));
+    }
+
+    /// Writes the files that Envoy reads, and names the first.
+    pub fn write(&self, folder: &Path) -> Result<PathBuf, String> {
+        let file = repository("envoy/envoy.yaml");
+        let text = fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+        let mut bootstrap = yaml(&text)?;
+        bootstrap["admin"]["address"] = any_port();
+        let mut tags = at(&mut bootstrap, "/stats_config/stats_tags")?.take();
+        for name in self.tags() {
+            let known = |tag: &Value| tag["tag_name"] == name.as_str();
+            if let Some(list) = tags.as_array_mut()
+                && !list.iter().any(known)
+            {
+                let regex = format!(r"^wasmcustom\.meshfilter_.*?(<{name}=([^>]*)>)");
+                list.push(json!({"tag_name": name, "regex": regex}));
+            }
+        }
+        bootstrap["stats_config"]["stats_tags"] = tags;
+        let resources = at(&mut bootstrap, "/static_resources")?;
+        resources["clusters"] = self.clusters.iter().map(|(name, address)| cluster(name, *address)).collect();
+        self.listener(at(resources, "/listeners/0")?, folder)?;
+        if self.dynamic {
+            let listeners = resources["listeners"].take();
+            resources["listeners"] = json!([]);
+            write_listener(&listeners[0], folder)?;
+            bootstrap["node"] = json!({"id": "test", "cluster": "test"});
+            bootstrap["dynamic_resources"] = json!({"lds_config": {
+                "resource_api_version": "V3",
+                "path_config_source": {
+                    "path": folder.join("lds.json"),
+                    "watched_directory": {"path": folder},
+                },
+            }});
+        }
+        let path = folder.join("bootstrap.json");
+        fs::write(&path, bootstrap.to_string()).map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(path)
+    }
+
+    /// Replaces the listener of an Envoy that was started with `dynamic`.
+    pub fn update(&self, folder: &Path) -> Result<(), String> {
+        let text = fs::read_to_string(repository("envoy/envoy.yaml")).map_err(|error| error.to_string())?;
+        let mut bootstrap = yaml(&text)?;
+        let listener = at(&mut bootstrap, "/static_resources/listeners/0")?;
+        self.listener(listener, folder)?;
+        write_listener(listener, folder)
+    }
+
+    fn listener(&self, listener: &mut Value, folder: &Path) -> Result<(), String> {
+        listener["address"] = any_port();
+        let manager = at(listener, "/filter_chains/0/filters/0/typed_config")?;
+        // The filter gets what the client sent, as on the fake host; what Envoy would settle before it has no say here.
+        manager["normalize_path"] = false.into();
+        manager["merge_slashes"] = false.into();
+        manager["path_with_escaped_slashes_action"] = "KEEP_UNCHANGED".into();
+        manager["common_http_protocol_options"]["headers_with_underscores_action"] = "ALLOW".into();
+        manager["xff_num_trusted_hops"] = 1.into();
+        let state = |name: &String| (name.clone(), format!("%FILTER_STATE(wasm.{name}:PLAIN)%").into());
+        let state: serde_json::Map<String, Value> = self.filter_state.iter().map(state).collect();
+        manager["access_log"] = json!([{
+            "name": "file",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
+                "path": folder.join("access"),
+                "log_format": {"json_format": {
+                    "id": format!("%REQ({ID_HEADER})%"),
+                    "details": "%RESPONSE_CODE_DETAILS%",
+                    "code": "%RESPONSE_CODE%",
+                    "flags": "%RESPONSE_FLAGS%",
+                    "state": state,
+                }},
+            },
+        }]);
+        let filters = at(manager, "/http_filters")?.as_array_mut().ok_or("http_filters is no list")?;
+        let filter = filters.iter_mut().find(|filter| filter["name"] == "meshfilter");
+        let filter = filter.ok_or("envoy.yaml has no filter named meshfilter")?;
+        let plugin = at(filter, "/typed_config/config")?;
+        let [name, root_id, vm_id] = &self.plugin;
+        plugin["name"] = name.as_str().into();
+        plugin["root_id"] = root_id.as_str().into();
+        plugin["vm_config"]["vm_id"] = vm_id.as_str().into();
+        plugin["vm_config"]["code"] = json!({"local": {"filename": module()?}});
+        plugin["vm_config"]["environment_variables"] = json!({"key_values": self.environment});
+        plugin["configuration"] = match &self.configuration {
+            Configuration::Struct(policy) => {
+                json!({"@type": "type.googleapis.com/google.protobuf.Struct", "value": policy})
+            }
+            Configuration::Text(text) => {
+                json!({"@type": "type.googleapis.com/google.protobuf.StringValue", "value": text})
+            }
+        };
+        *at(manager, "/route_config/virtual_hosts/0/routes/1/route/cluster")? = "fallback".into();
+        Ok(())
+    }
+
+    /// The labels that the policy adds to the metrics.
+    fn tags(&self) -> Vec<String> {
+        let Configuration::Struct(policy) = &self.configuration else { return Vec::new() };
+        let tags = policy["telemetry"]["tags"].as_array();
+        tags.into_iter().flatten().filter_map(|tag| tag["name"].as_str().map(str::to_owned)).collect()
+    }
+}
+
+/// A listener update has to appear at once, so the file is moved into place.
+fn write_listener(listener: &Value, folder: &Path) -> Result<(), String> {
+    let mut resource = listener.clone();
+    resource["@type"] = "type.googleapis.com/envoy.config.listener.v3.Listener".into();
+    let (new, path) = (folder.join("lds.new"), folder.join("lds.json"));
+    fs::write(&new, json!({"resources": [resource]}).to_string()).map_err(|error| error.to_string())?;
+    fs::rename(new, path).map_err(|error| error.to_string())
+}
+
+fn at<'a>(value: &'a mut Value, pointer: &str) -> Result<&'a mut Value, String> {
+    value.pointer_mut(pointer).ok_or_else(|| format!("envoy.yaml has no {pointer}"))
+}
+
+fn any_port() -> Value {
+    json!({"socket_address": {"address": "127.0.0.1", "port_value": 0}})
+}
+
+fn cluster(name: &str, address: SocketAddr) -> Value {
+    let address = json!({"socket_address": {
+        "address": address.ip().to_string(),
+        "port_value": address.port(),
+    }});
+    json!({
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "5s",
+        "load_assignment": {
+            "cluster_name": name,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
+        },
+    })
+}

@@ -1,0 +1,223 @@
+//! A stock Envoy with the module in it, as a child of the test.
+
+mod bootstrap;
+mod run;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub use bootstrap::{Bootstrap, Configuration};
+pub use run::run;
+
+use super::check::{Seen, Series, upstream_name};
+use super::http::{self, Response, Upstream};
+use super::native::CLUSTERS;
+use super::repository;
+
+/// How long anything may take that has to happen.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The header by which a request is found again in the access log and at the upstreams.
+pub const ID_HEADER: &str = "x-case-request";
+
+/// The binary: `MESHFILTER_ENVOY`, or what `make tools` installs.
+pub fn binary() -> Result<PathBuf, String> {
+    existing("MESHFILTER_ENVOY", ".tools/envoy", "make tools")
+}
+
+/// The module: `MESHFILTER_WASM`, or what `make build` leaves.
+pub fn module() -> Result<PathBuf, String> {
+    existing("MESHFILTER_WASM", "target/wasm32-wasip1/release/meshfilter.wasm", "make build")
+}
+
+fn existing(variable: &str, default: &str, remedy: &str) -> Result<PathBuf, String> {
+    let path = std::env::var_os(variable).map_or_else(|| repository(default), PathBuf::from);
+    match path.exists() {
+        true => Ok(path),
+        false => Err(format!("{} is missing: run `{remedy}`, or set {variable}", path.display())),
+    }
+}
+
+/// Waits until something is so, and asks again every few milliseconds.
+pub fn wait_until<T>(what: &str, ask: impl FnMut() -> Option<T>) -> Result<T, String> {
+    wait_at_most(PATIENCE, what, ask)
+}
+
+/// [`wait_until`] with less patience.
+pub fn wait_at_most<T>(
+    patience: Duration,
+    what: &str,
+    mut ask: impl FnMut() -> Option<T>,
+) -> Result<T, String> {
+    let deadline = Instant::now() + patience;
+    loop {
+        if let Some(answer) = ask() {
+            return Ok(answer);
+        }
+        if Instant::now() > deadline {
+            return Err(format!("waited {patience:?} in vain: {what}"));
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// One echo server for each cluster that a case can name.
+pub struct Upstreams(BTreeMap<&'static str, Upstream>);
+
+impl Upstreams {
+    pub fn start() -> io::Result<Self> {
+        let start = |cluster: &'static str| Ok((cluster, Upstream::echo(upstream_name(cluster))?));
+        CLUSTERS.into_iter().map(start).collect::<io::Result<_>>().map(Upstreams)
+    }
+
+    /// Name of the cluster and address of its upstream.
+    pub fn clusters(&self) -> impl Iterator<Item = (&'static str, SocketAddr)> {
+        self.0.iter().map(|(cluster, upstream)| (*cluster, upstream.address()))
+    }
+
+    /// The requests with this id, wherever they arrived.
+    pub fn seen(&self, id: &str) -> Vec<Seen> {
+        let has_id = |seen: &Seen| {
+            seen.headers.iter().any(|(name, value)| name == ID_HEADER && value == id.as_bytes())
+        };
+        self.0.values().flat_map(Upstream::seen).filter(has_id).collect()
+    }
+}
+
+/// A running Envoy. It is killed with the value.
+pub struct Envoy {
+    child: Child,
+    folder: PathBuf,
+    admin: SocketAddr,
+}
+
+impl Envoy {
+    /// Starts Envoy and waits until it serves. The error has what it logged.
+    pub fn start(bootstrap: &Bootstrap) -> Result<Self, String> {
+        let mut envoy = Self::launch(bootstrap)?;
+        let admin = envoy.folder.join("admin");
+        let mut exited = None;
+        let address = wait_until("Envoy's admin address", || {
+            exited = envoy.child.try_wait().ok().flatten();
+            if exited.is_some() {
+                return Some(None);
+            }
+            fs::read_to_string(&admin).ok()?.parse().ok().map(Some)
+        });
+        let ready = address.and_then(|address| {
+            envoy.admin = address.unwrap_or(envoy.admin);
+            wait_until("Envoy ready", || {
+                exited = exited.or_else(|| envoy.child.try_wait().ok().flatten());
+                let ready = || envoy.admin("/ready").is_ok_and(|response| response.status == 200);
+                (exited.is_some() || ready()).then_some(())
+            })
+        });
+        match (ready, exited) {
+            (Ok(()), None) => Ok(envoy),
+            (Ok(()), Some(status)) => Err(format!("Envoy ended with {status}\n{}", envoy.log())),
+            (Err(error), _) => Err(format!("{error}\n{}", envoy.log())),
+        }
+    }
+
+    /// Starts Envoy with a configuration that it has to refuse; gives its exit code and what it logged.
+    pub fn refuse(bootstrap: &Bootstrap) -> Result<(Option<i32>, String), String> {
+        let mut envoy = Self::launch(bootstrap)?;
+        let status = wait_until("Envoy ends", || envoy.child.try_wait().ok().flatten())
+            .map_err(|error| format!("{error}\n{}", envoy.log()))?;
+        Ok((status.code(), envoy.log()))
+    }
+
+    fn launch(bootstrap: &Bootstrap) -> Result<Self, String> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("meshfilter-{}-{count}", std::process::id()));
+        let wrong = |error: io::Error| format!("{}: {error}", folder.display());
+        fs::create_dir_all(&folder).map_err(wrong)?;
+        let configuration = bootstrap.write(&folder)?;
+        let child = Command::new(binary()?)
+            .args(["--disable-hot-restart", "--file-flush-interval-msec", "10", "--log-level", "info"])
+            .args(["--component-log-level", "wasm:debug", "--drain-time-s", "1"])
+            .args(["--concurrency", &bootstrap.workers.to_string()])
+            .arg("-c")
+            .arg(configuration)
+            .arg("--admin-address-path")
+            .arg(folder.join("admin"))
+            .arg("--log-path")
+            .arg(folder.join("log"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|error| format!("Envoy does not start: {error}"))?;
+        Ok(Envoy { child, folder, admin: SocketAddr::from(([127, 0, 0, 1], 0)) })
+    }
+
+    /// Where the files of this Envoy are.
+    pub fn folder(&self) -> &std::path::Path {
+        &self.folder
+    }
+
+    /// What Envoy logged so far.
+    pub fn log(&self) -> String {
+        let bytes = fs::read(self.folder.join("log")).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// The lines of the access log, each one a JSON object.
+    pub fn access_log(&self) -> Vec<serde_json::Value> {
+        let bytes = fs::read(self.folder.join("access")).unwrap_or_default();
+        let lines = bytes.split_inclusive(|byte| *byte == b'\n');
+        lines.filter_map(|line| serde_json::from_slice(line).ok()).collect()
+    }
+
+    /// Asks the admin interface.
+    pub fn admin(&self, path: &str) -> io::Result<Response> {
+        http::request(self.admin, path, &[])
+    }
+
+    /// The address of the only listener.
+    pub fn address(&self) -> Result<SocketAddr, String> {
+        wait_until("Envoy listens", || {
+            let listeners = self.admin("/listeners?format=json").ok()?;
+            let listeners: serde_json::Value = serde_json::from_slice(&listeners.body).ok()?;
+            let socket = &listeners["listener_statuses"][0]["local_address"]["socket_address"];
+            let port = u16::try_from(socket["port_value"].as_u64()?).ok()?;
+            Some(SocketAddr::from(([127, 0, 0, 1], port)))
+        })
+        .map_err(|error| format!("{error}\n{}", self.log()))
+    }
+
+    /// A counter or gauge by its flat name; 0 where there is none.
+    pub fn stat(&self, name: &str) -> u64 {
+        let text = self.admin("/stats").map(|response| response.text()).unwrap_or_default();
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        value.and_then(|value| value.parse().ok()).unwrap_or_default()
+    }
+
+    /// Everything that Prometheus would get.
+    pub fn prometheus(&self) -> BTreeMap<Series, u64> {
+        let text = self.admin("/stats/prometheus").map(|response| response.text()).unwrap_or_default();
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        lines
+            .filter_map(|line| {
+                let (series, value) = line.rsplit_once(' ')?;
+                Some((Series::parse(series)?, value.parse::<f64>().ok()? as u64))
+            })
+            .collect()
+    }
+}
+
+impl Drop for Envoy {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}

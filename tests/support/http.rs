@@ -1,0 +1,260 @@
+//! HTTP/1.1 in its plainest form: a client that sends any bytes, and upstreams that say what they saw.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::check::{Headers, Seen};
+
+/// Nothing in these tests is silent for longer.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// A response.
+#[derive(Clone, Debug, Default)]
+pub struct Response {
+    pub status: u16,
+    pub headers: Headers,
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    /// The first value of a header, as text.
+    pub fn header(&self, name: &str) -> Option<String> {
+        let found = self.headers.iter().find(|(key, _)| key == name);
+        found.map(|(_, value)| String::from_utf8_lossy(value).into_owned())
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+/// A connection that is kept.
+pub struct Client(BufReader<TcpStream>);
+
+impl Client {
+    pub fn connect(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(SILENCE))?;
+        stream.set_write_timeout(Some(SILENCE))?;
+        Ok(Client(BufReader::new(stream)))
+    }
+
+    /// Sends any bytes.
+    pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.get_mut().write_all(bytes)
+    }
+
+    /// Reads the answer to a request of this method; `UnexpectedEof` if the connection ends before it.
+    pub fn receive(&mut self, method: &str) -> io::Result<Response> {
+        let (line, headers) = read_head(&mut self.0)?;
+        let status = line.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let status = status.ok_or_else(|| invalid(format!("no status line: {line:?}")))?;
+        let bodiless = method == "HEAD" || status == 204 || status == 304;
+        let body = if bodiless { Vec::new() } else { read_body(&mut self.0, &headers, true)? };
+        Ok(Response { status, headers, body })
+    }
+
+    /// One request and its answer.
+    pub fn request(&mut self, method: &str, path: &str, headers: &[(&str, &str)]) -> io::Result<Response> {
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
+        self.send(&request_bytes(method, path.as_bytes(), "example.com", &headers))?;
+        self.receive(method)
+    }
+}
+
+/// One request on a connection of its own.
+pub fn request(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> io::Result<Response> {
+    Client::connect(address)?.request("GET", path, headers)
+}
+
+/// A request as it goes over the wire.
+pub fn request_bytes<N: AsRef<str>, V: AsRef<[u8]>>(
+    method: &str,
+    path: &[u8],
+    host: &str,
+    headers: &[(N, V)],
+) -> Vec<u8> {
+    let mut bytes = format!("{method} ").into_bytes();
+    bytes.extend_from_slice(path);
+    bytes.extend_from_slice(format!(" HTTP/1.1\r\nhost: {host}\r\n").as_bytes());
+    for (name, value) in headers {
+        bytes.extend_from_slice(format!("{}: ", name.as_ref()).as_bytes());
+        bytes.extend_from_slice(value.as_ref());
+        bytes.extend_from_slice(b"\r\n");
+    }
+    if matches!(method, "POST" | "PUT" | "PATCH") {
+        bytes.extend_from_slice(b"content-length: 0\r\n");
+    }
+    bytes.extend_from_slice(b"\r\n");
+    bytes
+}
+
+fn invalid(message: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, message)
+}
+
+/// The first line, and the headers with their names in lower case.
+fn read_head(reader: &mut impl BufRead) -> io::Result<(String, Headers)> {
+    let mut line = || -> io::Result<Vec<u8>> {
+        let mut line = Vec::new();
+        if reader.read_until(b'\n', &mut line)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(line.trim_ascii_end().to_vec())
+    };
+    let first = String::from_utf8_lossy(&line()?).into_owned();
+    let mut headers = Headers::new();
+    loop {
+        let line = line()?;
+        if line.is_empty() {
+            return Ok((first, headers));
+        }
+        let colon = line.iter().position(|byte| *byte == b':');
+        let (name, value) = line.split_at(colon.ok_or_else(|| invalid("a header without a colon".into()))?);
+        let name = String::from_utf8_lossy(name).to_ascii_lowercase();
+        headers.push((name, value[1..].trim_ascii_start().to_vec()));
+    }
+}
+
+fn read_body(reader: &mut impl BufRead, headers: &Headers, until_end: bool) -> io::Result<Vec<u8>> {
+    let value = |name: &str| headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_slice());
+    let mut body = Vec::new();
+    if value("transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case(b"chunked")) {
+        loop {
+            let mut line = String::new();
+            reader.read_line(&mut line)?;
+            let size = usize::from_str_radix(line.trim(), 16).map_err(|error| invalid(error.to_string()))?;
+            let start = body.len();
+            body.resize(start + size, 0);
+            reader.read_exact(&mut body[start..])?;
+            reader.read_line(&mut String::new())?;
+            if size == 0 {
+                return Ok(body);
+            }
+        }
+    }
+    match value("content-length") {
+        Some(length) => {
+            let length = std::str::from_utf8(length).ok().and_then(|length| length.parse().ok());
+            body.resize(length.ok_or_else(|| invalid("content-length is no number".into()))?, 0);
+            reader.read_exact(&mut body)?;
+        }
+        None if until_end => {
+            reader.read_to_end(&mut body)?;
+        }
+        None => {}
+    }
+    Ok(body)
+}
+
+/// What an upstream answers, from the request that it saw: headers and body.
+type Respond = Arc<dyn Fn(&Seen) -> (Headers, Vec<u8>) + Send + Sync>;
+
+/// A server that answers 200 to everything, and remembers what it saw. It ends with the value.
+pub struct Upstream {
+    address: SocketAddr,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    stopped: Arc<AtomicBool>,
+}
+
+impl Upstream {
+    /// Says its name in `x-upstream`, and in the body the path and the headers that it saw.
+    pub fn echo(name: &str) -> io::Result<Self> {
+        let own = name.to_owned();
+        Self::start(name, move |seen| {
+            let text = |bytes: &[u8]| Value::from(String::from_utf8_lossy(bytes).into_owned());
+            let headers: Map<String, Value> =
+                seen.headers.iter().map(|(name, value)| (name.clone(), text(value))).collect();
+            let body = serde_json::json!({"upstream": own, "path": text(&seen.path), "headers": headers});
+            let headers =
+                [("x-upstream", own.as_str()), ("content-type", "application/json")].map(owned_header);
+            (headers.to_vec(), body.to_string().into_bytes())
+        })
+    }
+
+    /// Answers as it is told.
+    pub fn start(
+        name: &str,
+        respond: impl Fn(&Seen) -> (Headers, Vec<u8>) + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let upstream =
+            Upstream { address: listener.local_addr()?, seen: Arc::default(), stopped: Arc::default() };
+        let (name, respond): (String, Respond) = (name.to_owned(), Arc::new(respond));
+        let (seen, stopped) = (upstream.seen.clone(), upstream.stopped.clone());
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                if stopped.load(Ordering::SeqCst) {
+                    return;
+                }
+                let (name, seen, respond) = (name.clone(), seen.clone(), respond.clone());
+                // A connection that breaks is the client's business.
+                thread::spawn(move || serve(stream, &name, &seen, &respond).ok());
+            }
+        });
+        Ok(upstream)
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Every request so far.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().map(|seen| seen.clone()).unwrap_or_default()
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.stopped.store(true, Ordering::SeqCst);
+        // Wakes the thread that accepts.
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+fn owned_header((name, value): (&str, &str)) -> (String, Vec<u8>) {
+    (name.to_owned(), value.as_bytes().to_vec())
+}
+
+fn serve(stream: TcpStream, name: &str, seen: &Mutex<Vec<Seen>>, respond: &Respond) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut reader = BufReader::new(stream);
+    loop {
+        let (line, mut headers) = read_head(&mut reader)?;
+        read_body(&mut reader, &headers, false)?;
+        let mut parts = line.split(' ');
+        let (method, path) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        for (name, _) in &mut headers {
+            if name == "host" {
+                *name = ":authority".to_owned();
+            }
+        }
+        headers.push(owned_header((":method", method)));
+        let request = Seen { upstream: name.to_owned(), path: path.as_bytes().to_vec(), headers };
+        let (headers, body) = respond(&request);
+        if let Ok(mut seen) = seen.lock() {
+            seen.push(request);
+        }
+        let mut answer = b"HTTP/1.1 200 OK\r\n".to_vec();
+        for (name, value) in headers {
+            answer.extend_from_slice(name.as_bytes());
+            answer.extend_from_slice(b": ");
+            answer.extend_from_slice(&value);
+            answer.extend_from_slice(b"\r\n");
+        }
+        answer.extend_from_slice(format!("content-length: {}\r\n\r\n", body.len()).as_bytes());
+        if method != "HEAD" {
+            answer.extend_from_slice(&body);
+        }
+        reader.get_mut().write_all(&answer)?;
+    }
+}
