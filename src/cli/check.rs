@@ -112,9 +112,9 @@ fn compile(file: &str, bytes: &[u8]) -> Result<(String, Vec<Problem>), Vec<Probl
     }
     let source = Source::read(Language::of(file, text), text, &errors)
         .map_err(|error| vec![Problem { path: String::new(), message: error.message, place: error.place }])?;
-    if let Some(message) = resource(&source.value) {
-        let place = source.place("kind", true);
-        return Err(vec![Problem { path: "kind".to_owned(), message, place }]);
+    if let Some((path, message)) = no_policy(&source.value) {
+        let place = source.place(path, true);
+        return Err(vec![Problem { path: path.to_owned(), message, place }]);
     }
     finish(&source.value, errors, |error| source.place(&error.path, error.at_name))
 }
@@ -150,8 +150,13 @@ fn not_text(bytes: &[u8], valid: usize) -> Problem {
     }
 }
 
-/// Where the parts of a whole Kubernetes resource belong, if the document is one.
-fn resource(value: &Value) -> Option<String> {
+/// What a document is that holds a policy or parts of one, and where those belong.
+fn no_policy(value: &Value) -> Option<(&'static str, String)> {
+    if value.get("static_resources").is_some() {
+        let message = "this is a bootstrap of Envoy, not a policy; the policy is the configuration.value of its wasm \
+                       filter; check that";
+        return Some(("static_resources", message.to_owned()));
+    }
     value.get("apiVersion")?;
     let kind = value.get("kind")?.as_str()?;
     let remedy = match kind {
@@ -170,7 +175,7 @@ fn resource(value: &Value) -> Option<String> {
             "a policy has only authentication, authorization, http, rateLimits, telemetry and what stands beside them"
         }
     };
-    Some(format!("this is a whole {kind} resource, not a policy; {remedy}"))
+    Some(("kind", format!("this is a whole {kind} resource, not a policy; {remedy}")))
 }
 
 #[cfg(test)]

@@ -120,10 +120,7 @@ fn explain(
     let Place { line, column, .. } = problem.place;
     let path = if problem.path.is_empty() { "document" } else { &problem.path };
     let (file, path, message) = (printable(&checked.file), printable(path), printable(&problem.message));
-    let _ = writeln!(
-        out,
-        "{bold}{file}:{line}:{column}:{reset} {colour}{kind}{reset}{bold}{path}{reset}: {message}"
-    );
+    let _ = writeln!(out, "{bold}{file}:{line}:{column}:{reset} {colour}{kind}{path}{reset}: {message}");
     let Some(source) = checked.text.lines().nth(line.saturating_sub(1)) else { return };
     if source.trim().is_empty() {
         return;

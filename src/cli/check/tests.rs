@@ -68,6 +68,13 @@ fn a_whole_resource_is_told_where_its_parts_belong() {
 }
 
 #[test]
+fn a_bootstrap_is_told_where_its_policy_is() {
+    let errors = errors("envoy.yaml", "admin: {}\nstatic_resources: {listeners: []}\n");
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert!(errors[0].starts_with("2:1+16 static_resources: this is a bootstrap of Envoy"), "{errors:?}");
+}
+
+#[test]
 fn the_file_name_decides_how_strictly_it_is_read() {
     assert!(errors("policy.yaml", "namespace: a # why\n").is_empty());
     assert!(errors("policy.json", "namespace: a\n")[0].contains("not JSON"));
