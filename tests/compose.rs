@@ -1,6 +1,6 @@
 //! `docker-compose.yml` as a user starts it, wherever a Docker Engine answers.
 //!
-//! It has a `main` of its own, so that "not run" can be said where a test of the usual kind could only pass.
+//! It has a `main` of its own, so that it is ignored, and says why, where a test of the usual kind could only pass.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -9,38 +9,39 @@ use std::process::{Command, ExitCode, Output};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use libtest_mimic::{Arguments, Trial};
+
 const IMAGE: &str = "envoyproxy/envoy:v1.40.0";
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
-    let Some(compose) = compose_command() else {
-        return not_run("neither `docker compose` nor docker-compose is installed");
-    };
-    if !works(&["docker", "version", "--format", "{{.Server.Version}}"]) {
-        return not_run("no Docker Engine answers");
-    }
-    if let Err(reason) = build_module().and_then(|()| provide_image()) {
-        eprintln!("test compose ... FAILED: {reason}");
-        return ExitCode::FAILURE;
-    }
-    let stack = Stack::new(compose);
-    match stack.up().and_then(|()| stack.exercise()) {
-        Ok(()) => {
-            println!("test compose ... ok ({})", stack.compose.join(" "));
-            ExitCode::SUCCESS
-        }
+    let trial = match engine() {
+        Ok(compose) => Trial::test("compose", move || Ok(bring_up_and_ask(compose)?)),
         Err(reason) => {
-            let logs = stack.run(&["logs", "--no-color", "--tail", "30", "proxy"]);
-            eprintln!("{}", String::from_utf8_lossy(&logs.stdout));
-            eprintln!("test compose ... FAILED: {reason}");
-            ExitCode::FAILURE
+            println!("compose is NOT RUN: {reason}");
+            Trial::test("compose", || Ok(())).with_kind("not run").with_ignored_flag(true)
         }
+    };
+    libtest_mimic::run(&Arguments::from_args(), vec![trial]).exit_code()
+}
+
+/// The command that reaches a Docker Engine, or why there is none.
+fn engine() -> Result<&'static [&'static str], &'static str> {
+    let compose = compose_command().ok_or("neither `docker compose` nor docker-compose is installed")?;
+    match works(&["docker", "version", "--format", "{{.Server.Version}}"]) {
+        true => Ok(compose),
+        false => Err("no Docker Engine answers"),
     }
 }
 
-fn not_run(reason: &str) -> ExitCode {
-    println!("test compose ... NOT RUN: {reason}");
-    ExitCode::SUCCESS
+fn bring_up_and_ask(compose: &'static [&'static str]) -> Result<(), String> {
+    build_module()?;
+    provide_image()?;
+    let stack = Stack::new(compose);
+    stack.up().and_then(|()| stack.exercise()).map_err(|reason| {
+        let logs = stack.run(&["logs", "--no-color", "--tail", "30", "proxy"]);
+        format!("{reason}\n{}", String::from_utf8_lossy(&logs.stdout))
+    })
 }
 
 fn command(words: &[&str]) -> Command {
