@@ -14,6 +14,7 @@ pub mod envoy;
 #[cfg(feature = "envoy")]
 pub mod http;
 pub mod native;
+pub mod sign;
 pub mod token;
 
 use std::path::PathBuf;

@@ -1,11 +1,22 @@
 //! A JSON Web Key Set (RFC 7517), made ready for verifying when it is loaded.
 
-use super::{Algorithms, Parsed, Status};
+use std::fmt;
+use std::hash::Hasher;
+
+use serde_json::Value;
+use siphasher::sip::SipHasher13;
+
+use super::jwk::Key;
+use super::{Algorithm, Algorithms, Parsed, Status};
+use crate::config::{Errors, json};
 use crate::host::Host;
 
+/// How many bytes an Ed25519 signature has.
+const ED25519_SIGNATURE_LENGTH: usize = 64;
+
 /// Public keys and secrets that tokens are verified with.
-#[derive(Debug, Default)]
 pub struct KeySet {
+    keys: Vec<Key>,
     version: u64,
 }
 
@@ -14,8 +25,45 @@ impl KeySet {
     ///
     /// # Errors
     /// Why it is no key set, or that no key of it can be used.
-    pub fn parse(_text: &[u8]) -> Result<(Self, Vec<String>), String> {
-        Ok((KeySet { version: 0 }, Vec::new()))
+    pub fn parse(text: &[u8]) -> Result<(Self, Vec<String>), String> {
+        let errors = Errors::default();
+        let value = json(text, &errors).map_err(|error| format!("{}: {error}", Status::JwksParseError))?;
+        match errors.into_vec().first() {
+            None => Self::from_value(&value),
+            Some(error) => Err(format!("{}: {error}", Status::JwksParseError)),
+        }
+    }
+
+    /// Reads a key set that stands in a document as it is. See [`KeySet::parse`].
+    ///
+    /// # Errors
+    /// As [`KeySet::parse`].
+    pub fn from_value(value: &Value) -> Result<(Self, Vec<String>), String> {
+        let Some(members) = value.as_object() else {
+            return Err(Status::JwksParseError.to_string());
+        };
+        let Some(list) = members.get("keys") else {
+            return Err(match members.values().any(is_certificate) {
+                true => "certificates by name are not read; give the keys as a JSON Web Key Set".to_owned(),
+                false => Status::JwksNoKeys.to_string(),
+            });
+        };
+        let list = list.as_array().ok_or_else(|| Status::JwksBadKeys.to_string())?;
+        let mut keys = Vec::with_capacity(list.len());
+        let mut warnings = Vec::new();
+        for (index, jwk) in list.iter().enumerate() {
+            match Key::parse(jwk) {
+                Ok(key) => keys.push(key),
+                Err(reason) => warnings.push(format!("keys[{index}] is left out: {reason}")),
+            }
+        }
+        if keys.is_empty() {
+            warnings.insert(0, Status::JwksNoValidKeys.to_string());
+            return Err(warnings.join("; "));
+        }
+        let mut version = SipHasher13::new();
+        version.write(value.to_string().as_bytes());
+        Ok((KeySet { keys, version: version.finish() }, warnings))
     }
 
     /// Verifies a token's signature.
@@ -23,13 +71,51 @@ impl KeySet {
     /// # Errors
     /// Envoy's: [`Status::JwksKidAlgMismatch`] where no key has the token's `kid` and `alg`, and
     /// [`Status::JwtVerificationFail`] where one has, but none verifies it.
-    pub fn verify(&self, _token: &Parsed, _allowed: Algorithms, _host: &dyn Host) -> Result<(), Status> {
+    pub fn verify(&self, token: &Parsed, allowed: Algorithms, host: &dyn Host) -> Result<(), Status> {
+        let kid = token.kid.as_deref();
+        self.verify_signature(token.algorithm, kid, token.signing_input(), &token.signature, allowed, host)
+    }
+
+    /// Verifies a signature over any bytes; see [`KeySet::verify`].
+    ///
+    /// A key with another `kid` is passed over if both sides name one; so is a key that is for another `alg`.
+    ///
+    /// # Errors
+    /// As [`KeySet::verify`].
+    pub fn verify_signature(
+        &self,
+        algorithm: Algorithm,
+        kid: Option<&str>,
+        input: &[u8],
+        signature: &[u8],
+        allowed: Algorithms,
+        host: &dyn Host,
+    ) -> Result<(), Status> {
+        let meant = |key: &&Key| {
+            key.kid.as_deref().zip(kid).is_none_or(|(key, token)| key == token)
+                && key.algorithm.is_none_or(|only| only == algorithm)
+        };
+        let mut candidates = self.keys.iter().filter(meant).peekable();
+        if candidates.peek().is_none() {
+            return Err(Status::JwksKidAlgMismatch);
+        }
+        if !allowed.contains(algorithm) {
+            return Err(Status::JwtVerificationFail);
+        }
+        for key in candidates.filter(|key| key.material.fits(algorithm)) {
+            if algorithm == Algorithm::EdDsa && signature.len() != ED25519_SIGNATURE_LENGTH {
+                return Err(Status::JwtEd25519SignatureWrongLength);
+            }
+            if key.material.verify(algorithm, input, signature, host) {
+                return Ok(());
+            }
+        }
         Err(Status::JwtVerificationFail)
     }
 
-    /// Whether a key has this id.
-    pub fn has_kid(&self, _kid: &str) -> bool {
-        false
+    /// Whether a token that names this key may be verified here: by the key of that id, or by one without an id.
+    pub fn may_have(&self, kid: &str) -> bool {
+        self.keys.iter().any(|key| key.kid.as_deref().is_none_or(|id| id == kid))
     }
 
     /// Differs between key sets that differ; it is part of what a verified token is remembered by.
@@ -37,3 +123,18 @@ impl KeySet {
         self.version
     }
 }
+
+/// The other form that Envoy reads: a map of names and certificates.
+fn is_certificate(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| text.trim_start().starts_with("-----BEGIN"))
+}
+
+/// Says nothing of the keys: some are secrets.
+impl fmt::Debug for KeySet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeySet({} keys, version {:016x})", self.keys.len(), self.version)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,13 @@
 //! Who is asking: the request's tokens, verified against the rules' key sets.
 
 mod algorithm;
+mod jwk;
 mod key_set;
 mod key_source;
+mod signature;
+#[cfg(test)]
+#[path = "../../../tests/support/sign.rs"]
+pub mod signing;
 mod status;
 mod token;
 
