@@ -57,9 +57,6 @@ impl Stream {
     }
 
     pub(super) fn on_request_headers(&mut self) -> Progress {
-        if self.policy.is_empty() {
-            return Progress::Continue;
-        }
         match self.read_request() {
             Ok(()) => self.advance(),
             Err(status) => {

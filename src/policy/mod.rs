@@ -39,15 +39,6 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Whether there is nothing to decide and nothing to tell: every request passes untouched.
-    pub fn is_empty(&self) -> bool {
-        self.authentication.is_empty()
-            && self.authorization.is_empty()
-            && self.routing.is_empty()
-            && self.rate_limits.is_empty()
-            && self.telemetry.is_empty()
-    }
-
     /// Prepares what needs the proxy: called once, when the configuration is accepted.
     pub fn start(&mut self, host: &dyn Host) {
         self.rate_limits.start(host);

@@ -16,11 +16,12 @@ use destination::ClusterNames;
 /// Compiles the `http` section.
 pub fn compile(document: &Document, cx: &Context<'_>) -> Routing {
     let clusters = ClusterNames::compile(document.destinations.as_ref(), cx);
-    if document.http.is_empty() {
-        return Routing::default();
-    }
+    // Even without entries: the route that reads them must never be the client's to choose.
     for name in [CLUSTER].iter().chain(&MIRROR_CLUSTERS) {
         cx.reserve_header(name);
+    }
+    if document.http.is_empty() {
+        return Routing::default();
     }
     let section = Path::ROOT.field("http");
     let names = common::names(document.http.iter().map(|entry| entry.name.as_deref()), &section, cx);

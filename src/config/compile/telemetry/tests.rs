@@ -20,9 +20,9 @@ fn errors(tag: Value) -> Vec<String> {
 #[test]
 fn an_absent_section_tells_nothing_and_an_empty_one_counts() {
     let compiled = compile(&json!({}), &|_| None, Errors::default()).ok().unwrap();
-    assert!(compiled.policy.is_empty());
+    assert!(compiled.policy.telemetry.is_empty());
     let compiled = compile(&json!({"telemetry": {}}), &|_| None, Errors::default()).ok().unwrap();
-    assert!(!compiled.policy.is_empty());
+    assert!(!compiled.policy.telemetry.is_empty());
 }
 
 #[test]
@@ -196,8 +196,11 @@ fn names_and_headers_are_used_once() {
 #[test]
 fn only_a_header_to_the_upstream_is_taken_from_the_client() {
     let tag = |place: &str| json!([{"name": "a", "value": {"cookie": "c"}, "in": [place], "header": "X-T"}]);
-    assert_eq!(load(tag("upstream")).ok().unwrap().policy.reserved_headers, ["x-t"]);
-    assert!(load(tag("downstream")).ok().unwrap().policy.reserved_headers.is_empty());
+    let reserved = |place: &str| {
+        load(tag(place)).ok().unwrap().policy.reserved_headers.iter().any(|name| name == "x-t")
+    };
+    assert!(reserved("upstream"));
+    assert!(!reserved("downstream"));
 }
 
 #[test]
