@@ -170,7 +170,7 @@ mod tests {
             address: u32,
         ) {
             let inside = blocks.iter().any(|(network, length)| {
-                let free = 32 - length;
+                let free = 32u32.saturating_sub(*length);
                 free == 32 || network >> free == address >> free
             });
             let texts: Vec<String> = blocks

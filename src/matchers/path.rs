@@ -15,8 +15,7 @@ pub struct Readings<'a> {
 }
 
 impl<'a> Readings<'a> {
-    /// Reads a path. Escapes that stand for unreserved characters are resolved: RFC 3986 (6.2.2.2) has them mean
-    /// the same.
+    /// Reads a path; see [`unescape`].
     pub fn of(path: &'a [u8]) -> Self {
         let kept = if path.contains(&b'%') { Cow::Owned(unescape(path)) } else { Cow::Borrowed(path) };
         let left_out = kept.contains(&b';').then(|| leave_out_parameters(&kept));
@@ -57,7 +56,8 @@ fn hex(digit: u8) -> Option<u8> {
     u8::try_from(char::from(digit).to_digit(16)?).ok()
 }
 
-fn unescape(path: &[u8]) -> Vec<u8> {
+/// Resolves escapes that stand for unreserved characters: RFC 3986 (6.2.2.2) has them mean the same.
+pub fn unescape(path: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(path.len());
     let mut rest = path;
     while let Some((first, after)) = rest.split_first() {

@@ -74,6 +74,24 @@ impl FromIterator<Wildcard> for TextSet {
 }
 
 impl TextSet {
+    /// Whether there is no pattern.
+    pub fn is_empty(&self) -> bool {
+        let TextSet { present, not_empty, exact, prefixes, suffixes, regexes } = self;
+        !present
+            && !not_empty
+            && regexes.is_empty()
+            && [exact, prefixes, suffixes].iter().all(|literals| literals.iter().next().is_none())
+    }
+
+    /// The exact texts and the prefixes, if there is nothing else.
+    pub fn literals(&self) -> Option<(impl Iterator<Item = &[u8]>, impl Iterator<Item = &[u8]>)> {
+        let others = self.present
+            || self.not_empty
+            || !self.regexes.is_empty()
+            || self.suffixes.iter().next().is_some();
+        (!others).then(|| (self.exact.iter(), self.prefixes.iter()))
+    }
+
     /// Whether one of the patterns matches. Unknown: a regular expression about text met bytes that are none.
     pub fn matches(&self, value: &[u8]) -> Truth {
         let plain = self.present
@@ -113,6 +131,14 @@ impl Literals {
         lengths.sort_unstable();
         lengths.dedup();
         Literals::Many { lengths: lengths.into(), texts: texts.into_iter().collect() }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let (few, many) = match self {
+            Literals::Few(texts) => (Some(texts.iter()), None),
+            Literals::Many { texts, .. } => (None, Some(texts.iter())),
+        };
+        few.into_iter().flatten().chain(many.into_iter().flatten()).map(|text| &**text)
     }
 
     fn has(&self, value: &[u8]) -> bool {

@@ -1,25 +1,288 @@
 //! Whether they may: Istio's AuthorizationPolicy.
+//!
+//! Everything that refuses is asked whether it *might* match, and everything that lets pass whether it *surely*
+//! does: what cannot be told, an address that the proxy keeps to itself or a byte that is no text, is never a way
+//! through.
 
-use super::{Facts, Step};
-use crate::request::Request;
+mod attribute;
+mod evaluation;
+mod identity;
+mod index;
+mod rule;
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+pub use attribute::Attribute;
+pub use index::Rules;
+pub use rule::{Condition, PathSet, RequestPrincipal, Rule, Test, Values};
+
+use self::evaluation::Evaluation;
+use self::rule::Reading;
+use super::{Decision, Facts, Mode, Step};
+use crate::host::LocalReply;
+use crate::matchers::Truth;
+use crate::matchers::path::is_ambiguous;
+use crate::request::{AttributeId, Request};
 
 /// The compiled section.
 #[derive(Debug, Default)]
-pub struct Authorization {}
+pub struct Authorization {
+    /// In the document's order.
+    pub policies: Box<[AuthorizationPolicy]>,
+    /// The names of the headers that rules ask for, in lower case; a rule has their numbers.
+    pub headers: Box<[String]>,
+    /// The URI in the peer's certificate, if a rule asks for it.
+    pub peer_uri: Option<AttributeId>,
+    /// Rules of AUDIT policies.
+    pub audit: Rules,
+    /// DENY and ALLOW policies in force.
+    pub enforced: Stage,
+    /// DENY and ALLOW policies in shadow mode.
+    pub shadow: Stage,
+    /// The refusal of what no ALLOW policy matches.
+    pub unmatched: LocalReply,
+    /// Whether a path that servers differ on is refused.
+    pub refuses_ambiguous_paths: bool,
+    /// Whether it was said that the direct peer is missing.
+    pub said_peer_is_missing: Cell<bool>,
+}
+
+/// What counts together: DENY before ALLOW.
+#[derive(Debug, Default)]
+pub struct Stage {
+    /// Rules of DENY policies.
+    pub deny: Rules,
+    /// Rules of ALLOW policies.
+    pub allow: Rules,
+    /// The places of the ALLOW policies, those without rules too.
+    pub allowing: Box<[usize]>,
+}
+
+/// What is known of a policy besides its rules.
+#[derive(Debug)]
+pub struct AuthorizationPolicy {
+    /// Its name.
+    pub name: Rc<str>,
+    /// Whether it counts.
+    pub mode: Mode,
+    /// The answer when it refuses.
+    pub reply: LocalReply,
+}
+
+/// What an operator has to put in front of the filter for rules about the direct peer.
+pub const DIRECT_PEER_SNIPPET: &str = r#"
+- name: envoy.filters.http.set_filter_state
+  typed_config:
+    "@type": type.googleapis.com/envoy.extensions.filters.http.set_filter_state.v3.Config
+    on_request_headers:
+    - object_key: meshfilter.direct_remote_address
+      factory_key: envoy.string
+      read_only: true
+      format_string:
+        text_format_source: {inline_string: "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"}"#;
+
+/// Why a request does not pass.
+enum Refusal<'a> {
+    /// A DENY rule matches, or might.
+    Denied(&'a Rule, Truth),
+    /// An ALLOW rule might match, and none does.
+    Undecided(&'a Rule),
+    /// No ALLOW rule matches.
+    Unmatched,
+}
+
+/// What the rules come to.
+struct Outcome<'a> {
+    /// Policies by their places, with their words.
+    verdicts: Vec<(usize, &'static str)>,
+    refusal: Option<Refusal<'a>>,
+}
 
 impl Authorization {
     /// Whether there is no policy.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.policies.is_empty()
     }
 
     /// How many policies there are.
     pub fn len(&self) -> usize {
-        0
+        self.policies.len()
     }
 
     /// Evaluates the policies.
-    pub fn authorize(&self, _request: &Request, _facts: &mut Facts) -> Step {
-        Step::Continue
+    pub fn authorize(&self, request: &Request, facts: &mut Facts) -> Step {
+        if self.is_empty() {
+            return Step::Continue;
+        }
+        if self.refuses_ambiguous_paths && is_ambiguous(request.path()) {
+            log::debug!(
+                "meshfilter: authorization refuses: servers differ on what the path {} names",
+                request.path().escape_ascii()
+            );
+            facts.decision = Decision::AuthzDenied;
+            return Step::Reply(Box::new(ambiguous_path()));
+        }
+        let evaluation = Evaluation::new(self, request, &facts.tokens);
+        let outcome = self.decide(&evaluation);
+        let peer_is_missing = evaluation.peer_is_missing.get();
+        for (place, word) in outcome.verdicts {
+            if let Some(policy) = self.policies.get(place) {
+                facts.verdict(&policy.name, word, policy.mode);
+            }
+        }
+        let Some(refusal) = outcome.refusal else { return Step::Continue };
+        if peer_is_missing && !matches!(refusal, Refusal::Unmatched | Refusal::Denied(_, Truth::Yes)) {
+            self.say_that_peer_is_missing();
+        }
+        facts.decision = Decision::AuthzDenied;
+        Step::Reply(Box::new(self.reply(&refusal)))
+    }
+
+    fn decide<'a>(&'a self, evaluation: &Evaluation<'_>) -> Outcome<'a> {
+        let mut verdicts = Vec::new();
+        for rule in matching(&self.audit, evaluation) {
+            verdicts.push((rule.policy, "audited"));
+            log::info!(
+                "meshfilter: audit: policy {}, rule {} matches {} {}",
+                self.name(rule.policy),
+                rule.number,
+                evaluation.request.method().escape_ascii(),
+                evaluation.request.path().escape_ascii(),
+            );
+        }
+        for rule in matching(&self.shadow.deny, evaluation) {
+            verdicts.push((rule.policy, "denied"));
+            log::debug!(
+                "meshfilter: authorization would refuse: policy {} in shadow mode, rule {} matches",
+                self.name(rule.policy),
+                rule.number
+            );
+        }
+        let refusal = self.enforce(evaluation, &mut verdicts);
+        self.shadow_allow(evaluation, &mut verdicts);
+        Outcome { verdicts, refusal }
+    }
+
+    fn enforce<'a>(
+        &'a self,
+        evaluation: &Evaluation<'_>,
+        verdicts: &mut Vec<(usize, &'static str)>,
+    ) -> Option<Refusal<'a>> {
+        for rule in self.enforced.deny.candidates(evaluation.readings()) {
+            let answer = rule.matches(evaluation, Reading::Either);
+            if answer > Truth::No {
+                verdicts.push((rule.policy, "denied"));
+                return Some(Refusal::Denied(rule, answer));
+            }
+        }
+        if self.enforced.allowing.is_empty() {
+            return None;
+        }
+        let mut undecided = None;
+        for rule in self.enforced.allow.candidates(evaluation.readings()) {
+            match rule.matches(evaluation, Reading::Both) {
+                Truth::Yes => {
+                    verdicts.push((rule.policy, "allowed"));
+                    return None;
+                }
+                Truth::Unknown => undecided = undecided.or(Some(rule)),
+                Truth::No => {}
+            }
+        }
+        verdicts.extend(self.enforced.allowing.iter().map(|place| (*place, "denied")));
+        Some(undecided.map_or(Refusal::Unmatched, Refusal::Undecided))
+    }
+
+    /// What the ALLOW policies in shadow mode would add: they let pass what they match, and refuse what no ALLOW
+    /// policy at all matches.
+    fn shadow_allow(&self, evaluation: &Evaluation<'_>, verdicts: &mut Vec<(usize, &'static str)>) {
+        if self.shadow.allowing.is_empty() {
+            return;
+        }
+        let matched = self
+            .shadow
+            .allow
+            .candidates(evaluation.readings())
+            .find(|rule| rule.matches(evaluation, Reading::Both) == Truth::Yes);
+        let passes = verdicts.iter().any(|(_, word)| *word == "allowed");
+        if let Some(rule) = matched {
+            verdicts.push((rule.policy, "allowed"));
+        } else if !passes {
+            log::debug!(
+                "meshfilter: authorization would refuse: no ALLOW policy matches, shadow mode included"
+            );
+            verdicts.extend(self.shadow.allowing.iter().map(|place| (*place, "denied")));
+        }
+    }
+
+    fn reply(&self, refusal: &Refusal<'_>) -> LocalReply {
+        let of = |rule: &Rule| {
+            self.policies
+                .get(rule.policy)
+                .map_or_else(|| self.unmatched.clone(), |policy| policy.reply.clone())
+        };
+        match refusal {
+            Refusal::Denied(rule, answer) => {
+                log::debug!(
+                    "meshfilter: authorization refuses: DENY policy {}, rule {} {}",
+                    self.name(rule.policy),
+                    rule.number,
+                    if *answer == Truth::Yes { "matches" } else { "cannot be told not to match" },
+                );
+                of(rule)
+            }
+            Refusal::Undecided(rule) => {
+                log::debug!(
+                    "meshfilter: authorization refuses: ALLOW policy {}, rule {} cannot be told to match",
+                    self.name(rule.policy),
+                    rule.number,
+                );
+                of(rule)
+            }
+            Refusal::Unmatched => {
+                log::debug!("meshfilter: authorization refuses: no ALLOW policy matches");
+                self.unmatched.clone()
+            }
+        }
+    }
+
+    /// Loud once, then as quiet as any refusal: a client must not fill the log.
+    fn say_that_peer_is_missing(&self) {
+        let level =
+            if self.said_peer_is_missing.replace(true) { log::Level::Debug } else { log::Level::Error };
+        log::log!(
+            level,
+            "meshfilter: a rule asks for the direct peer's address (ipBlocks, source.ip), and the proxy does not hand it \
+             over: put this filter in front of meshfilter:{DIRECT_PEER_SNIPPET}"
+        );
+    }
+
+    fn name(&self, place: usize) -> &str {
+        self.policies.get(place).map_or("", |policy| &policy.name)
     }
 }
+
+/// The first rule of each policy that matches, or might.
+fn matching<'a>(rules: &'a Rules, evaluation: &Evaluation<'_>) -> Vec<&'a Rule> {
+    let mut found: Vec<&Rule> = Vec::new();
+    for rule in rules.candidates(evaluation.readings()) {
+        let known = found.last().is_some_and(|before| before.policy == rule.policy);
+        if !known && rule.matches(evaluation, Reading::Either) > Truth::No {
+            found.push(rule);
+        }
+    }
+    found
+}
+
+fn ambiguous_path() -> LocalReply {
+    LocalReply {
+        status: 400,
+        details: "meshfilter_ambiguous_path".to_owned(),
+        body: b"ambiguous path".to_vec(),
+        ..LocalReply::default()
+    }
+}
+
+#[cfg(test)]
+mod tests;

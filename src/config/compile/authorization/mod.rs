@@ -1,0 +1,188 @@
+//! The `authorization` section: policies by their action, rules with their conditions in the cheapest form.
+
+mod address;
+mod peer;
+mod rule;
+mod token;
+mod values;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use super::common::{names, refuse, reply_headers};
+use super::{Context, Path};
+use crate::config::document::{self, AmbiguousPaths, AuthorizationAction, DenyReply, Document, Mode};
+use crate::host::LocalReply;
+use crate::policy::authorization::{Authorization, AuthorizationPolicy, Rule, Rules, Stage};
+use crate::request::AttributeId;
+
+/// Compiles the `authorization` section.
+pub fn compile(document: &Document, cx: &Context<'_>) -> Authorization {
+    let path = Path::ROOT.field("authorization");
+    let policies = &document.authorization;
+    let names = names(policies.iter().map(|policy| policy.name.as_deref()), &path, cx);
+    let section = Section { cx, document, headers: RefCell::default(), peer_uri: Cell::new(None) };
+
+    let mut groups = Groups::default();
+    let mut compiled = Vec::with_capacity(policies.len());
+    let mut unmatched: Option<LocalReply> = None;
+    for (place, (policy, name)) in policies.iter().zip(names).enumerate() {
+        let path = path.index(place);
+        section.refuse_what_is_istios(policy, &path);
+        let rules = section.rules(policy, place, &path);
+        let action = policy.action.unwrap_or_default();
+        let mode = policy.mode.unwrap_or_default();
+        groups.add(action, mode, place, rules);
+        if policy.deny.is_some() && action == AuthorizationAction::Audit {
+            cx.errors.add(&path.field("deny"), "an AUDIT policy refuses nothing; leave deny out");
+        }
+        let reply = section.reply(policy.deny.as_ref(), &name, &path.field("deny"));
+        if unmatched.is_none()
+            && policy.deny.is_some()
+            && (action, mode) == (AuthorizationAction::Allow, Mode::Enforce)
+        {
+            unmatched = Some(LocalReply { details: details("none"), ..reply.clone() });
+        }
+        compiled.push(AuthorizationPolicy { name, mode, reply });
+    }
+
+    let headers = section.headers.into_inner();
+    let raw_path = headers.iter().position(|name| name == ":path");
+    let about_paths =
+        |rule: &Rule| rule.depends_on_path() || raw_path.is_some_and(|slot| rule.depends_on_header(slot));
+    let in_force = groups.deny.iter().chain(&groups.allow);
+    Authorization {
+        policies: compiled.into(),
+        peer_uri: section.peer_uri.get(),
+        refuses_ambiguous_paths: document.ambiguous_paths.unwrap_or_default() == AmbiguousPaths::Reject
+            && in_force.into_iter().any(about_paths),
+        headers: headers.into(),
+        audit: Rules::new(groups.audit),
+        enforced: Stage {
+            deny: Rules::new(groups.deny),
+            allow: Rules::new(groups.allow),
+            allowing: groups.allowing.into(),
+        },
+        shadow: Stage {
+            deny: Rules::new(groups.shadow_deny),
+            allow: Rules::new(groups.shadow_allow),
+            allowing: groups.shadow_allowing.into(),
+        },
+        unmatched: unmatched.unwrap_or_else(|| refusal("none")),
+        ..Authorization::default()
+    }
+}
+
+/// What compiling the rules needs, and what they turn out to ask of a request.
+struct Section<'a> {
+    cx: &'a Context<'a>,
+    document: &'a Document,
+    headers: RefCell<Vec<String>>,
+    peer_uri: Cell<Option<AttributeId>>,
+}
+
+#[derive(Default)]
+struct Groups {
+    audit: Vec<Rule>,
+    deny: Vec<Rule>,
+    allow: Vec<Rule>,
+    shadow_deny: Vec<Rule>,
+    shadow_allow: Vec<Rule>,
+    allowing: Vec<usize>,
+    shadow_allowing: Vec<usize>,
+}
+
+impl Groups {
+    fn add(&mut self, action: AuthorizationAction, mode: Mode, place: usize, rules: Vec<Rule>) {
+        let group = match (action, mode) {
+            (AuthorizationAction::Audit, _) => &mut self.audit,
+            (AuthorizationAction::Deny, Mode::Enforce) => &mut self.deny,
+            (AuthorizationAction::Deny, Mode::Shadow) => &mut self.shadow_deny,
+            (AuthorizationAction::Allow, Mode::Enforce) => {
+                self.allowing.push(place);
+                &mut self.allow
+            }
+            (AuthorizationAction::Allow, Mode::Shadow) => {
+                self.shadow_allowing.push(place);
+                &mut self.shadow_allow
+            }
+        };
+        group.extend(rules);
+    }
+}
+
+impl Section<'_> {
+    fn refuse_what_is_istios(&self, policy: &document::AuthorizationPolicy, path: &Path<'_>) {
+        let place = "this document is for the proxy that it is given to; leave it out";
+        refuse(
+            [
+                ("selector", policy.selector, place),
+                ("targetRef", policy.target_ref, place),
+                ("targetRefs", policy.target_refs, place),
+                (
+                    "provider",
+                    policy.provider,
+                    "a plugin has no external authorizer; put Envoy's ext_authz before it",
+                ),
+            ],
+            path,
+            self.cx,
+        );
+    }
+
+    fn rules(&self, policy: &document::AuthorizationPolicy, place: usize, path: &Path<'_>) -> Vec<Rule> {
+        let path = path.field("rules");
+        let rules = policy.rules.as_deref().unwrap_or_default();
+        let action = policy.action.unwrap_or_default();
+        if rules.is_empty() && action != AuthorizationAction::Allow && !self.cx.errors.any_within(&path) {
+            self.cx.warn(&path, "without rules this policy never matches; an empty rule, {}, always does");
+        }
+        let compile = |(number, rule)| self.rule(rule, (place, number), &path.index(number));
+        rules.iter().enumerate().map(compile).collect()
+    }
+
+    fn reply(&self, deny: Option<&DenyReply>, name: &Rc<str>, path: &Path<'_>) -> LocalReply {
+        let mut reply = refusal(name);
+        let Some(deny) = deny else { return reply };
+        if let Some(status) = deny.status {
+            if !(200..=599).contains(&status) {
+                let message = format_args!("{status} is not the status of an answer; use 200 to 599");
+                self.cx.errors.add(&path.field("status"), message);
+            }
+            reply.status = status;
+        }
+        if let Some(body) = &deny.body {
+            reply.body = body.clone().into_bytes();
+        }
+        reply.headers = reply_headers(&deny.headers, &path.field("headers"), self.cx);
+        reply
+    }
+
+    /// The number of a header, by its name in lower case.
+    fn header(&self, name: &str) -> usize {
+        // Envoy knows `host` under its name of HTTP/2.
+        let name = if name == "host" { ":authority" } else { name };
+        let mut headers = self.headers.borrow_mut();
+        headers.iter().position(|known| known == name).unwrap_or_else(|| {
+            headers.push(name.to_owned());
+            headers.len().saturating_sub(1)
+        })
+    }
+}
+
+/// The refusal of Envoy's RBAC filter.
+fn refusal(name: &str) -> LocalReply {
+    LocalReply {
+        status: 403,
+        details: details(name),
+        body: b"RBAC: access denied".to_vec(),
+        ..LocalReply::default()
+    }
+}
+
+fn details(name: &str) -> String {
+    format!("rbac_access_denied_matched_policy[{name}]")
+}
+
+#[cfg(test)]
+mod tests;

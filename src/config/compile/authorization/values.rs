@@ -1,0 +1,87 @@
+use super::super::{Context, Path};
+use crate::config::document::AuthorizationValue;
+use crate::matchers::{ByteMatch, TextSet, Wildcard};
+
+/// How the strings of a list are meant.
+#[derive(Clone, Copy)]
+pub struct Strings {
+    /// What a lone `*` stands for.
+    pub star: fn() -> Wildcard,
+    /// Whether case does not count; what is compared comes in lower case then.
+    pub ignore_case: bool,
+}
+
+/// A present value, even an empty one.
+pub const PRESENT: Strings = Strings { star: || Wildcard::Present, ignore_case: false };
+
+/// A value that is not empty.
+pub const NOT_EMPTY: Strings = Strings { star: || Wildcard::NotEmpty, ignore_case: false };
+
+/// A list that stands must have something in it: Istio takes an empty one for an absent one, which matches more.
+pub fn list<'a, T>(given: &'a Option<Vec<T>>, path: &Path<'_>, cx: &Context<'_>) -> Option<&'a [T]> {
+    let list = given.as_deref()?;
+    if list.is_empty() {
+        if !cx.errors.any_within(path) {
+            cx.errors.add(path, "an empty list matches nothing; leave it out or say what it matches");
+        }
+        return None;
+    }
+    Some(list)
+}
+
+impl Strings {
+    /// Compiles a string with Istio's wildcards.
+    pub fn text(&self, text: &str, path: &Path<'_>, cx: &Context<'_>) -> Wildcard {
+        if text.is_empty() {
+            cx.errors.add(path, "an empty string matches nothing; leave it out");
+        }
+        let inner = text.strip_prefix('*').or_else(|| text.strip_suffix('*')).unwrap_or(text);
+        if inner.contains('*') {
+            cx.warn(
+                path,
+                format_args!(
+                    "\"{text}\" has a * that stands for itself; only one at the beginning or the end is a wildcard, \
+                     {{regex: …}} takes any pattern"
+                ),
+            );
+        }
+        let star = (self.star)();
+        if self.ignore_case {
+            Wildcard::parse(&text.to_lowercase(), star)
+        } else {
+            Wildcard::parse(text, star)
+        }
+    }
+
+    /// Compiles a regular expression.
+    pub fn regex(&self, expression: &str, path: &Path<'_>, cx: &Context<'_>) -> Option<Wildcard> {
+        let compiled = ByteMatch::new(expression, self.ignore_case);
+        compiled.map(Wildcard::Regex).map_err(|error| cx.errors.add(path, error)).ok()
+    }
+
+    /// Compiles a list in which no attribute may stand.
+    pub fn set(&self, values: &[AuthorizationValue], path: &Path<'_>, cx: &Context<'_>) -> TextSet {
+        let wildcard = |(index, value): (usize, &AuthorizationValue)| {
+            let place = path.index(index);
+            match value {
+                AuthorizationValue::Text(text) => Some(self.text(text, &place, cx)),
+                other => self.other(other, &place, cx),
+            }
+        };
+        values.iter().enumerate().filter_map(wildcard).collect()
+    }
+
+    /// Compiles what is not a plain string, where no attribute may stand.
+    pub fn other(&self, value: &AuthorizationValue, path: &Path<'_>, cx: &Context<'_>) -> Option<Wildcard> {
+        match value {
+            AuthorizationValue::Regex(expression) => self.regex(expression, &path.field("regex"), cx),
+            AuthorizationValue::Attribute(_) | AuthorizationValue::Text(_) => {
+                cx.errors.add(
+                    path,
+                    "an attribute does not belong here; compare attributes under when, or use a string",
+                );
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,98 @@
+use serde_json::Value;
+
+use super::evaluation::View;
+use crate::matchers::{ClaimPath, Truth, path};
+use crate::request::AttributeId;
+
+/// Something of a request that has a text, or several, or none.
+#[derive(Clone, Debug)]
+pub enum Attribute {
+    /// Every value of the header with this number; see [`Headers`](super::Headers).
+    Header(usize),
+    /// Every value of a query parameter.
+    Query(String),
+    /// Every value of a cookie.
+    Cookie(String),
+    /// The path's segment of that number, from 0.
+    PathSegment(usize),
+    /// A claim that is a string, or each string of one that is a list.
+    Claim(ClaimPath),
+    /// `issuer/subject` of the token.
+    RequestPrincipal,
+    /// The peer's SPIFFE id without `spiffe://`.
+    Principal,
+    /// The namespace in it.
+    Namespace,
+    /// `namespace/account` in it.
+    ServiceAccount,
+    /// The trust domain in it.
+    TrustDomain,
+    /// The name that the client asked for in the TLS handshake.
+    ServerName(AttributeId),
+    /// A string in the metadata that another filter left.
+    Metadata(AttributeId),
+}
+
+impl Attribute {
+    /// Whether it is another one in each reading of the path.
+    pub fn depends_on_path(&self) -> bool {
+        matches!(self, Attribute::PathSegment(_))
+    }
+
+    /// Whether it is another one for each of the request's tokens.
+    pub fn depends_on_token(&self) -> bool {
+        matches!(self, Attribute::Claim(_) | Attribute::RequestPrincipal)
+    }
+
+    /// Whether one of its values passes the test.
+    pub fn any(&self, view: &View<'_, '_>, test: &mut dyn FnMut(&[u8]) -> Truth) -> Truth {
+        let evaluation = view.evaluation;
+        match self {
+            Attribute::Header(slot) => Truth::any(evaluation.header(*slot).iter().map(|value| test(value))),
+            Attribute::Query(name) => {
+                Truth::any(evaluation.request.query_values(name).map(|value| test(&value)))
+            }
+            Attribute::Cookie(name) => Truth::any(evaluation.request.cookie_values(name).map(test)),
+            Attribute::PathSegment(index) => {
+                Truth::any(view.path.and_then(|path| path::segment(path, *index)).map(test))
+            }
+            Attribute::Claim(path) => match view.claim(path) {
+                Some(Value::String(text)) => test(text.as_bytes()),
+                Some(Value::Array(items)) => {
+                    Truth::any(items.iter().filter_map(Value::as_str).map(|text| test(text.as_bytes())))
+                }
+                _ => Truth::No,
+            },
+            Attribute::RequestPrincipal => match view.issuer_and_subject() {
+                Some((issuer, subject)) => test(&[issuer, "/", subject].concat().into_bytes()),
+                None => Truth::No,
+            },
+            Attribute::Principal => {
+                Truth::any(evaluation.identity().map(|identity| test(identity.principal)))
+            }
+            Attribute::Namespace => {
+                let identity = evaluation.identity();
+                Truth::any(identity.iter().flat_map(|identity| &identity.namespaces).map(|name| test(name)))
+            }
+            Attribute::ServiceAccount => {
+                let identity = evaluation.identity();
+                Truth::any(
+                    identity.iter().flat_map(|identity| &identity.service_accounts).map(|name| test(name)),
+                )
+            }
+            Attribute::TrustDomain => {
+                Truth::any(evaluation.identity().and_then(|identity| identity.trust_domain).map(test))
+            }
+            Attribute::ServerName(id) => Truth::any(evaluation.request.attribute(*id).map(test)),
+            Attribute::Metadata(id) => {
+                Truth::any(evaluation.request.attribute(*id).filter(|value| is_text(value)).map(test))
+            }
+        }
+    }
+}
+
+/// The proxy hands metadata over without its type. A number or a boolean is told from a string by bytes that a
+/// string does not have.
+fn is_text(value: &[u8]) -> bool {
+    std::str::from_utf8(value).is_ok() && !value.iter().any(u8::is_ascii_control)
+}

@@ -1,0 +1,85 @@
+use std::cell::{Cell, OnceCell};
+use std::rc::Rc;
+
+use serde_json::Value;
+
+use super::Authorization;
+use super::identity::Identity;
+use crate::matchers::ClaimPath;
+use crate::matchers::path::Readings;
+use crate::policy::Token;
+use crate::request::Request;
+
+/// One request while the rules are tried on it. What several of them ask for is read once.
+pub struct Evaluation<'a> {
+    policy: &'a Authorization,
+    pub request: &'a Request,
+    pub tokens: &'a [Rc<Token>],
+    headers: Box<[OnceCell<Vec<&'a [u8]>>]>,
+    readings: OnceCell<Option<Readings<'a>>>,
+    host: OnceCell<Option<Vec<u8>>>,
+    identity: OnceCell<Option<Identity<'a>>>,
+    /// A rule asked for the direct peer, and the proxy did not hand it over.
+    pub peer_is_missing: Cell<bool>,
+}
+
+/// The request as one of its tokens and one reading of its path have it.
+#[derive(Clone, Copy)]
+pub struct View<'v, 'a> {
+    pub evaluation: &'v Evaluation<'a>,
+    pub token: Option<&'v Token>,
+    pub path: Option<&'v [u8]>,
+}
+
+impl<'a> Evaluation<'a> {
+    pub fn new(policy: &'a Authorization, request: &'a Request, tokens: &'a [Rc<Token>]) -> Self {
+        Evaluation {
+            policy,
+            request,
+            tokens,
+            headers: policy.headers.iter().map(|_| OnceCell::new()).collect(),
+            readings: OnceCell::new(),
+            host: OnceCell::new(),
+            identity: OnceCell::new(),
+            peer_is_missing: Cell::new(false),
+        }
+    }
+
+    /// Every value of a header, by its number.
+    pub fn header(&self, slot: usize) -> &[&'a [u8]] {
+        match (self.headers.get(slot), self.policy.headers.get(slot)) {
+            (Some(cell), Some(name)) => cell.get_or_init(|| self.request.header_values(name).collect()),
+            _ => &[],
+        }
+    }
+
+    /// The path's readings; none for a request without a path.
+    pub fn readings(&self) -> Option<&Readings<'a>> {
+        let read = || self.request.header(":path").map(|_| Readings::of(self.request.path()));
+        self.readings.get_or_init(read).as_ref()
+    }
+
+    /// `:authority` in lower case.
+    pub fn host(&self) -> Option<&[u8]> {
+        self.host.get_or_init(|| self.request.header(":authority").map(<[u8]>::to_ascii_lowercase)).as_deref()
+    }
+
+    /// Who the peer's certificate says it is.
+    pub fn identity(&self) -> Option<&Identity<'a>> {
+        let read = || Identity::parse(self.request.attribute(self.policy.peer_uri?)?);
+        self.identity.get_or_init(read).as_ref()
+    }
+}
+
+impl<'v> View<'v, '_> {
+    /// A claim of the token.
+    pub fn claim(&self, path: &ClaimPath) -> Option<&'v Value> {
+        path.find(&self.token?.claims)
+    }
+
+    /// Issuer and subject of the token, if both are strings.
+    pub fn issuer_and_subject(&self) -> Option<(&'v str, &'v str)> {
+        let claims = &self.token?.claims;
+        Some((claims.get("iss")?.as_str()?, claims.get("sub")?.as_str()?))
+    }
+}

@@ -1,0 +1,308 @@
+use super::attribute::Attribute;
+use super::evaluation::{Evaluation, View};
+use crate::host::HeaderMap;
+use crate::matchers::{AddressSet, PathTemplate, TextSet, Truth};
+use crate::policy::Token;
+use crate::request::AttributeId;
+
+/// One rule of a policy.
+#[derive(Debug)]
+pub struct Rule {
+    /// The policy's place in the document.
+    pub policy: usize,
+    /// The rule's place in the policy.
+    pub number: usize,
+    /// One of these has to hold whole; none stands for any.
+    pub from: Box<[Box<[Test]>]>,
+    /// One of these has to hold whole; none stands for any.
+    pub to: Box<[Box<[Test]>]>,
+    /// All of these have to hold.
+    pub when: Box<[Test]>,
+    depends_on_token: bool,
+}
+
+/// A condition, or that it does not hold.
+#[derive(Debug)]
+pub struct Test {
+    /// What is asked.
+    pub condition: Condition,
+    /// Whether it must not hold.
+    pub negated: bool,
+}
+
+/// What is asked of a request.
+#[derive(Debug)]
+pub enum Condition {
+    /// One of the attribute's values is one of these.
+    Text(Attribute, Values),
+    /// `:authority`, in lower case, is one of these.
+    Host(TextSet),
+    /// The path is one of these.
+    Path(PathSet),
+    /// Issuer and subject of the token are one of these.
+    RequestPrincipal(Vec<RequestPrincipal>, Values),
+    /// The direct peer's address is in one of these blocks.
+    DirectAddress(AttributeId, AddressSet),
+    /// An address that the proxy always knows is.
+    Address(AttributeId, AddressSet),
+    /// A port is one of these.
+    Port(AttributeId, Box<[u16]>),
+    /// A list in the metadata that another filter left has one of these.
+    MetadataList(AttributeId, TextSet),
+    /// One of these holds.
+    Any(Box<[Condition]>),
+}
+
+/// Texts to compare with: fixed ones, and what other attributes hold.
+#[derive(Clone, Debug, Default)]
+pub struct Values {
+    /// Fixed ones.
+    pub texts: TextSet,
+    /// Attributes, of which one value has to be the same.
+    pub attributes: Box<[Attribute]>,
+}
+
+/// Paths: texts and templates.
+#[derive(Debug, Default)]
+pub struct PathSet {
+    /// Texts.
+    pub texts: TextSet,
+    /// Templates.
+    pub templates: Box<[PathTemplate]>,
+}
+
+/// A value of `requestPrincipals`: it was split at its last slash.
+#[derive(Debug)]
+pub struct RequestPrincipal {
+    /// What `iss` has to be.
+    pub issuer: TextSet,
+    /// What `sub` has to be.
+    pub subject: TextSet,
+}
+
+/// What becomes of a rule when the path has two readings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// It matches if it does in one of them: for what refuses.
+    Either,
+    /// It matches if it does in both: for what lets pass.
+    Both,
+}
+
+impl Rule {
+    /// A rule, with its place.
+    pub fn new(
+        (policy, number): (usize, usize),
+        from: Box<[Box<[Test]>]>,
+        to: Box<[Box<[Test]>]>,
+        when: Box<[Test]>,
+    ) -> Self {
+        let mut rule = Rule { policy, number, from, to, when, depends_on_token: false };
+        let depends = rule.tests().any(|test| test.condition.depends_on_token());
+        rule.depends_on_token = depends;
+        rule
+    }
+
+    /// Every condition.
+    fn tests(&self) -> impl Iterator<Item = &Test> {
+        self.from.iter().chain(&self.to).flatten().chain(&self.when)
+    }
+
+    /// Whether it is about the path.
+    pub fn depends_on_path(&self) -> bool {
+        self.tests().any(|test| test.condition.depends_on_path())
+    }
+
+    /// Whether it asks for the header with this number.
+    pub fn depends_on_header(&self, slot: usize) -> bool {
+        let is_header =
+            |attribute: &Attribute| matches!(attribute, Attribute::Header(known) if *known == slot);
+        self.tests().any(|test| match &test.condition {
+            Condition::Text(attribute, values) => {
+                is_header(attribute) || values.attributes.iter().any(is_header)
+            }
+            _ => false,
+        })
+    }
+
+    /// Whether the rule matches. With several tokens it does if one of them satisfies it alone.
+    pub fn matches(&self, evaluation: &Evaluation<'_>, reading: Reading) -> Truth {
+        let holds = |token: Option<&Token>| {
+            let in_reading = |path: Option<&[u8]>| self.holds(&View { evaluation, token, path });
+            match evaluation.readings() {
+                None => in_reading(None),
+                Some(readings) => {
+                    let answers = readings.iter().map(|path| in_reading(Some(path)));
+                    match reading {
+                        Reading::Either => Truth::any(answers),
+                        Reading::Both => Truth::all(answers),
+                    }
+                }
+            }
+        };
+        match evaluation.tokens {
+            [] => holds(None),
+            tokens if self.depends_on_token => Truth::any(tokens.iter().map(|token| holds(Some(token)))),
+            _ => holds(None),
+        }
+    }
+
+    fn holds(&self, view: &View<'_, '_>) -> Truth {
+        let all = |tests: &[Test]| Truth::all(tests.iter().map(|test| test.holds(view)));
+        let one = |groups: &[Box<[Test]>]| match groups {
+            [] => Truth::Yes,
+            groups => Truth::any(groups.iter().map(|tests| all(tests))),
+        };
+        let parts: [&dyn Fn() -> Truth; 3] = [&|| one(&self.to), &|| one(&self.from), &|| all(&self.when)];
+        Truth::all(parts.iter().map(|part| part()))
+    }
+}
+
+impl Test {
+    fn holds(&self, view: &View<'_, '_>) -> Truth {
+        let answer = self.condition.holds(view);
+        if self.negated { !answer } else { answer }
+    }
+}
+
+impl Condition {
+    fn depends_on_path(&self) -> bool {
+        match self {
+            Condition::Path(_) => true,
+            Condition::Text(attribute, values) => attribute.depends_on_path() || values.depend_on_path(),
+            Condition::RequestPrincipal(_, values) => values.depend_on_path(),
+            Condition::Any(conditions) => conditions.iter().any(Condition::depends_on_path),
+            _ => false,
+        }
+    }
+
+    fn depends_on_token(&self) -> bool {
+        match self {
+            Condition::RequestPrincipal(..) => true,
+            Condition::Text(attribute, values) => {
+                attribute.depends_on_token() || values.attributes.iter().any(Attribute::depends_on_token)
+            }
+            Condition::Any(conditions) => conditions.iter().any(Condition::depends_on_token),
+            _ => false,
+        }
+    }
+
+    fn holds(&self, view: &View<'_, '_>) -> Truth {
+        let request = view.evaluation.request;
+        match self {
+            Condition::Text(attribute, values) => {
+                attribute.any(view, &mut |value| values.matches(view, value))
+            }
+            Condition::Host(texts) => view.evaluation.host().map_or(Truth::No, |host| host_is(texts, host)),
+            Condition::Path(paths) => view.path.map_or(Truth::No, |path| paths.matches(path)),
+            Condition::RequestPrincipal(principals, values) => {
+                let Some((issuer, subject)) = view.issuer_and_subject() else { return Truth::No };
+                let (issuer, subject) = (issuer.as_bytes(), subject.as_bytes());
+                let matches = |principal: &RequestPrincipal| {
+                    principal.issuer.matches(issuer).min(principal.subject.matches(subject))
+                };
+                let whole =
+                    || Attribute::RequestPrincipal.any(view, &mut |value| values.matches(view, value));
+                match Truth::any(principals.iter().map(matches)) {
+                    Truth::Yes => Truth::Yes,
+                    found => found.max(if values.is_empty() { Truth::No } else { whole() }),
+                }
+            }
+            Condition::DirectAddress(id, blocks) => match request.ip(*id) {
+                Some(address) => blocks.contains(address).into(),
+                None => {
+                    view.evaluation.peer_is_missing.set(true);
+                    Truth::Unknown
+                }
+            },
+            Condition::Address(id, blocks) => match request.ip(*id) {
+                Some(address) => blocks.contains(address).into(),
+                None => Truth::Unknown,
+            },
+            Condition::Port(id, ports) => match request.number(*id) {
+                Some(number) => ports.iter().any(|port| i64::from(*port) == number).into(),
+                None => Truth::Unknown,
+            },
+            Condition::MetadataList(id, texts) => {
+                let list = request.attribute(*id).and_then(|bytes| HeaderMap::parse(bytes.to_vec()).ok());
+                Truth::any(list.iter().flat_map(HeaderMap::iter).map(|(value, _)| texts.matches(value)))
+            }
+            Condition::Any(conditions) => {
+                Truth::any(conditions.iter().map(|condition| condition.holds(view)))
+            }
+        }
+    }
+}
+
+impl Values {
+    /// Whether there is nothing to compare with.
+    pub fn is_empty(&self) -> bool {
+        self.texts.is_empty() && self.attributes.is_empty()
+    }
+
+    fn depend_on_path(&self) -> bool {
+        self.attributes.iter().any(Attribute::depends_on_path)
+    }
+
+    fn matches(&self, view: &View<'_, '_>, value: &[u8]) -> Truth {
+        let same = |attribute: &Attribute| attribute.any(view, &mut |other| (other == value).into());
+        match self.texts.matches(value) {
+            Truth::Yes => Truth::Yes,
+            found => found.max(Truth::any(self.attributes.iter().map(same))),
+        }
+    }
+}
+
+impl PathSet {
+    fn matches(&self, path: &[u8]) -> Truth {
+        match self.texts.matches(path) {
+            Truth::Yes => Truth::Yes,
+            found => found.max(self.templates.iter().any(|template| template.matches(path)).into()),
+        }
+    }
+}
+
+/// A host by itself is the rule's host as Istio compares them. With a port, or with a dot at its end, it leads to the
+/// same place, but a rule for `example.com` does not name it: it must not slip by where that rule refuses, and does
+/// not pass where it lets pass.
+fn host_is(texts: &TextSet, host: &[u8]) -> Truth {
+    match texts.matches(host) {
+        Truth::Yes => Truth::Yes,
+        found => {
+            let bare = bare_host(host);
+            if bare.len() == host.len() { found } else { found.max(texts.matches(bare).min(Truth::Unknown)) }
+        }
+    }
+}
+
+/// A host without its port and the dot at its end.
+fn bare_host(host: &[u8]) -> &[u8] {
+    let digits = host.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let name = host.len().checked_sub(digits).and_then(|end| host.get(..end)).unwrap_or(host);
+    let name = name.strip_suffix(b":").unwrap_or(host);
+    name.strip_suffix(b".").unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_loses_its_port_and_the_dot_at_its_end() {
+        for (host, bare) in [
+            ("example.com", "example.com"),
+            ("example.com:80", "example.com"),
+            ("example.com.:80", "example.com"),
+            ("example.com.", "example.com"),
+            ("example.com:", "example.com"),
+            ("[::1]:80", "[::1]"),
+            ("[::1]", "[::1]"),
+            ("host1", "host1"),
+            ("10.0.0.1", "10.0.0.1"),
+            (":80", ""),
+            ("", ""),
+        ] {
+            assert_eq!(bare_host(host.as_bytes()), bare.as_bytes(), "{host}");
+        }
+    }
+}
