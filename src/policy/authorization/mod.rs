@@ -78,7 +78,6 @@ pub const DIRECT_PEER_SNIPPET: &str = r#"
     on_request_headers:
     - object_key: meshfilter.direct_remote_address
       factory_key: envoy.string
-      read_only: true
       format_string:
         text_format_source: {inline_string: "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"}"#;
 
