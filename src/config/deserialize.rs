@@ -224,7 +224,7 @@ impl<'de> Deserializer<'de> for Reader<'de, '_> {
             },
             Value::String(value) => visitor.visit_borrowed_str(value),
             Value::Array(list) => self.list(list, visitor),
-            Value::Object(map) => self.object(map, false, visitor),
+            Value::Object(map) => self.object(map, true, visitor),
         }
     }
 
@@ -278,8 +278,16 @@ impl<'de> Deserializer<'de> for Reader<'de, '_> {
     deserialize_u16 deserialize_u32 deserialize_u64 }
 
     as_any! { deserialize_bool deserialize_f32 deserialize_f64 deserialize_char deserialize_str deserialize_string
-    deserialize_bytes deserialize_byte_buf deserialize_unit deserialize_seq deserialize_map
+    deserialize_bytes deserialize_byte_buf deserialize_unit deserialize_seq
     deserialize_identifier deserialize_ignored_any }
+
+    /// A map's keys are the user's own, and stand in brackets in a path.
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unreadable> {
+        match self.value {
+            Value::Object(map) => self.object(map, false, visitor),
+            _ => self.deserialize_any(visitor),
+        }
+    }
 
     fn deserialize_unit_struct<V: Visitor<'de>>(
         self,

@@ -41,6 +41,7 @@ pub struct Policy {
 impl Policy {
     /// Prepares what needs the proxy: called once, when the configuration is accepted.
     pub fn start(&mut self, host: &dyn Host) {
+        self.authentication.start(host);
         self.rate_limits.start(host);
     }
 

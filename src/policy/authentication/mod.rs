@@ -1,9 +1,20 @@
 //! Who is asking: the request's tokens, verified against the rules' key sets.
+//!
+//! For each request one requirement holds. Its rules look for tokens where theirs stand, each token is checked, and
+//! what the checks come to together lets the request through or refuses it. Nothing is changed before that is
+//! known, so a request that has to wait for a key set is simply judged once more.
 
 mod algorithm;
+mod cache;
+mod claims;
+mod extract;
 mod jwk;
 mod key_set;
 mod key_source;
+mod output;
+mod refusal;
+mod requirement;
+mod rule;
 mod signature;
 #[cfg(test)]
 #[path = "../../../tests/support/sign.rs"]
@@ -12,20 +23,93 @@ mod status;
 mod token;
 
 pub use algorithm::{Algorithm, Algorithms};
+pub use claims::ClaimCondition;
+pub use extract::{Found, HeaderLocation, Locations, MAX_TOKENS, Place};
 pub use key_set::KeySet;
 pub use key_source::{KeySource, Keys};
+pub use output::Output;
+pub use refusal::Failure;
+pub use requirement::{Judge, Outcome, Require, Requirement};
+pub use rule::{Audiences, Rule, Times, Validity, Verified};
 pub use status::Status;
 pub use token::{MAX_TOKEN_LENGTH, Parsed};
 
-use super::{Facts, Step};
-use crate::host::{Host, Instant};
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use cache::Cache;
+
+use super::{Decision, Facts, Mode, Step, Wait};
+use crate::host::{Host, Instant, MetricId, MetricType};
 use crate::request::Request;
 
 /// The compiled section.
+#[derive(Debug)]
+pub struct Authentication {
+    rules: Vec<Rule>,
+    /// The first that matches decides.
+    requirements: Vec<Requirement>,
+    /// What decides where none does.
+    otherwise: Require,
+    bypass_cors_preflight: bool,
+    mode: Mode,
+    /// What it is called in metrics and logs.
+    name: Rc<str>,
+    cache: RefCell<Cache>,
+    counters: Counters,
+}
+
+/// How often the cache knew a token, and how often not.
 #[derive(Debug, Default)]
-pub struct Authentication {}
+struct Counters {
+    hits: Option<MetricId>,
+    misses: Option<MetricId>,
+}
+
+/// A token that counts.
+#[derive(Debug)]
+struct Accepted {
+    rule: usize,
+    /// Its place among those that were found.
+    order: usize,
+    place: Place,
+    verified: Rc<Verified>,
+}
+
+/// What one token comes to.
+enum Verdict {
+    Good(Rc<Verified>),
+    Bad(Failure),
+    Wait(Instant),
+}
+
+impl Default for Authentication {
+    fn default() -> Self {
+        Authentication::new(Vec::new(), Vec::new(), true, Mode::Enforce)
+    }
+}
 
 impl Authentication {
+    /// A section of these rules. Where no requirement matches, any of the rules has to hold. `bypass_cors_preflight`
+    /// lets those pass without a token.
+    pub fn new(
+        rules: Vec<Rule>,
+        requirements: Vec<Requirement>,
+        bypass_cors_preflight: bool,
+        mode: Mode,
+    ) -> Self {
+        Authentication {
+            otherwise: Require::Any((0..rules.len()).map(Require::Rule).collect()),
+            rules,
+            requirements,
+            bypass_cors_preflight,
+            mode,
+            name: "authentication".into(),
+            cache: RefCell::default(),
+            counters: Counters::default(),
+        }
+    }
+
     /// Whether there is nothing to verify.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -33,26 +117,223 @@ impl Authentication {
 
     /// How many rules there are.
     pub fn len(&self) -> usize {
-        0
+        self.rules.len()
+    }
+
+    /// Prepares what needs the proxy.
+    pub fn start(&mut self, host: &dyn Host) {
+        if self.is_empty() {
+            return;
+        }
+        let counter = |name| host.metric(MetricType::Counter, name).ok();
+        self.counters = Counters {
+            hits: counter("meshfilter_jwt_cache_hits_total"),
+            misses: counter("meshfilter_jwt_cache_misses_total"),
+        };
     }
 
     /// Verifies the request's tokens; the good ones are in [`Facts::tokens`] afterwards.
-    pub fn authenticate(&self, _request: &mut Request, _facts: &mut Facts, _host: &dyn Host) -> Step {
-        Step::Continue
+    pub fn authenticate(&self, request: &mut Request, facts: &mut Facts, host: &dyn Host) -> Step {
+        if self.is_empty() || (self.bypass_cors_preflight && is_cors_preflight(request)) {
+            return Step::Continue;
+        }
+        let require = self.requirement(request, facts);
+        if *require == Require::None {
+            return Step::Continue;
+        }
+        let judging = Judging { section: self, request, host, now: host.wall_clock().as_secs() };
+        let outcome = require.evaluate(&mut |rule, judge| judging.rule(rule, judge));
+        match outcome {
+            Outcome::Good(accepted) => {
+                if self.mode == Mode::Enforce {
+                    self.tell_upstream(&accepted, request);
+                }
+                self.keep(accepted, facts);
+                facts.verdict(&self.name, "allowed", self.mode);
+                Step::Continue
+            }
+            Outcome::Wait(deadline) if self.mode == Mode::Enforce => Step::Wait(Wait::Keys(deadline)),
+            // A request is not held up for what changes nothing.
+            Outcome::Wait(_) => {
+                facts.verdict(&self.name, "undecided", self.mode);
+                Step::Continue
+            }
+            Outcome::Failed { failure, rule, .. } => {
+                let rule = rule.and_then(|rule| self.rules.get(rule)).map_or("-", |rule| &rule.name);
+                log::debug!(
+                    "meshfilter: {} ({:?}) refuses, rule {rule}: {}",
+                    self.name,
+                    self.mode,
+                    failure.text()
+                );
+                facts.verdict(&self.name, "denied", self.mode);
+                if self.mode == Mode::Shadow {
+                    return Step::Continue;
+                }
+                facts.decision = Decision::AuthnDenied;
+                Step::Reply(Box::new(failure.reply(request)))
+            }
+        }
+    }
+
+    fn requirement(&self, request: &Request, facts: &Facts) -> &Require {
+        let matches = |requirement: &&Requirement| {
+            let matches = requirement.matches.as_ref();
+            matches.is_none_or(|matches| matches.iter().any(|one| one.is_match(request, facts)))
+        };
+        self.requirements.iter().find(matches).map_or(&self.otherwise, |requirement| &requirement.require)
+    }
+
+    /// Takes the tokens out and puts into headers what is wanted of them.
+    fn tell_upstream(&self, accepted: &[Accepted], request: &mut Request) {
+        for Accepted { rule, place, verified, .. } in accepted {
+            for (name, value) in &verified.headers {
+                request.add_header(name.clone(), value);
+            }
+            if let Some(rule) = self.rules.get(*rule).filter(|rule| !rule.forward_original_token) {
+                rule.locations.remove(request, *place);
+            }
+        }
+    }
+
+    /// Notes the tokens in the order of their rules, and within a rule in that of their places.
+    fn keep(&self, mut accepted: Vec<Accepted>, facts: &mut Facts) {
+        accepted.sort_by_key(|token| (token.rule, token.order));
+        facts.tokens.extend(accepted.into_iter().map(|token| token.verified.token.clone()));
     }
 
     /// When [`Authentication::poll`] wants to be called next.
     pub fn next_poll(&self) -> Option<Instant> {
-        None
+        self.rules.iter().filter_map(|rule| rule.keys.next_poll()).min()
     }
 
     /// Fetches and reads key sets as their time comes. Says whether one changed.
-    pub fn poll(&self, _host: &dyn Host) -> bool {
-        false
+    pub fn poll(&self, host: &dyn Host) -> bool {
+        self.rules.iter().fold(false, |changed, rule| rule.keys.poll(host) || changed)
     }
 
     /// Reads the answer of a callout that [`Authentication::poll`] made. Says whether a key set changed.
-    pub fn on_http_call_response(&self, _token: u32, _host: &dyn Host) -> bool {
-        false
+    pub fn on_http_call_response(&self, token: u32, host: &dyn Host) -> bool {
+        self.rules.iter().fold(false, |changed, rule| rule.keys.on_http_call_response(token, host) || changed)
     }
 }
+
+/// One request being judged.
+#[derive(Clone, Copy)]
+struct Judging<'a> {
+    section: &'a Authentication,
+    request: &'a Request,
+    host: &'a dyn Host,
+    /// The wall clock, in seconds since the epoch.
+    now: u64,
+}
+
+impl Judging<'_> {
+    /// Looks at all tokens that stand where those of a rule do.
+    fn rule(self, index: usize, judge: Judge) -> Outcome<Accepted> {
+        let failed = |failure, found| Outcome::Failed { failure, rule: Some(index), found };
+        let Some(rule) = self.section.rules.get(index) else { return failed(Failure::MISSING, false) };
+        let found = rule.locations.find(self.request);
+        if found.is_empty() {
+            return failed(Failure::MISSING, false);
+        }
+        if found.len() > MAX_TOKENS {
+            return failed(Failure::Token(Status::JwtMultipleTokens), true);
+        }
+        let mut accepted = Vec::new();
+        let mut failures = None;
+        let mut wait: Option<Instant> = None;
+        // From the last to the first, as Envoy's filter does it.
+        for (order, Found { token, place }) in found.iter().enumerate().rev() {
+            match self.token(index, rule, token) {
+                Verdict::Good(verified) => {
+                    accepted.push(Accepted { rule: index, order, place: *place, verified })
+                }
+                Verdict::Bad(failure) => {
+                    log::debug!("meshfilter: rule {}: {}", rule.name, failure.text());
+                    failures.get_or_insert(failure);
+                    if judge == Judge::Together {
+                        break;
+                    }
+                }
+                Verdict::Wait(deadline) => {
+                    wait = Some(wait.map_or(deadline, |soonest| soonest.min(deadline)))
+                }
+            }
+        }
+        match (failures, wait) {
+            (Some(failure), _) if judge == Judge::Together => failed(failure, true),
+            (_, Some(deadline)) => Outcome::Wait(deadline),
+            (_, None) => Outcome::Good(accepted),
+        }
+    }
+
+    fn token(self, index: usize, rule: &Rule, token: &[u8]) -> Verdict {
+        let cached = self.section.cache.borrow_mut().get(index, token, self.now);
+        if let Some((verified, version)) = cached {
+            if let Err(status) = rule.check_again(&verified, self.now) {
+                return Verdict::Bad(Failure::Token(status));
+            }
+            match self.keys(rule, verified.kid.as_deref()) {
+                Ok(keys) if keys.version() == version => {
+                    count(self.section.counters.hits, self.host);
+                    return Self::claims(rule, verified);
+                }
+                // The keys changed: the signature is looked at again.
+                Ok(_) => {}
+                Err(verdict) => return verdict,
+            }
+        }
+        match self.verify(rule, token) {
+            Ok((verified, keys)) => {
+                count(self.section.counters.misses, self.host);
+                let verified = Rc::new(verified);
+                let end = rule.validity.end(&verified.times);
+                self.section.cache.borrow_mut().insert(index, token, verified.clone(), keys.version(), end);
+                Self::claims(rule, verified)
+            }
+            Err(verdict) => verdict,
+        }
+    }
+
+    /// Everything that is done with a token that is not known yet.
+    fn verify(self, rule: &Rule, token: &[u8]) -> Result<(Verified, Rc<KeySet>), Verdict> {
+        let bad = |status| Verdict::Bad(Failure::Token(status));
+        let parsed = Parsed::parse(token).map_err(bad)?;
+        rule.check(&parsed, self.now).map_err(bad)?;
+        let keys = self.keys(rule, parsed.kid.as_deref())?;
+        keys.verify(&parsed, rule.algorithms, self.host).map_err(bad)?;
+        Ok((rule.accept(parsed), keys))
+    }
+
+    fn keys(self, rule: &Rule, kid: Option<&str>) -> Result<Rc<KeySet>, Verdict> {
+        match rule.keys.keys(kid, self.host, self.request.received_at) {
+            Keys::Ready(keys) => Ok(keys),
+            Keys::Wait(deadline) => Err(Verdict::Wait(deadline)),
+            Keys::Unavailable => Err(Verdict::Bad(Failure::KEYS)),
+        }
+    }
+
+    fn claims(rule: &Rule, verified: Rc<Verified>) -> Verdict {
+        match rule.check_claims(&verified.token.claims) {
+            Ok(()) => Verdict::Good(verified),
+            Err(failure) => Verdict::Bad(failure),
+        }
+    }
+}
+
+fn count(counter: Option<MetricId>, host: &dyn Host) {
+    if let Some(counter) = counter {
+        // A counter that the proxy refuses is no reason to refuse a request.
+        let _ = host.increment(counter, 1);
+    }
+}
+
+/// By Envoy's rule: credentials are never sent with one.
+fn is_cors_preflight(request: &Request) -> bool {
+    let stands = |name| request.header(name).is_some_and(|value| !value.is_empty());
+    request.method() == b"OPTIONS" && stands("origin") && stands("access-control-request-method")
+}
+
+#[cfg(test)]
+mod tests;

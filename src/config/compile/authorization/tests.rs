@@ -193,7 +193,7 @@ fn a_value_is_a_string_or_an_object_with_one_member() {
             ".to[0].operation.methods[1]: null does not belong here; leave the member out",
             &format!(".to[0].operation.methods[2]: not one value; {wants}"),
             &format!(".to[0].operation.methods[3]: not one value; {wants}"),
-            ".to[0].operation.methods[4][regexp]: there is no field \"regexp\" here; did you mean \"regex\"?",
+            ".to[0].operation.methods[4].regexp: there is no field \"regexp\" here; did you mean \"regex\"?",
             &format!(".to[0].operation.methods[4]: not one value; {wants}"),
             ".to[0].operation.methods[5]: an empty string matches nothing; leave it out",
         ]

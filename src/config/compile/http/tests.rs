@@ -387,7 +387,11 @@ fn the_filters_own_headers_are_reserved() {
         reserved.join(" ")
     };
     let own = "x-meshfilter-cluster x-meshfilter-mirror-cluster x-meshfilter-mirror-cluster-2 x-meshfilter-mirror-cluster-3";
-    assert_eq!(reserved(json!({})), own, "a document without entries must not leave the choice to the client");
+    assert_eq!(
+        reserved(json!({})),
+        own,
+        "a document without entries must not leave the choice to the client"
+    );
     assert_eq!(reserved(json!({"http": [{}]})), own);
     assert_eq!(
         reserved(json!({"http": [{"timeout": "1s"}]})),

@@ -196,9 +196,8 @@ fn names_and_headers_are_used_once() {
 #[test]
 fn only_a_header_to_the_upstream_is_taken_from_the_client() {
     let tag = |place: &str| json!([{"name": "a", "value": {"cookie": "c"}, "in": [place], "header": "X-T"}]);
-    let reserved = |place: &str| {
-        load(tag(place)).ok().unwrap().policy.reserved_headers.iter().any(|name| name == "x-t")
-    };
+    let reserved =
+        |place: &str| load(tag(place)).ok().unwrap().policy.reserved_headers.iter().any(|name| name == "x-t");
     assert!(reserved("upstream"));
     assert!(!reserved("downstream"));
 }

@@ -1,0 +1,198 @@
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::super::common::{claim, header_name, string_match};
+use super::super::{Context, Path};
+use super::keys;
+use crate::config::document::{self, JwtRule};
+use crate::matchers::{ByteMatch, Pattern, StringMatch, TextSet, Wildcard};
+use crate::policy::authentication::{
+    Audiences, ClaimCondition, HeaderLocation, Locations, Output, Rule, Validity,
+};
+
+/// Claims that hold several values in one string, whatever a rule says, as in Istio.
+const SPACE_DELIMITED: [&str; 2] = ["scope", "permission"];
+
+/// Compiles one rule; `None` after an error in its keys.
+pub fn compile(source: &JwtRule, name: Rc<str>, path: &Path<'_>, cx: &Context<'_>) -> Option<Rule> {
+    let keys = keys::compile(source, path, cx);
+    Some(Rule {
+        name,
+        issuers: issuers(source, path, cx),
+        audiences: audiences(source, path, cx),
+        locations: locations(source, path, cx),
+        forward_original_token: source.forward_original_token.unwrap_or(false),
+        output: output(source, path, cx),
+        space_delimited_claims: SPACE_DELIMITED
+            .into_iter()
+            .map(str::to_owned)
+            .chain(source.space_delimited_claims.iter().cloned())
+            .collect(),
+        algorithms: keys::algorithms(source.algorithms.as_deref(), path, cx),
+        validity: Validity {
+            clock_skew: seconds(source.clock_skew.map_or(Duration::from_secs(60), |skew| skew.0)),
+            require_expiration: source.require_expiration.unwrap_or(false),
+            max_token_age: positive(source.max_token_age, "maxTokenAge", path, cx).map(seconds),
+            max_lifetime: positive(source.max_lifetime, "maxLifetime", path, cx).map(seconds),
+        },
+        required_claims: source
+            .required_claims
+            .iter()
+            .enumerate()
+            .filter_map(|(index, source)| {
+                required_claim(source, &path.field("requiredClaims").index(index), cx)
+            })
+            .collect(),
+        // The last, so that all the others were looked at.
+        keys: keys?,
+    })
+}
+
+/// Whole seconds, rounded up: the times in a token have no parts.
+fn seconds(duration: Duration) -> u64 {
+    duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0))
+}
+
+/// A span of time that is none if it is zero.
+pub fn positive(
+    given: Option<document::Duration>,
+    name: &str,
+    path: &Path<'_>,
+    cx: &Context<'_>,
+) -> Option<Duration> {
+    let duration = given?.0;
+    if duration.is_zero() {
+        cx.errors.add(&path.field(name), "0s is too short; use a time such as 5s, or leave it out");
+    }
+    Some(duration)
+}
+
+fn issuers(source: &JwtRule, path: &Path<'_>, cx: &Context<'_>) -> Vec<StringMatch> {
+    match (&source.issuer, &source.issuers) {
+        (Some(_), Some(_)) => cx.errors.add(path, "both issuer and issuers; keep one of them"),
+        (None, None) => {
+            cx.errors
+                .add(path, "no issuer; say in issuer whose tokens these are, or in issuers how it looks");
+        }
+        (Some(issuer), None) if issuer.is_empty() => {
+            cx.errors.add(&path.field("issuer"), "an empty issuer; use the iss of the tokens");
+        }
+        (None, Some(issuers)) if issuers.is_empty() => {
+            cx.errors.add(&path.field("issuers"), "an empty list matches no issuer; add one");
+        }
+        _ => {}
+    }
+    let one =
+        source.issuer.iter().map(|issuer| StringMatch::Present(Pattern::Exact(issuer.as_bytes().into())));
+    let place = path.field("issuers");
+    let several = source.issuers.iter().flatten().enumerate();
+    one.chain(several.map(|(index, issuer)| string_match(issuer, &place.index(index), cx))).collect()
+}
+
+fn audiences(source: &JwtRule, path: &Path<'_>, cx: &Context<'_>) -> Audiences {
+    if source.audiences.as_ref().is_some_and(Vec::is_empty) {
+        cx.errors.add(&path.field("audiences"), "an empty list allows no audience; add one or leave it out");
+    }
+    Audiences::new(source.audiences.iter().flatten().map(String::as_str))
+}
+
+fn locations(source: &JwtRule, path: &Path<'_>, cx: &Context<'_>) -> Locations {
+    let place = path.field("fromHeaders");
+    let headers = source.from_headers.iter().enumerate().map(|(index, header)| {
+        let place = place.index(index);
+        let prefix = header.prefix.clone().unwrap_or_default();
+        let Some(name) = &header.name else {
+            cx.errors.add(&place, "\"name\" is missing; add the header's name");
+            return HeaderLocation { name: String::new(), prefix };
+        };
+        if name.starts_with(':') || name.eq_ignore_ascii_case("cookie") {
+            cx.errors.add(
+                &place.field("name"),
+                format_args!("\"{name}\" cannot hold a token; use another header, fromParams or fromCookies"),
+            );
+        }
+        HeaderLocation { name: header_name(name, &place.field("name"), cx), prefix }
+    });
+    let texts = |texts: &[String], name: &str| {
+        let place = path.field(name);
+        for (index, text) in texts.iter().enumerate() {
+            // A cookie's name that has one of these is never found.
+            if text.is_empty() || (name == "fromCookies" && text.contains(['=', ';', ' '])) {
+                cx.errors.add(
+                    &place.index(index),
+                    format_args!("\"{text}\" is not a name; use one such as token"),
+                );
+            }
+        }
+        texts.to_vec()
+    };
+    Locations::new(
+        headers.collect(),
+        texts(&source.from_params, "fromParams"),
+        texts(&source.from_cookies, "fromCookies"),
+    )
+}
+
+fn output(source: &JwtRule, path: &Path<'_>, cx: &Context<'_>) -> Output {
+    let place = path.field("outputClaimToHeaders");
+    let claims = source.output_claim_to_headers.iter().enumerate().filter_map(|(index, entry)| {
+        let place = place.index(index);
+        for (name, given) in [("header", &entry.header), ("claim", &entry.claim)] {
+            if given.is_none() {
+                cx.errors.add(&place, format_args!("\"{name}\" is missing; add it"));
+            }
+        }
+        let header = header_name(entry.header.as_ref()?, &place.field("header"), cx);
+        Some((header, claim(entry.claim.as_ref()?, &place.field("claim"), cx)?))
+    });
+    let payload = source.output_payload_to_header.as_ref();
+    Output {
+        payload: payload.map(|name| header_name(name, &path.field("outputPayloadToHeader"), cx)),
+        claims: claims.collect(),
+    }
+}
+
+fn required_claim(
+    source: &document::ClaimRequirement,
+    path: &Path<'_>,
+    cx: &Context<'_>,
+) -> Option<ClaimCondition> {
+    if source.values.is_none() && source.not_values.is_none() {
+        cx.errors.add(path, "neither values nor notValues; say what the claim must hold");
+    }
+    let set = |values: &Option<Vec<document::AuthorizationValue>>, name: &str| -> Option<TextSet> {
+        let place = path.field(name);
+        let values = values.as_ref()?;
+        if values.is_empty() {
+            cx.errors.add(&place, "an empty list; add a value");
+        }
+        let value =
+            |(index, value): (usize, &document::AuthorizationValue)| wildcard(value, &place.index(index), cx);
+        Some(values.iter().enumerate().filter_map(value).collect())
+    };
+    let values = set(&source.values, "values");
+    let not_values = set(&source.not_values, "notValues");
+    let Some(text) = &source.claim else {
+        cx.errors.add(path, "\"claim\" is missing; add it");
+        return None;
+    };
+    Some(ClaimCondition { claim: claim(text, &path.field("claim"), cx)?, values, not_values })
+}
+
+fn wildcard(value: &document::AuthorizationValue, path: &Path<'_>, cx: &Context<'_>) -> Option<Wildcard> {
+    match value {
+        document::AuthorizationValue::Text(text) => Some(Wildcard::parse(text, Wildcard::NotEmpty)),
+        document::AuthorizationValue::Regex(text) => match ByteMatch::new(text, false) {
+            Ok(expression) => Some(Wildcard::Regex(expression)),
+            Err(error) => {
+                cx.errors.add(&path.field("regex"), error);
+                None
+            }
+        },
+        document::AuthorizationValue::Attribute(_) => {
+            cx.errors
+                .add(path, "attributes are compared by authorization; use request.auth.claims[...] there");
+            None
+        }
+    }
+}
