@@ -42,6 +42,9 @@ pub fn compile(source: &JwtRule, path: &Path<'_>, cx: &Context<'_>) -> Option<Ke
             }
         };
     }
+    // A rule without keys must not be dropped in silence: the document is refused.
+    let place = if source.jwks_uri.is_some() { path.field("jwksUri") } else { path.field("jwks") };
+    cx.errors.add(&place, "key sets are not fetched over HTTP yet; use jwks or jwksFromEnvironment");
     None
 }
 

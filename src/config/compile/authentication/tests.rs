@@ -203,6 +203,14 @@ fn a_rule_needs_an_issuer_and_good_keys() {
             "rule.jwksFromEnvironment: there is no variable \"ABSENT\"; set it in the plugin's environment_variables"
         ]
     );
+    for (rule, place) in [
+        (json!({"issuer": "i", "jwksUri": "https://i.example/keys"}), "jwksUri"),
+        (json!({"issuer": "https://i.example"}), "jwks"),
+    ] {
+        let expected =
+            format!("rule.{place}: key sets are not fetched over HTTP yet; use jwks or jwksFromEnvironment");
+        assert_eq!(rule_errors(rule), [expected]);
+    }
     for rule in [
         json!({"issuer": "i", "jwks": "nonsense"}),
         json!({"issuer": "i", "jwks": {"keys": []}}),
