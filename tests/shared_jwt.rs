@@ -13,6 +13,8 @@ fn cases(file: &str) -> Option<Value> {
         println!("{file}: not there, 0 cases run");
         return None;
     };
+    // The cases leave a place for a token that any will do for.
+    let text = text.replace("{GoodToken}", "aGVhZGVy.cGF5bG9hZA.c2ln");
     Some(serde_json::from_str(&text).expect("a file of cases is JSON"))
 }
 
