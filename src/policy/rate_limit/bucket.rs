@@ -2,7 +2,8 @@
 //!
 //! What is kept is the debt: the tokens that are missing from a full bucket, as a fixed-point number with 64 bits
 //! after the point. It does not depend on the bucket's sizes, so that new sizes keep what was taken, and what is not
-//! kept at all is a full bucket. Refills are rounded down: a step loses less than 2^-64 of a token and never gains.
+//! kept at all is a full bucket. What a refill leaves over below the last bit is kept as well, so that nothing is ever
+//! rounded: not up, which would give too much, and not down, which would add up.
 
 use crate::host::Instant;
 
@@ -12,6 +13,17 @@ pub type Tokens = u128;
 /// So many whole tokens.
 pub fn whole(tokens: u32) -> Tokens {
     Tokens::from(tokens) << 64
+}
+
+/// How full a bucket was at a point in time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fill {
+    /// What was missing.
+    pub debt: Tokens,
+    /// What was refilled below the last bit of the debt, as a fraction whose denominator is the fill interval.
+    pub rest: u64,
+    /// When that was.
+    pub stamp: Instant,
 }
 
 /// The sizes of a bucket. It refills continuously; the interval only says how fast.
@@ -26,18 +38,20 @@ pub struct TokenBucket {
 }
 
 impl TokenBucket {
-    /// What is refilled in so many nanoseconds, rounded down.
-    pub fn refill(&self, elapsed: u64) -> Tokens {
+    /// What is refilled in so many nanoseconds, with what was left over before, and what is left over now.
+    fn refill(&self, elapsed: u64, rest: u64) -> (Tokens, u64) {
         let interval = Tokens::from(self.fill_interval);
+        let divide = |number: Tokens| {
+            (number.checked_div(interval).unwrap_or(0), number.checked_rem(interval).unwrap_or(0))
+        };
         // At most 2^96.
-        let product = Tokens::from(elapsed).saturating_mul(self.tokens_per_fill.into());
-        let tokens = product.checked_div(interval).unwrap_or(0);
-        let rest = product.checked_rem(interval).unwrap_or(0);
+        let (tokens, part) = divide(Tokens::from(elapsed).saturating_mul(self.tokens_per_fill.into()));
         if tokens > u64::MAX.into() {
-            return Tokens::MAX;
+            return (Tokens::MAX, 0);
         }
-        // The rest is less than the interval, so less than 2^64.
-        (tokens << 64) | (rest << 64).checked_div(interval).unwrap_or(0)
+        // What is left of a division by the interval is less than 2^64, so this fits.
+        let (fraction, rest) = divide((part << 64).saturating_add(rest.min(self.fill_interval).into()));
+        ((tokens << 64).saturating_add(fraction), u64::try_from(rest).unwrap_or(0))
     }
 
     /// How many nanoseconds it takes to refill so much, to within one of them.
@@ -51,20 +65,23 @@ impl TokenBucket {
         u64::try_from(time).unwrap_or(u64::MAX)
     }
 
-    /// The debt at a point in time, of what it was at another. A clock that is behind counts as standing still. What
-    /// a greater bucket than this one lacked at most empties this one.
-    pub fn debt_at(&self, now: Instant, debt: Tokens, stamp: Instant) -> Tokens {
-        debt.min(whole(self.max_tokens)).saturating_sub(self.refill(now.saturating_sub(stamp)))
+    /// The bucket as it is now. A clock that is behind counts as standing still. What a greater bucket than this one
+    /// lacked at most empties this one.
+    pub fn refilled(&self, fill: Fill, now: Instant) -> Fill {
+        let (refilled, rest) = self.refill(now.saturating_sub(fill.stamp), fill.rest);
+        let debt = fill.debt.min(whole(self.max_tokens)).saturating_sub(refilled);
+        Fill { debt, rest: if debt == 0 { 0 } else { rest }, stamp: fill.stamp.max(now) }
     }
 
-    /// The debt of a bucket that is full again at a point in time, rounded up, and at most all of it.
-    pub fn debt_until(&self, full_at: Instant, now: Instant) -> Tokens {
-        match full_at.saturating_sub(now) {
+    /// A bucket that is full again at a point in time, what is missing rounded up, and at most all of it.
+    pub fn full_later(&self, full_at: Instant, now: Instant) -> Fill {
+        let debt = match full_at.saturating_sub(now) {
             0 => 0,
             // Farther away than the clock goes.
             _ if full_at == Instant::MAX => whole(self.max_tokens),
-            left => self.refill(left).saturating_add(1).min(whole(self.max_tokens)),
-        }
+            left => self.refill(left, 0).0.saturating_add(1).min(whole(self.max_tokens)),
+        };
+        Fill { debt, rest: 0, stamp: now }
     }
 
     /// When a bucket with this debt is full again, rounded up.

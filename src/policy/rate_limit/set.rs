@@ -6,7 +6,7 @@
 //! starts with what is missing of a bucket that is full at its cell's time: a displaced key never has more than its
 //! own bucket would have had, and a new one has a full bucket unless its cell holds another's debt.
 
-use super::bucket::{TokenBucket, Tokens, whole};
+use super::bucket::{Fill, TokenBucket, Tokens, whole};
 use crate::host::Instant;
 
 /// So many buckets of a set are exact.
@@ -28,13 +28,12 @@ const NEVER: u32 = u32::MAX;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Bucket {
     fingerprint: u64,
-    debt: Tokens,
-    stamp: Instant,
+    fill: Fill,
     /// When it is full, at the speed that it had when it was last taken from.
     full_at: Instant,
 }
 
-const BUCKET_SIZE: usize = 40;
+const BUCKET_SIZE: usize = 48;
 
 /// One set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -86,8 +85,9 @@ impl Set {
         bytes.extend_from_slice(&self.base.to_le_bytes());
         for bucket in &self.buckets {
             bytes.extend_from_slice(&bucket.fingerprint.to_le_bytes());
-            bytes.extend_from_slice(&bucket.debt.to_le_bytes());
-            bytes.extend_from_slice(&bucket.stamp.to_le_bytes());
+            bytes.extend_from_slice(&bucket.fill.debt.to_le_bytes());
+            bytes.extend_from_slice(&bucket.fill.rest.to_le_bytes());
+            bytes.extend_from_slice(&bucket.fill.stamp.to_le_bytes());
             bytes.extend_from_slice(&bucket.full_at.to_le_bytes());
         }
         for cell in &self.cells {
@@ -99,22 +99,21 @@ impl Set {
     /// Takes tokens from a key's bucket if they are there.
     pub fn take(&mut self, fingerprint: u64, sizes: &TokenBucket, cost: u32, now: Instant) -> Taken {
         let known = self.buckets.iter().position(|bucket| bucket.fingerprint == fingerprint);
-        let (debt, stamp, cell_time) = match known.and_then(|index| self.buckets.get(index)) {
-            // Another worker's clock may have been read a moment later than this one's.
-            Some(bucket) => (sizes.debt_at(now, bucket.debt, bucket.stamp), bucket.stamp.max(now), 0),
+        let (fill, cell_time) = match known.and_then(|index| self.buckets.get(index)) {
+            Some(bucket) => (sizes.refilled(bucket.fill, now), 0),
             None => {
                 let cell_time = self.cell_time(fingerprint);
-                (sizes.debt_until(cell_time, now), now, cell_time)
+                (sizes.full_later(cell_time, now), cell_time)
             }
         };
-        let after = sizes.take(debt, cost);
+        let after = sizes.take(fill.debt, cost);
         // A slower limit's debt in the cell must not hold this key back for longer than its own bucket takes to fill
         // from empty: from now on it has one of its own.
         let outlasted = after.is_none() && cell_time > sizes.full_at(now, whole(sizes.max_tokens));
-        let taken = Taken { allowed: after.is_some(), debt: after.unwrap_or(debt), outlasted };
+        let taken = Taken { allowed: after.is_some(), debt: after.unwrap_or(fill.debt), outlasted };
         if taken.allowed || taken.outlasted {
-            let full_at = sizes.full_at(stamp, taken.debt);
-            let bucket = Bucket { fingerprint, debt: taken.debt, stamp, full_at };
+            let fill = Fill { debt: taken.debt, ..fill };
+            let bucket = Bucket { fingerprint, fill, full_at: sizes.full_at(fill.stamp, fill.debt) };
             match known.and_then(|index| self.buckets.get_mut(index)) {
                 Some(known) => *known = bucket,
                 None => self.insert(bucket, now),
@@ -127,8 +126,8 @@ impl Set {
     pub fn give_back(&mut self, fingerprint: u64, sizes: &TokenBucket, cost: u32) -> bool {
         let known = self.buckets.iter_mut().find(|bucket| bucket.fingerprint == fingerprint);
         let Some(bucket) = known else { return false };
-        bucket.debt = bucket.debt.saturating_sub(whole(cost));
-        bucket.full_at = sizes.full_at(bucket.stamp, bucket.debt);
+        bucket.fill.debt = bucket.fill.debt.saturating_sub(whole(cost));
+        bucket.full_at = sizes.full_at(bucket.fill.stamp, bucket.fill.debt);
         true
     }
 
@@ -181,12 +180,16 @@ impl Bucket {
     fn decode(bytes: &[u8; BUCKET_SIZE]) -> Option<Self> {
         let (fingerprint, bytes) = bytes.split_first_chunk()?;
         let (debt, bytes) = bytes.split_first_chunk()?;
+        let (rest, bytes) = bytes.split_first_chunk()?;
         let (stamp, bytes) = bytes.split_first_chunk()?;
         let full_at = bytes.first_chunk()?;
         Some(Bucket {
             fingerprint: u64::from_le_bytes(*fingerprint),
-            debt: Tokens::from_le_bytes(*debt),
-            stamp: Instant::from_le_bytes(*stamp),
+            fill: Fill {
+                debt: Tokens::from_le_bytes(*debt),
+                rest: u64::from_le_bytes(*rest),
+                stamp: Instant::from_le_bytes(*stamp),
+            },
             full_at: Instant::from_le_bytes(*full_at),
         })
     }

@@ -34,13 +34,16 @@ impl Oracle {
         self.debt + self.parts(cost) <= self.parts(self.sizes.max_tokens)
     }
 
-    /// How far the other debt is above this one, in parts of 2^64 to the token.
-    fn excess(&self, debt: Tokens) -> i128 {
-        let whole = self.debt / u128::from(self.sizes.fill_interval);
-        let rest = self.debt % u128::from(self.sizes.fill_interval);
-        let exact = (whole << 64) + (rest << 64) / u128::from(self.sizes.fill_interval);
-        i128::try_from(debt).unwrap() - i128::try_from(exact).unwrap()
+    /// Whether a bucket lacks exactly what this one lacks.
+    fn is(&self, fill: Fill) -> bool {
+        let interval = u128::from(self.sizes.fill_interval);
+        // Of the last bit, the rest is refilled already.
+        fill.debt == ((self.debt / interval) << 64) + ((self.debt % interval) << 64).div_ceil(interval)
     }
+}
+
+fn fill(debt: Tokens, stamp: Instant) -> Fill {
+    Fill { debt, rest: 0, stamp }
 }
 
 fn sizes() -> impl Strategy<Value = TokenBucket> {
@@ -50,30 +53,22 @@ fn sizes() -> impl Strategy<Value = TokenBucket> {
 
 proptest! {
     #[test]
-    fn never_more_than_exact_arithmetic_gives_and_hardly_less(
+    fn it_is_what_exact_arithmetic_says(
         sizes in sizes(),
         steps in prop::collection::vec((0..5 * SECOND, 1..50u32), 1..200),
     ) {
         let mut oracle = Oracle::new(sizes);
-        let (mut debt, mut stamp, mut now) = (0, 0, 0);
-        for (count, (elapsed, cost)) in steps.into_iter().enumerate() {
+        let (mut state, mut now) = (Fill::default(), 0);
+        for (elapsed, cost) in steps {
             now += elapsed;
             oracle.advance(now);
-            let current = sizes.debt_at(now, debt, stamp);
-            let excess = oracle.excess(current);
-            let steps = i128::try_from(count + 1).unwrap();
-            prop_assert!((0..=steps).contains(&excess), "{excess} after {steps} steps");
-            match sizes.take(current, cost) {
-                Some(after) => {
-                    prop_assert!(oracle.has(cost), "over at {now}");
-                    oracle.debt += oracle.parts(cost);
-                    (debt, stamp) = (after, now);
-                }
-                // One more nanosecond's refill makes up for all that was rounded.
-                None => {
-                    let a_nanosecond_later = sizes.take(sizes.debt_at(now + 1, debt, stamp), cost);
-                    prop_assert!(!oracle.has(cost) || a_nanosecond_later.is_some(), "under at {}", now);
-                }
+            let current = sizes.refilled(state, now);
+            prop_assert!(oracle.is(current), "{:?}, but {} parts", current, oracle.debt);
+            let taken = sizes.take(current.debt, cost);
+            prop_assert_eq!(taken.is_some(), oracle.has(cost));
+            if let Some(debt) = taken {
+                oracle.debt += oracle.parts(cost);
+                state = Fill { debt, ..current };
             }
         }
     }
@@ -82,8 +77,10 @@ proptest! {
     fn time_only_fills(sizes in sizes(), debt in 0..10_000u32, a in 0..u64::MAX / 4, b in 0..u64::MAX / 4) {
         let debt = whole(debt);
         let (early, late) = (a.min(b), a.max(b));
-        prop_assert!(sizes.debt_at(late, debt, 0) <= sizes.debt_at(early, debt, 0));
-        prop_assert_eq!(sizes.debt_at(early, debt, late), debt.min(whole(sizes.max_tokens)));
+        let debt_at = |now| sizes.refilled(fill(debt, 0), now).debt;
+        prop_assert!(debt_at(late) <= debt_at(early));
+        let behind = sizes.refilled(fill(debt, late), early);
+        prop_assert_eq!(behind, fill(debt.min(whole(sizes.max_tokens)), late));
     }
 
     #[test]
@@ -92,24 +89,27 @@ proptest! {
     ) {
         let debt = Tokens::from(debt) * Tokens::from(sizes.max_tokens);
         let full_at = sizes.full_at(now, debt);
-        prop_assert_eq!(sizes.debt_at(full_at, debt, now), 0);
+        prop_assert_eq!(sizes.refilled(fill(debt, now), full_at).debt, 0);
         let later = now + ahead;
-        prop_assert!(sizes.debt_until(full_at, later) >= sizes.debt_at(later, debt, now));
+        prop_assert!(sizes.full_later(full_at, later).debt >= sizes.refilled(fill(debt, now), later).debt);
     }
 
     #[test]
     fn after_the_time_it_names_the_tokens_are_there(sizes in sizes(), taken in 0..10_000u32, cost in 1..10_000u32) {
         let (taken, cost) = (whole(taken.min(sizes.max_tokens)), cost.min(sizes.max_tokens));
         let wait = sizes.time_until(taken, cost);
-        prop_assert!(sizes.take(sizes.debt_at(wait + 1, taken, 0), cost).is_some());
-        prop_assert!(wait < 2 || sizes.take(sizes.debt_at(wait - 2, taken, 0), cost).is_none());
+        let take_at = |now| sizes.take(sizes.refilled(fill(taken, 0), now).debt, cost);
+        prop_assert!(take_at(wait + 1).is_some());
+        prop_assert!(wait < 2 || take_at(wait - 2).is_none());
     }
 
     #[test]
-    fn nothing_overflows(debt: u128, now: u64, stamp: u64, max: u32, per_fill in 1..u32::MAX, interval in 1..u64::MAX) {
+    fn nothing_overflows(
+        debt: u128, rest: u64, now: u64, stamp: u64, max: u32, per_fill in 1..u32::MAX, interval in 1..u64::MAX,
+    ) {
         let sizes = bucket(max, per_fill, interval);
-        let debt = sizes.debt_at(now, debt, stamp);
-        let _ = (sizes.time_until(debt, max), sizes.full_at(now, debt), sizes.debt_until(now, stamp));
+        let state = sizes.refilled(Fill { debt, rest, stamp }, now);
+        let _ = (sizes.time_until(state.debt, max), sizes.full_at(now, state.debt), sizes.full_later(now, stamp));
     }
 }
 
@@ -119,20 +119,19 @@ fn a_million_steps_do_not_drift() {
     let sizes = bucket(1_000_000, 1, 300_000_000);
     let mut oracle = Oracle::new(sizes);
     oracle.debt = oracle.parts(1_000_000);
-    let mut debt = whole(1_000_000);
+    let mut state = fill(whole(1_000_000), 0);
     let step = 100_000_000;
-    for count in 1..=1_000_000u64 {
-        debt = sizes.debt_at(count * step, debt, (count - 1) * step);
+    for count in 1..=1_000_000 {
+        state = sizes.refilled(state, count * step);
     }
     oracle.advance(1_000_000 * step);
-    let excess = oracle.excess(debt);
-    assert!((0..=1_000_000).contains(&excess), "{excess} parts of 2^64 to the token");
+    assert!(oracle.is(state), "{state:?}");
 }
 
 #[test]
 fn sizes_that_shrink_leave_an_empty_bucket_and_not_a_debt_for_days() {
     let small = bucket(10, 1, SECOND);
     let debt = whole(900_000);
-    assert_eq!(small.debt_at(0, debt, 0), whole(10));
-    assert_eq!(small.debt_at(4 * SECOND, debt, 0), whole(6));
+    assert_eq!(small.refilled(fill(debt, 0), 0).debt, whole(10));
+    assert_eq!(small.refilled(fill(debt, 0), 4 * SECOND).debt, whole(6));
 }

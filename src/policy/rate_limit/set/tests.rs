@@ -16,12 +16,11 @@ fn limit(fingerprint: u64) -> TokenBucket {
 
 /// A key's own bucket, that nobody displaces.
 #[derive(Default)]
-struct Own(HashMap<u64, (Tokens, Instant)>);
+struct Own(HashMap<u64, Fill>);
 
 impl Own {
-    fn debt(&self, fingerprint: u64, now: Instant) -> Tokens {
-        let (debt, stamp) = self.0.get(&fingerprint).copied().unwrap_or_default();
-        limit(fingerprint).debt_at(now, debt, stamp)
+    fn fill(&self, fingerprint: u64, now: Instant) -> Fill {
+        limit(fingerprint).refilled(self.0.get(&fingerprint).copied().unwrap_or_default(), now)
     }
 }
 
@@ -61,14 +60,14 @@ proptest! {
         let mut now = START;
         for (fingerprint, cost, elapsed) in steps {
             now += elapsed;
-            let before = own.debt(fingerprint, now);
+            let before = own.fill(fingerprint, now);
             let taken = set.take(fingerprint, &limit(fingerprint), cost, now);
             if taken.allowed {
-                let after = limit(fingerprint).take(before, cost);
+                let after = limit(fingerprint).take(before.debt, cost);
                 prop_assert!(after.is_some(), "more than its own bucket had");
                 let after = after.unwrap();
                 prop_assert!(taken.debt >= after);
-                own.0.insert(fingerprint, (after, now));
+                own.0.insert(fingerprint, Fill { debt: after, ..before });
             }
         }
     }
