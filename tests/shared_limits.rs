@@ -290,16 +290,10 @@ fn entry(source: &str) -> Value {
     if source.contains("header_abort") || source.contains("numerator: 80") {
         fault = json!({"headerControlled": true, "delay": {"percentage": {"value": 100}}, "abort": {"percentage": percentage}});
     }
-    if let Some(seconds) = number_after(source, "fixed_delay:")
-        .or(number_after(source, "delay 5").map(|_| 5))
-        .or(source.contains("delay 5s").then_some(5))
-    {
-        fault["delay"] = json!({"percentage": percentage, "fixedDelay": format!("{seconds}s")});
+    if source.contains("5s") {
+        fault["delay"] = json!({"percentage": percentage, "fixedDelay": "5s"});
     }
-    if let Some(status) = number_after(source, "http_status:")
-        .or(number_after(source, "abort 5").map(|_| 503))
-        .or(source.contains("abort 503").then_some(503))
-    {
+    if let Some(status) = number_after(source, "http_status:").or(number_after(source, "abort ")) {
         fault["abort"] = json!({"percentage": percentage, "httpStatus": status});
     }
     if let Some(status) = number_after(source, "grpc_status:") {
