@@ -85,6 +85,14 @@ fn send(policy: &Policy, host: &Fake, headers: &[(String, String)], connection: 
     Outcome { waited, reply, facts }
 }
 
+/// Says how many cases ran, and which differ on purpose.
+fn report(file: &str, ran: usize, differences: &[(String, &str)]) {
+    println!("{file}: {ran} cases ran, {} differ on purpose", differences.len());
+    for (case, reason) in differences {
+        println!("  {case}: {reason}");
+    }
+}
+
 // Rate limits.
 
 /// `2` and a file's `{max_tokens, tokens_per_fill, fill_interval_ms}` → `tokenBucket`.
@@ -232,7 +240,8 @@ fn run_filter_case(case: &Value) {
 #[test]
 fn local_rate_limit() {
     const FILE: &str = "envoy/ratelimit_cases.json";
-    let Some(file) = shared::cases(FILE) else { return };
+    let Some(folder) = shared::folder() else { return };
+    let file = shared::json(&folder, FILE);
     let (mut ran, mut differences) = (0, Vec::new());
     let list = |name: &str| file[name].as_array().unwrap().clone();
     for (case, run) in list("cases")
@@ -271,7 +280,7 @@ fn local_rate_limit() {
     }
     assert!(load(&json!({"rateLimits": [good]})).is_ok());
     ran += list("invalid_configs_must_be_rejected").len();
-    shared::report(FILE, ran, &differences);
+    report(FILE, ran, &differences);
 }
 
 // Faults.
@@ -362,7 +371,8 @@ fn run_fault_case(case: &Value) {
 #[test]
 fn fault() {
     const FILE: &str = "envoy/fault_cases.json";
-    let Some(file) = shared::cases(FILE) else { return };
+    let Some(folder) = shared::folder() else { return };
+    let file = shared::json(&folder, FILE);
     let (mut ran, mut differences) = (0, Vec::new());
     for case in file["cases"].as_array().unwrap() {
         let id = case["id"].as_str().unwrap();
@@ -402,5 +412,5 @@ fn fault() {
         assert!(load(&json!({"http": [{"fault": refused}]})).is_err(), "{refused}");
     }
     ran += file["invalid_configs_must_be_rejected"].as_array().unwrap().len();
-    shared::report(FILE, ran, &differences);
+    report(FILE, ran, &differences);
 }
