@@ -332,15 +332,17 @@ fn flood(tokens: u32, slots: usize, keys: u32) -> f64 {
 }
 
 #[test]
-#[ignore = "half a minute without optimisation; the figures of docs/rate-limits.md come from here"]
+#[ignore = "minutes without optimisation; the figures of docs/rate-limits.md come from here"]
 fn a_million_new_keys_stay_within_memory_and_nobody_comes_back_full() {
-    assert!(flood(10, 65_536, 1_000_000) > 0.999);
+    for (tokens, least) in [(1, 0.6), (2, 0.85), (3, 0.95), (10, 0.9999)] {
+        assert!(flood(tokens, 65_536, 1_000_000) >= least, "maxTokens {tokens}");
+    }
 }
 
-/// The same crowd in a twentieth of the room: even where a single request empties one, most pass.
+/// The same crowd in a fiftieth of the room: even where a single request empties one, most pass.
 #[test]
 fn under_a_flood_of_new_keys_most_pass() {
     for (tokens, least) in [(1, 0.6), (2, 0.85), (3, 0.95), (100, 1.0)] {
-        assert!(flood(tokens, 3_276, 50_000) >= least, "maxTokens {tokens}");
+        assert!(flood(tokens, 1_312, 20_000) >= least, "maxTokens {tokens}");
     }
 }
