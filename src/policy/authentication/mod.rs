@@ -209,12 +209,20 @@ impl Authentication {
 
     /// Fetches and reads key sets as their time comes. Says whether one changed.
     pub fn poll(&self, host: &dyn Host) -> bool {
-        self.rules.iter().fold(false, |changed, rule| rule.keys.poll(host) || changed)
+        let mut changed = false;
+        for rule in &self.rules {
+            changed |= rule.keys.poll(host);
+        }
+        changed
     }
 
     /// Reads the answer of a callout that [`Authentication::poll`] made. Says whether a key set changed.
     pub fn on_http_call_response(&self, token: u32, host: &dyn Host) -> bool {
-        self.rules.iter().fold(false, |changed, rule| rule.keys.on_http_call_response(token, host) || changed)
+        let mut changed = false;
+        for rule in &self.rules {
+            changed |= rule.keys.on_http_call_response(token, host);
+        }
+        changed
     }
 }
 
