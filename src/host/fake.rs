@@ -55,6 +55,7 @@ pub struct Fake {
     shared: RefCell<HashMap<String, (Vec<u8>, u32)>>,
     metrics: RefCell<Vec<(String, Metric)>>,
     calls: RefCell<Vec<(u32, HttpCall)>>,
+    refuses_http_calls: Cell<bool>,
     buffers: RefCell<HashMap<u32, Vec<u8>>>,
     call_headers: RefCell<HeaderMap>,
     foreign: RefCell<HashMap<String, ForeignFunction>>,
@@ -145,6 +146,11 @@ impl Fake {
     /// The HTTP calls that wait for an answer, with their tokens.
     pub fn take_calls(&self) -> Vec<(u32, HttpCall)> {
         std::mem::take(&mut self.calls.borrow_mut())
+    }
+
+    /// Refuses HTTP calls, as the proxy does while it does not know their cluster.
+    pub fn refuse_http_calls(&self, refuse: bool) {
+        self.refuses_http_calls.set(refuse);
     }
 
     /// Puts the answer of a callout in place, for the callback that follows.
@@ -339,6 +345,9 @@ impl Host for Fake {
 
     fn http_call(&self, call: &HttpCall) -> Result<u32> {
         self.count("http_call");
+        if self.refuses_http_calls.get() {
+            return Err(Status::BadArgument);
+        }
         let mut calls = self.calls.borrow_mut();
         let token = calls.iter().map(|(token, _)| *token).max().unwrap_or(0).saturating_add(1);
         calls.push((token, call.clone()));

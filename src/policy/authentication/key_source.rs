@@ -1,6 +1,6 @@
 use std::rc::Rc;
 
-use super::KeySet;
+use super::{KeySet, Remote};
 use crate::host::{Host, Instant};
 
 /// Where a rule's keys come from.
@@ -8,6 +8,8 @@ use crate::host::{Host, Instant};
 pub enum KeySource {
     /// They stand in the document or in the plugin's environment.
     Inline(Rc<KeySet>),
+    /// They are fetched over HTTP.
+    Remote(Box<Remote>),
 }
 
 /// What a source has for a token.
@@ -23,25 +25,35 @@ pub enum Keys {
 
 impl KeySource {
     /// The keys for a token that names `kid`. `since` is when its request began to ask: the time that it waits
-    /// counts from there.
-    pub fn keys(&self, _kid: Option<&str>, _host: &dyn Host, _since: Instant) -> Keys {
+    /// counts from there. A token whose key is unknown waits for one fetch, and has the keys as they are after it.
+    pub fn keys(&self, kid: Option<&str>, host: &dyn Host, since: Instant) -> Keys {
         match self {
             KeySource::Inline(keys) => Keys::Ready(keys.clone()),
+            KeySource::Remote(remote) => remote.keys(kid, host, since),
         }
     }
 
     /// When [`KeySource::poll`] wants to be called next.
     pub fn next_poll(&self) -> Option<Instant> {
-        None
+        match self {
+            KeySource::Inline(_) => None,
+            KeySource::Remote(remote) => Some(remote.next_poll()),
+        }
     }
 
-    /// Fetches and reads keys as their time comes. Says whether they changed.
-    pub fn poll(&self, _host: &dyn Host) -> bool {
-        false
+    /// Fetches and reads keys as their time comes. Says whether requests that wait should ask again.
+    pub fn poll(&self, host: &dyn Host) -> bool {
+        match self {
+            KeySource::Inline(_) => false,
+            KeySource::Remote(remote) => remote.poll(host),
+        }
     }
 
-    /// Reads the answer of a callout that [`KeySource::poll`] made. Says whether the keys changed.
-    pub fn on_http_call_response(&self, _token: u32, _host: &dyn Host) -> bool {
-        false
+    /// Reads the answer of a callout that [`KeySource::poll`] made. Says whether requests that wait should ask again.
+    pub fn on_http_call_response(&self, token: u32, host: &dyn Host) -> bool {
+        match self {
+            KeySource::Inline(_) => false,
+            KeySource::Remote(remote) => remote.on_http_call_response(token, host),
+        }
     }
 }

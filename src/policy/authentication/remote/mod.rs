@@ -1,0 +1,401 @@
+//! Key sets over HTTP.
+//!
+//! One VM of the process fetches a key set, under a lease in the data that all share, and puts its text there; the
+//! others read it. Nothing here blocks: [`Remote::poll`] is called when its time comes, an answer when it is there,
+//! and a request that finds no keys waits for either.
+
+mod freshness;
+mod location;
+mod shared;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+pub use location::{Location, Url};
+
+use self::shared::{Shared, State};
+use super::{KeySet, Keys};
+use crate::host::{BufferType, Host, HttpCall, Instant, MapType, MetricType};
+use crate::policy::telemetry::metric_name;
+
+/// How a key set is fetched and how long it is believed.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The Envoy cluster that serves it. No other is ever asked, whatever a URL says.
+    pub cluster: String,
+    /// Where on that cluster.
+    pub location: Location,
+    /// How long it is fresh at most.
+    pub cache_duration: Duration,
+    /// How long it stays in force after that, while none fresher can be had.
+    pub max_stale: Duration,
+    /// How long an answer may take, and how long a request waits for the first one.
+    pub timeout: Duration,
+}
+
+/// The longest answer, in bytes.
+pub const MAX_RESPONSE_LENGTH: usize = 1024 * 1024;
+
+const MILLISECOND: u64 = 1_000_000;
+const SECOND: u64 = 1_000_000_000;
+
+/// How often a worker looks whether another one has news.
+const PEEK: u64 = SECOND;
+/// The same while a request waits.
+const PEEK_WAITING: u64 = 20 * MILLISECOND;
+/// A key set is believed at least so long, however short its `max-age` is: less would be a request storm.
+const MIN_LIFETIME: u64 = 5 * SECOND;
+/// How long before its end a key set is fetched anew, at most; a fifth of its lifetime where that is less.
+const MAX_LEAD: u64 = 30 * SECOND;
+/// Tokens that name unknown keys make for one fetch in this time, in the whole process.
+const UNKNOWN_KID_INTERVAL: u64 = 5 * SECOND;
+const MIN_BACK_OFF: u64 = SECOND;
+const MAX_BACK_OFF: u64 = 30 * SECOND;
+/// A lease outlasts the answers that it is for.
+const LEASE_MARGIN: u64 = SECOND;
+
+/// A key set that is fetched over HTTP.
+#[derive(Debug)]
+pub struct Remote {
+    settings: Settings,
+    shared: Shared,
+    local: RefCell<Local>,
+}
+
+/// What this worker knows.
+#[derive(Debug, Default)]
+struct Local {
+    state: State,
+    keys: Option<Rc<KeySet>>,
+    /// The version that `keys` are of.
+    version: u64,
+    call: Option<Call>,
+    /// A token named a key that is not there.
+    wanted: bool,
+    /// An attempt has ended, and those who wait have not heard of it.
+    news: bool,
+    /// A request waits, at the latest until then.
+    waiting_until: Instant,
+    next_poll: Instant,
+}
+
+/// A callout under way.
+#[derive(Clone, Copy, Debug)]
+struct Call {
+    token: u32,
+    lease: u64,
+    step: Fetch,
+}
+
+/// What is being fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fetch {
+    Configuration,
+    KeySet,
+}
+
+/// Why a fetch came to nothing: its word in the metrics.
+type Failure = &'static str;
+
+impl Remote {
+    /// A key set of which nothing is known yet.
+    pub fn new(settings: Settings) -> Self {
+        let shared = Shared::new(settings.location.shared_key(&settings.cluster));
+        Remote { settings, shared, local: RefCell::default() }
+    }
+
+    /// The keys for a token that names `kid`; see [`super::KeySource::keys`].
+    pub fn keys(&self, kid: Option<&str>, host: &dyn Host, since: Instant) -> Keys {
+        let Ok(mut local) = self.local.try_borrow_mut() else { return Keys::Unavailable };
+        if let Some(keys) = local.keys_for(kid) {
+            return Keys::Ready(keys);
+        }
+        // Another worker may have been faster.
+        self.read(&mut local, host);
+        if let Some(keys) = local.keys_for(kid) {
+            return Keys::Ready(keys);
+        }
+        let now = host.now();
+        let deadline = since.saturating_add(nanoseconds(self.settings.timeout));
+        if now >= deadline {
+            return local.keys.clone().map_or(Keys::Unavailable, Keys::Ready);
+        }
+        if let Some(keys) = &local.keys {
+            let State { lease_until, next_attempt, unknown_at, .. } = local.state;
+            let again = unknown_at == 0 || now >= unknown_at.saturating_add(UNKNOWN_KID_INTERVAL);
+            if now >= lease_until {
+                if !again || now < next_attempt {
+                    // It was looked for a moment ago: the key does not exist.
+                    return Keys::Ready(keys.clone());
+                }
+                local.wanted = true;
+            }
+        }
+        local.waiting_until = local.waiting_until.max(deadline);
+        local.next_poll = now;
+        Keys::Wait(deadline)
+    }
+
+    /// When [`Remote::poll`] wants to be called next.
+    pub fn next_poll(&self) -> Instant {
+        self.local.try_borrow().map_or(0, |local| local.next_poll)
+    }
+
+    /// Does what there is to do: reads what another worker fetched, begins a fetch. Says whether waiting requests
+    /// should look again.
+    pub fn poll(&self, host: &dyn Host) -> bool {
+        let Ok(mut local) = self.local.try_borrow_mut() else { return false };
+        let now = host.now();
+        if now < local.next_poll {
+            return false;
+        }
+        self.read(&mut local, host);
+        if self.is_due(&local, now) {
+            self.begin(&mut local, host);
+        }
+        self.schedule(&mut local, now);
+        std::mem::take(&mut local.news)
+    }
+
+    /// Takes the answer of a callout, if it is one of this key set's. Says whether waiting requests should look
+    /// again.
+    pub fn on_http_call_response(&self, token: u32, host: &dyn Host) -> bool {
+        let Ok(mut local) = self.local.try_borrow_mut() else { return false };
+        let Some(call) = local.call.take_if(|call| call.token == token) else { return false };
+        match (call.step, answer(host)) {
+            (_, Err(failure)) => self.end(&mut local, call.lease, Err(failure), host),
+            (Fetch::KeySet, Ok(text)) => self.end(&mut local, call.lease, Ok(text), host),
+            (Fetch::Configuration, Ok(text)) => {
+                let found = match &self.settings.location {
+                    Location::Discovery { issuer, .. } => location::jwks_uri(&text, issuer),
+                    Location::KeySet(_) => None,
+                };
+                match found.ok_or("bad_configuration").and_then(|url| self.call(&url, host)) {
+                    Ok(token) => local.call = Some(Call { token, step: Fetch::KeySet, ..call }),
+                    Err(failure) => self.end(&mut local, call.lease, Err(failure), host),
+                }
+            }
+        }
+        self.schedule(&mut local, host.now());
+        std::mem::take(&mut local.news)
+    }
+
+    /// Reads what all workers know.
+    fn read(&self, local: &mut Local, host: &dyn Host) {
+        let (state, _) = self.shared.state(host);
+        if state.attempts != local.state.attempts {
+            local.wanted = false;
+            local.news = true;
+        }
+        local.state = state;
+        if state.version != local.version
+            && let Some(text) = self.shared.text(host)
+        {
+            // It was good where it was fetched.
+            if let Ok((keys, _)) = KeySet::parse(&text) {
+                local.keys = Some(Rc::new(keys));
+            }
+            local.version = state.version;
+        }
+        if local.keys.is_some() && host.now() >= self.end_of_force(&state) {
+            log::warn!("meshfilter: the key set from {} is too old to be believed", self.settings.cluster);
+            local.keys = None;
+        }
+    }
+
+    fn is_due(&self, local: &Local, now: Instant) -> bool {
+        let state = &local.state;
+        let wanted = local.wanted
+            && (state.unknown_at == 0 || now >= state.unknown_at.saturating_add(UNKNOWN_KID_INTERVAL));
+        now >= state.lease_until && now >= self.next_fetch(state, wanted)
+    }
+
+    /// When the next fetch should begin.
+    fn next_fetch(&self, state: &State, wanted: bool) -> Instant {
+        if wanted || state.version == 0 {
+            return state.next_attempt;
+        }
+        let lifetime = self.lifetime(state);
+        let lead = (lifetime / 5).min(MAX_LEAD);
+        // Proxies that started together do not ask together. The holder is random, and all workers agree on it.
+        let jitter = (lead / 2).saturating_mul(state.holder % 256) / 256;
+        let refresh = lifetime.saturating_sub(lead).saturating_sub(jitter);
+        state.fetched_at.saturating_add(refresh).max(state.next_attempt)
+    }
+
+    fn lifetime(&self, state: &State) -> u64 {
+        state.lifetime.max(MIN_LIFETIME).min(nanoseconds(self.settings.cache_duration))
+    }
+
+    /// From when on the keys count no more.
+    fn end_of_force(&self, state: &State) -> Instant {
+        let fresh = state.fetched_at.saturating_add(self.lifetime(state));
+        fresh.saturating_add(nanoseconds(self.settings.max_stale))
+    }
+
+    /// Begins to fetch, unless another worker does.
+    fn begin(&self, local: &mut Local, host: &dyn Host) {
+        let (state, cas) = self.shared.state(host);
+        let now = host.now();
+        if state.attempts != local.state.attempts || now < state.lease_until {
+            return;
+        }
+        let time = nanoseconds(self.settings.timeout).saturating_mul(self.settings.location.steps().into());
+        let leased = State {
+            lease_until: now.saturating_add(time).saturating_add(LEASE_MARGIN),
+            holder: host.random().max(1),
+            unknown_at: if local.wanted { now } else { state.unknown_at },
+            ..state
+        };
+        if self.shared.replace(leased, cas, host).is_err() {
+            return;
+        }
+        local.state = leased;
+        let step = match self.settings.location {
+            Location::KeySet(_) => Fetch::KeySet,
+            Location::Discovery { .. } => Fetch::Configuration,
+        };
+        match self.call(self.settings.location.first(), host) {
+            Ok(token) => local.call = Some(Call { token, lease: leased.holder, step }),
+            Err(failure) => self.end(local, leased.holder, Err(failure), host),
+        }
+    }
+
+    fn call(&self, url: &Url, host: &dyn Host) -> Result<u32, Failure> {
+        let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let call = HttpCall {
+            cluster: self.settings.cluster.clone(),
+            headers: vec![
+                header(":method", "GET"),
+                header(":path", &url.path),
+                header(":authority", &url.authority),
+                header("accept", "application/json"),
+                header("user-agent", concat!("meshfilter/", env!("CARGO_PKG_VERSION"))),
+            ],
+            body: Vec::new(),
+            timeout: self.settings.timeout,
+        };
+        // A cluster that is not there yet is refused, too.
+        host.http_call(&call).map_err(|_| "no_cluster")
+    }
+
+    /// An attempt is over: tells all workers what it came to.
+    fn end(&self, local: &mut Local, lease: u64, result: Result<Vec<u8>, Failure>, host: &dyn Host) {
+        let result = result.and_then(|text| match KeySet::parse(&text) {
+            Ok((keys, warnings)) => Ok((text, keys, warnings)),
+            Err(error) => {
+                log::warn!("meshfilter: the key set from {}: {error}", self.settings.cluster);
+                Err("bad_key_set")
+            }
+        });
+        let now = host.now();
+        let is_mine = |state: &State| state.holder == lease;
+        let word = match result {
+            Ok((text, keys, warnings)) => {
+                for warning in warnings {
+                    log::info!("meshfilter: the key set from {}: {warning}", self.settings.cluster);
+                }
+                let headers = host.header_map(MapType::HttpCallResponseHeaders).unwrap_or_default();
+                let lifetime =
+                    freshness::max_age(&headers).map_or(u64::MAX, |age| age.saturating_mul(SECOND));
+                // The text before the state: whoever sees the new version finds it.
+                let stored = self.shared.set_text(&text, host).is_ok();
+                let state = self.shared.update(host, |state| {
+                    (stored && is_mine(&state)).then_some(State {
+                        version: state.version.saturating_add(1),
+                        fetched_at: now,
+                        lifetime,
+                        attempts: state.attempts.saturating_add(1),
+                        failures: 0,
+                        next_attempt: 0,
+                        lease_until: 0,
+                        ..state
+                    })
+                });
+                if let Some(state) = state {
+                    local.state = state;
+                    local.version = state.version;
+                }
+                local.keys = Some(Rc::new(keys));
+                "success"
+            }
+            Err(failure) => {
+                let random = host.random();
+                let state = self.shared.update(host, |state| {
+                    is_mine(&state).then(|| State {
+                        attempts: state.attempts.saturating_add(1),
+                        failures: state.failures.saturating_add(1),
+                        next_attempt: now.saturating_add(back_off(state.failures, random)),
+                        lease_until: 0,
+                        ..state
+                    })
+                });
+                local.state = state.unwrap_or(local.state);
+                log::warn!(
+                    "meshfilter: no key set from {}{}: {failure}; the {} in force",
+                    self.settings.cluster,
+                    self.settings.location.first().path,
+                    if local.keys.is_some() { "old one stays" } else { "none is" },
+                );
+                failure
+            }
+        };
+        local.wanted = false;
+        local.news = true;
+        let labels = [("destination", self.settings.cluster.as_str()), ("result", word)];
+        if let Ok(counter) =
+            host.metric(MetricType::Counter, &metric_name("meshfilter_jwks_fetches_total", &labels))
+        {
+            let _ = host.increment(counter, 1);
+        }
+    }
+
+    fn schedule(&self, local: &mut Local, now: Instant) {
+        let waiting = now < local.waiting_until
+            && (local.keys.is_none() || local.wanted || now < local.state.lease_until);
+        let peek = now.saturating_add(if waiting { PEEK_WAITING } else { PEEK });
+        let due = self.next_fetch(&local.state, local.wanted).max(local.state.lease_until);
+        // What is due was tried just now, and another worker was faster.
+        local.next_poll = if due > now { peek.min(due) } else { peek };
+    }
+}
+
+impl Local {
+    fn keys_for(&self, kid: Option<&str>) -> Option<Rc<KeySet>> {
+        let keys = self.keys.as_ref()?;
+        kid.is_none_or(|kid| keys.may_have(kid)).then(|| keys.clone())
+    }
+}
+
+/// Reads a callout's answer.
+fn answer(host: &dyn Host) -> Result<Vec<u8>, Failure> {
+    let headers = host.header_map(MapType::HttpCallResponseHeaders).map_err(|_| "no_answer")?;
+    match headers.get(b":status") {
+        None => return Err("no_answer"),
+        Some(b"200") => {}
+        // Envoy's own words for a connection that failed and for a time that ran out are statuses, too.
+        Some(status) => {
+            log::debug!("meshfilter: a key set's server says {}", status.escape_ascii());
+            return Err("bad_status");
+        }
+    }
+    let longest = MAX_RESPONSE_LENGTH.saturating_add(1);
+    let body = host.buffer(BufferType::HttpCallResponseBody, 0, longest).map_err(|_| "no_answer")?;
+    if body.len() > MAX_RESPONSE_LENGTH { Err("too_large") } else { Ok(body) }
+}
+
+/// How long to wait after a failure that came after so many others: twice as long each time, less up to a quarter
+/// so that proxies which failed together do not come back together.
+fn back_off(failures: u64, random: u64) -> u64 {
+    let doubled = 1_u64.checked_shl(u32::try_from(failures).unwrap_or(u32::MAX)).unwrap_or(u64::MAX);
+    let longest = MIN_BACK_OFF.saturating_mul(doubled).min(MAX_BACK_OFF);
+    longest.saturating_sub((longest / 4).saturating_mul(random % 256) / 256)
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;
