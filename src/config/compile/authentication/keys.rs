@@ -1,13 +1,21 @@
 //! Where a rule's keys come from.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use super::super::Context;
 use super::super::Path;
+use super::rule::positive;
 use crate::config::document::JwtRule;
-use crate::policy::authentication::{Algorithm, Algorithms, KeySet, KeySource};
+use crate::policy::authentication::{
+    Algorithm, Algorithms, KeySet, KeySource, Location, Remote, Settings, Url,
+};
+
+const CACHE_DURATION: Duration = Duration::from_secs(600);
+const MAX_STALE: Duration = Duration::from_secs(86_400);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Compiles a rule's key source: the one that is given, or the issuer's own by discovery; `None`
 /// after an error.
@@ -42,10 +50,38 @@ pub fn compile(source: &JwtRule, path: &Path<'_>, cx: &Context<'_>) -> Option<Ke
             }
         };
     }
-    // A rule without keys must not be dropped in silence: the document is refused.
-    let place = if source.jwks_uri.is_some() { path.field("jwksUri") } else { path.field("jwks") };
-    cx.errors.add(&place, "key sets are not fetched over HTTP yet; use jwks or jwksFromEnvironment");
-    None
+    remote(source, path, cx)
+}
+
+/// A key set over HTTP: at `jwksUri`, or where the issuer's configuration says.
+fn remote(source: &JwtRule, path: &Path<'_>, cx: &Context<'_>) -> Option<KeySource> {
+    let location = match (&source.jwks_uri, &source.issuer) {
+        (Some(uri), _) => Url::parse(uri)
+            .map(Location::KeySet)
+            .map_err(|error| cx.errors.add(&path.field("jwksUri"), error))
+            .ok(),
+        (None, Some(issuer)) => {
+            Location::discover(issuer).map_err(|error| cx.errors.add(&path.field("issuer"), error)).ok()
+        }
+        (None, None) => {
+            cx.errors.add(path, "no keys; add jwks, jwksFromEnvironment, or jwksUri with its jwksCluster");
+            return None;
+        }
+    };
+    let cluster = source.jwks_cluster.as_ref().filter(|cluster| !cluster.is_empty());
+    if cluster.is_none() {
+        let message = "which Envoy cluster serves the key set? name it, or give the keys in jwks";
+        cx.errors.add(&path.field("jwksCluster"), message);
+    }
+    let duration = |given, name, otherwise| positive(given, name, path, cx).unwrap_or(otherwise);
+    let settings = Settings {
+        cache_duration: duration(source.jwks_cache_duration, "jwksCacheDuration", CACHE_DURATION),
+        max_stale: source.jwks_max_stale.map_or(MAX_STALE, |given| given.0),
+        timeout: duration(source.timeout, "timeout", TIMEOUT),
+        cluster: cluster?.clone(),
+        location: location?,
+    };
+    Some(KeySource::Remote(Box::new(Remote::new(settings))))
 }
 
 /// Reads a key set that is there already. What can be used of it is used; the rest is said.

@@ -203,14 +203,6 @@ fn a_rule_needs_an_issuer_and_good_keys() {
             "rule.jwksFromEnvironment: there is no variable \"ABSENT\"; set it in the plugin's environment_variables"
         ]
     );
-    for (rule, place) in [
-        (json!({"issuer": "i", "jwksUri": "https://i.example/keys"}), "jwksUri"),
-        (json!({"issuer": "https://i.example"}), "jwks"),
-    ] {
-        let expected =
-            format!("rule.{place}: key sets are not fetched over HTTP yet; use jwks or jwksFromEnvironment");
-        assert_eq!(rule_errors(rule), [expected]);
-    }
     for rule in [
         json!({"issuer": "i", "jwks": "nonsense"}),
         json!({"issuer": "i", "jwks": {"keys": []}}),
@@ -322,4 +314,46 @@ fn headers_that_say_who_asks_are_reserved() {
     let reserved = &compiled.policy.reserved_headers;
     assert_eq!(reserved.iter().filter(|name| *name == "x-user").count(), 1);
     assert!(reserved.iter().any(|name| name == "x-payload"));
+}
+
+#[test]
+fn a_key_set_over_http_needs_its_cluster_and_an_address() {
+    let cluster =
+        "rule.jwksCluster: which Envoy cluster serves the key set? name it, or give the keys in jwks";
+    let uri = "https://i.example/keys";
+    for rule in [
+        json!({"issuer": "i", "jwksUri": uri, "jwksCluster": "c"}),
+        json!({"issuer": "https://i.example", "jwksCluster": "c"}),
+        json!({"issuers": [{"prefix": "i"}], "jwksUri": uri, "jwksCluster": "c", "jwksMaxStale": "0s"}),
+    ] {
+        assert_eq!(rule_errors(rule), Vec::<String>::new());
+    }
+    for (rule, expected) in [
+        (json!({"issuer": "i", "jwksUri": uri}), vec![cluster]),
+        (json!({"issuer": "https://i.example"}), vec![cluster]),
+        (json!({"issuer": "i", "jwksUri": uri, "jwksCluster": ""}), vec![cluster]),
+        (
+            json!({"issuer": "i", "jwksCluster": "c"}),
+            vec!["rule.issuer: the issuer \"i\" is no address to find its keys at; give jwks or jwksUri"],
+        ),
+        (
+            json!({"issuer": "i", "jwksUri": "/keys"}),
+            vec![
+                "rule.jwksUri: \"/keys\" is not the address of a key set; use one such as https://host/path",
+                cluster,
+            ],
+        ),
+        (
+            json!({"issuers": [{"prefix": "i"}]}),
+            vec!["rule: no keys; add jwks, jwksFromEnvironment, or jwksUri with its jwksCluster"],
+        ),
+    ] {
+        assert_eq!(rule_errors(rule.clone()), expected, "{rule}");
+    }
+    let zero = json!({
+        "issuer": "i", "jwksUri": uri, "jwksCluster": "c", "jwksCacheDuration": "0s", "timeout": "0s",
+    });
+    let errors = rule_errors(zero);
+    assert!(errors.len() == 2 && errors[0].starts_with("rule.jwksCacheDuration: "), "{errors:?}");
+    assert!(errors[1].starts_with("rule.timeout: "), "{errors:?}");
 }

@@ -255,7 +255,7 @@ fn an_unknown_kid_does_not_wait_for_an_issuer_that_is_down() {
 #[test]
 fn what_is_no_key_set_keeps_the_old_and_is_counted() {
     let long = format!("{}{}", good(&["rsa2"]), " ".repeat(MAX_RESPONSE_LENGTH));
-    let longest = &long[..MAX_RESPONSE_LENGTH];
+    let longest = long.get(..MAX_RESPONSE_LENGTH).unwrap();
     let rsa2 = good(&["rsa2"]);
     for (status, body, result) in [
         (Some("404"), rsa2.as_str(), "bad_status"),
