@@ -1,7 +1,7 @@
 //! `envoy/envoy.yaml`, the bootstrap that users start from: its parts fit together, and fit the filter.
 
 use meshfilter::cli::source::{Language, Source};
-use meshfilter::config::Errors;
+use meshfilter::config::{Errors, compile};
 use meshfilter::policy::telemetry::LABELS;
 use serde_json::{Value, json};
 
@@ -31,6 +31,13 @@ fn tags<'a>(policy: &'a Value, place: &str) -> Vec<&'a str> {
     let tags = policy["telemetry"]["tags"].as_array().unwrap().iter();
     let goes = |tag: &&Value| tag["in"].as_array().is_none_or(|places| places.contains(&json!(place)));
     tags.filter(goes).map(|tag| tag["name"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn the_policy_is_good_and_has_nothing_to_warn_of() {
+    let compiled = compile(policy(&bootstrap()), &|_| None, Errors::default());
+    let compiled = compiled.map_err(|errors| format!("{errors:#?}")).unwrap();
+    assert!(compiled.warnings.is_empty(), "{:?}", compiled.warnings);
 }
 
 #[test]
