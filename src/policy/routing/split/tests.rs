@@ -9,15 +9,16 @@ fn split(weights: &[u64]) -> Split {
 /// How much of the circle each pair of arms shares: `moved[a][b]` went from `a` to `b`, as a share.
 fn moved(from: &[u64], to: &[u64]) -> Vec<Vec<f64>> {
     let (from, to) = (split(from).arcs, split(to).arcs);
-    let arms = from.iter().chain(&to).map(|arc| arc.destination).max().unwrap() + 1;
+    let arms = from.iter().chain(&to).map(|arc| arc.destination).max().unwrap().saturating_add(1);
     let mut moved = vec![vec![0.0; arms]; arms];
     let (mut start, mut left, mut right) = (0u128, 0, 0);
     while start < CIRCLE {
         let end = from[left].end.min(to[right].end);
-        moved[from[left].destination][to[right].destination] += (end - start) as f64 / CIRCLE as f64;
+        moved[from[left].destination][to[right].destination] +=
+            end.saturating_sub(start) as f64 / CIRCLE as f64;
         start = end;
-        left += usize::from(from[left].end == end);
-        right += usize::from(to[right].end == end);
+        left = left.saturating_add(usize::from(from[left].end == end));
+        right = right.saturating_add(usize::from(to[right].end == end));
     }
     moved
 }
@@ -109,14 +110,15 @@ mod properties {
         /// rest, and the canary has its share of them.
         #[test]
         fn a_canary_grows_at_the_cost_of_the_first(small in 1u64..50, more in 1u64..50, salt: u64) {
-            let (before, after) = (split(&[100 - small, small]), split(&[100 - small - more, small + more]));
+            let grown = small.saturating_add(more);
+            let (before, after) = (split(&[100u64.saturating_sub(small), small]), split(&[100u64.saturating_sub(grown), grown]));
             let sticky = Sticky::new(&format!("entry {salt}"), StickyBy::Header("x".to_owned()));
             let users = 4_000u32;
             let mut joined = 0u32;
             for user in 0..users {
                 let hash = sticky.hash(&user.to_le_bytes());
                 match (before.at_hash(hash), after.at_hash(hash)) {
-                    (0, 1) => joined += 1,
+                    (0, 1) => joined = joined.saturating_add(1),
                     (old, new) => prop_assert_eq!(old, new),
                 }
             }
@@ -133,8 +135,8 @@ mod properties {
             let from = vec![a, b, c];
             let mut to = from.clone();
             let by = by.min(from[giver]);
-            to[giver] -= by;
-            to[taker] += by;
+            to[giver] = to[giver].saturating_sub(by);
+            to[taker] = to[taker].saturating_add(by);
             let (moved, least) = (total_moved(&moved(&from, &to)), least(&from, &to));
             prop_assert!(moved <= 2.0 * least + 1e-9, "{:?} {:?}: {} of {}", from, to, moved, least);
             if giver == 0 || taker == 0 {
