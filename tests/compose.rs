@@ -2,14 +2,16 @@
 //!
 //! It has a `main` of its own, so that it is ignored, and says why, where a test of the usual kind could only pass.
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+#[path = "support/mod.rs"]
+mod support;
+
+use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, ExitCode, Output};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use libtest_mimic::{Arguments, Trial};
+use support::envoy;
+use support::http::{self, Response};
 
 const IMAGE: &str = "envoyproxy/envoy:v1.40.0";
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -73,12 +75,10 @@ fn provide_image() -> Result<(), String> {
     if works(&["docker", "image", "inspect", IMAGE]) || works(&["timeout", "120", "docker", "pull", IMAGE]) {
         return Ok(());
     }
-    let envoy = std::env::var("ENVOY").unwrap_or_else(|_| ".tools/envoy".to_owned());
-    if !Path::new(env!("CARGO_MANIFEST_DIR")).join(&envoy).exists() {
-        return Err(format!("{IMAGE} cannot be pulled, and there is no {envoy} to build it from"));
-    }
-    println!("{IMAGE} cannot be pulled; building it from {envoy}");
-    match works(&["tests/build-envoy-image.sh", &envoy, IMAGE]) {
+    let binary = envoy::binary().map_err(|error| format!("{IMAGE} cannot be pulled, and {error}"))?;
+    let binary = binary.to_string_lossy();
+    println!("{IMAGE} cannot be pulled; building it from {binary}");
+    match works(&["tests/build-envoy-image.sh", &binary, IMAGE]) {
         true => Ok(()),
         false => Err("tests/build-envoy-image.sh fails".to_owned()),
     }
@@ -113,22 +113,16 @@ impl Stack {
         if !up.status.success() {
             return Err(String::from_utf8_lossy(&up.stderr).into_owned());
         }
-        let begin = Instant::now();
-        loop {
-            match get(self.port, "/", &[]) {
-                Ok(answer) if answer.status == 200 => return Ok(()),
-                answer if begin.elapsed() > READY_WITHIN => {
-                    return Err(format!("not ready within {READY_WITHIN:?}; the last answer: {answer:?}"));
-                }
-                _ => sleep(Duration::from_millis(100)),
-            }
-        }
+        envoy::wait_at_most(READY_WITHIN, "the services answer", || {
+            get(self.port, "/", &[]).ok().filter(|answer| answer.status == 200)
+        })
+        .map(|_| ())
     }
 
     fn exercise(&self) -> Result<(), String> {
         for _ in 0..10 {
             let answer = get(self.port, "/", &[("canary", "true")])?;
-            if answer.status != 200 || answer.header("x-upstream") != Some("v2") {
+            if answer.status != 200 || answer.header("x-upstream").as_deref() != Some("v2") {
                 return Err(format!("the canary header should have led to v2: {answer:?}"));
             }
         }
@@ -138,14 +132,14 @@ impl Stack {
             if answer.status != 200 {
                 return Err(format!("a plain request should pass: {answer:?}"));
             }
-            stable += u32::from(answer.header("x-upstream") == Some("v1"));
+            stable += u32::from(answer.header("x-upstream").as_deref() == Some("v1"));
         }
         // Five standard deviations of 90 in 100.
         if !(75..100).contains(&stable) {
             return Err(format!("of 100 requests about 90 should have gone to v1, not {stable}"));
         }
         let stats = get(self.admin, "/stats/prometheus", &[])?;
-        match stats.body.contains("meshfilter_requests_total{") {
+        match stats.text().contains("meshfilter_requests_total{") {
             true => Ok(()),
             false => Err("the proxy does not count meshfilter_requests_total".to_owned()),
         }
@@ -165,36 +159,7 @@ fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr()).unwrap().port()
 }
 
-#[derive(Debug)]
-struct Answer {
-    status: u16,
-    head: String,
-    body: String,
-}
-
-impl Answer {
-    fn header(&self, name: &str) -> Option<&str> {
-        let headers = self.head.lines().filter_map(|line| line.split_once(": "));
-        headers.filter(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value).next()
-    }
-}
-
-fn get(port: u16, path: &str, headers: &[(&str, &str)]) -> Result<Answer, String> {
-    let mut request = format!("GET {path} HTTP/1.1\r\nhost: example.com\r\nconnection: close\r\n");
-    for (name, value) in headers {
-        request += &format!("{name}: {value}\r\n");
-    }
-    let exchange = || {
-        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-        stream.write_all(format!("{request}\r\n").as_bytes())?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer)?;
-        Ok(answer)
-    };
-    let answer = exchange().map_err(|error: std::io::Error| format!("GET {path}: {error}"))?;
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| format!("GET {path}: no answer"))?;
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_default();
-    Ok(Answer { status, head: head.to_owned(), body: body.to_owned() })
+fn get(port: u16, path: &str, headers: &[(&str, &str)]) -> Result<Response, String> {
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    http::request(address, path, headers).map_err(|error| format!("GET {path}: {error}"))
 }

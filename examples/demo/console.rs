@@ -45,7 +45,7 @@ impl Console {
     pub fn check(&mut self, what: &str, expected: impl Display, came: impl Display, met: bool) {
         let mark = if met { self.paint("1;32", "✓") } else { self.paint("1;31", "✗") };
         self.failures += u32::from(!met);
-        self.line(format!("   {mark} {what:<44} expected {expected:<28} came {came}"));
+        self.line(format!("   {mark} {what:<34} expected {expected:<36} came {came}"));
     }
 
     /// A bar of a chart, as long as its share of the whole.

@@ -1,22 +1,24 @@
-//! As much of an HTTP client as the demo needs.
+//! Requests that can be sent, all at once too, and shown as the curl line that sends them.
 
-use std::io::{Error, ErrorKind, Read, Result, Write};
-use std::net::TcpStream;
+use std::io::Result;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// A request, and the curl line that sends it.
+use crate::support::http;
+
+/// A GET request.
 #[derive(Clone, Default)]
 pub struct Request {
-    pub path: String,
-    pub headers: Vec<(String, String)>,
+    path: String,
+    headers: Vec<(String, String)>,
 }
 
 /// What came back.
 pub struct Answer {
     pub status: u16,
-    head: String,
     pub body: String,
     pub took: Duration,
+    response: http::Response,
 }
 
 impl Request {
@@ -34,35 +36,12 @@ impl Request {
     }
 
     pub fn send(&self, port: u16) -> Result<Answer> {
-        let mut request =
-            format!("GET {} HTTP/1.1\r\nhost: localhost:{port}\r\nconnection: close\r\n", self.path);
-        for (name, value) in &self.headers {
-            request += &format!("{name}: {value}\r\n");
-        }
-        request += "\r\n";
+        let headers: Vec<(&str, &str)> =
+            self.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
         let begin = Instant::now();
-        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-        stream.set_read_timeout(Some(Duration::from_secs(15)))?;
-        stream.write_all(request.as_bytes())?;
-        let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes)?;
-        let text = String::from_utf8_lossy(&bytes);
-        let (head, body) = text.split_once("\r\n\r\n").ok_or(ErrorKind::UnexpectedEof)?;
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-        Ok(Answer {
-            status: status.ok_or_else(|| Error::new(ErrorKind::InvalidData, "no status line"))?,
-            head: head.to_owned(),
-            body: body.to_owned(),
-            took: begin.elapsed(),
-        })
-    }
-
-    /// Sends it so often, all at once.
-    pub fn send_at_once(&self, port: u16, times: usize) -> Result<Vec<Answer>> {
-        std::thread::scope(|scope| {
-            let senders: Vec<_> = (0..times).map(|_| scope.spawn(|| self.send(port))).collect();
-            senders.into_iter().map(|sender| sender.join().unwrap()).collect()
-        })
+        let response = http::request(SocketAddr::from(([127, 0, 0, 1], port)), &self.path, &headers)?;
+        let took = begin.elapsed();
+        Ok(Answer { status: response.status, body: response.text().trim_end().to_owned(), took, response })
     }
 
     pub fn curl(&self, port: u16) -> String {
@@ -73,13 +52,12 @@ impl Request {
 }
 
 impl Answer {
-    pub fn header(&self, name: &str) -> Option<&str> {
-        let headers = self.head.lines().filter_map(|line| line.split_once(": "));
-        headers.filter(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value).next()
+    pub fn header(&self, name: &str) -> Option<String> {
+        self.response.header(name)
     }
 
     /// The upstream that answered; empty if none did.
-    pub fn upstream(&self) -> &str {
+    pub fn upstream(&self) -> String {
         self.header("x-upstream").unwrap_or_default()
     }
 }

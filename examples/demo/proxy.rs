@@ -5,22 +5,21 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use meshfilter::cli::source::{Language, Source};
 use meshfilter::config::Errors;
 use serde_json::{Value, json};
 
-use crate::http::Request;
-
-const READY_WITHIN: Duration = Duration::from_secs(15);
+use crate::http::{Answer, Request};
+use crate::support::check::Series;
+use crate::support::{envoy, repository};
 
 pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 /// Reads one of the repository's YAML files, with these words replaced.
 fn yaml(path: &str, words: &[(&str, &str)]) -> Result<Value> {
-    let mut text = fs::read_to_string(root().join(path))?;
+    let mut text = fs::read_to_string(repository(path))?;
     for (word, replacement) in words {
         text = text.replace(word, replacement);
     }
@@ -33,15 +32,12 @@ fn yaml(path: &str, words: &[(&str, &str)]) -> Result<Value> {
     }
 }
 
-fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-}
-
 pub struct Proxy {
     pub port: u16,
     pub admin: u16,
     process: Child,
     folder: PathBuf,
+    sent: AtomicU64,
 }
 
 impl Proxy {
@@ -52,9 +48,8 @@ impl Proxy {
         let upstreams = [("v1", free_port(0)?), ("v2", free_port(0)?)];
 
         let mut bootstrap = yaml("envoy/envoy.yaml", &[])?;
-        let module = root().join("target/wasm32-wasip1/release/meshfilter.wasm");
-        let place = Place { port, admin, upstreams, module, access_log: folder.join("access.log") };
-        place.adapt(&mut bootstrap);
+        let access_log = folder.join("access.log");
+        Place { port, admin, upstreams, module: envoy::module()?, access_log }.adapt(&mut bootstrap);
         for (name, port) in upstreams {
             let mut upstream = yaml("envoy/upstream.yaml", &[("%ENVIRONMENT(UPSTREAM)%", name)])?;
             let mut listener = upstream["static_resources"]["listeners"][0].take();
@@ -64,44 +59,69 @@ impl Proxy {
         }
         fs::write(folder.join("envoy.json"), bootstrap.to_string())?;
 
-        let envoy = std::env::var_os("ENVOY").map_or_else(|| root().join(".tools/envoy"), PathBuf::from);
         let log = fs::File::create(folder.join("envoy.log"))?;
-        let process = Command::new(&envoy)
+        let process = Command::new(envoy::binary()?)
             .arg("-c")
             .arg(folder.join("envoy.json"))
-            .args(["--concurrency", "2", "--use-dynamic-base-id", "--file-flush-interval-msec", "100"])
+            .args(["--concurrency", "2", "--disable-hot-restart", "--file-flush-interval-msec", "100"])
             .stdout(Stdio::null())
             .stderr(log)
-            .spawn()
-            .map_err(|error| format!("{}: {error}", envoy.display()))?;
-        let mut proxy = Proxy { port, admin, process, folder };
+            .spawn()?;
+        let mut proxy = Proxy { port, admin, process, folder, sent: AtomicU64::new(0) };
         proxy.await_ready()?;
         Ok(proxy)
     }
 
     fn await_ready(&mut self) -> Result<()> {
-        let begin = Instant::now();
-        loop {
-            if Request::get("/ready").send(self.admin).is_ok_and(|answer| answer.status == 200) {
-                return Ok(());
-            }
-            let ended = self.process.try_wait()?.is_some();
-            if ended || begin.elapsed() > READY_WITHIN {
+        let ready = envoy::wait_until("Envoy ready", || {
+            let ended = self.process.try_wait().is_ok_and(|status| status.is_some());
+            let ready = || Request::get("/ready").send(self.admin).is_ok_and(|answer| answer.status == 200);
+            (ended || ready()).then_some(!ended)
+        });
+        match ready {
+            Ok(true) => Ok(()),
+            _ => {
                 let log = fs::read_to_string(self.folder.join("envoy.log"))?;
-                let last: Vec<&str> = log.lines().rev().take(20).collect();
-                let last: Vec<&str> = last.into_iter().rev().collect();
-                return Err(format!("Envoy does not get ready:\n{}", last.join("\n")).into());
+                let lines: Vec<&str> = log.lines().collect();
+                let last = lines.get(lines.len().saturating_sub(20)..).unwrap_or_default();
+                Err(format!("Envoy does not get ready:\n{}", last.join("\n")).into())
             }
-            sleep(Duration::from_millis(50));
         }
+    }
+
+    /// Sends a request and waits for the answer.
+    pub fn send(&self, request: &Request) -> Result<Answer> {
+        self.sent.fetch_add(1, Ordering::Relaxed);
+        Ok(request.send(self.port)?)
+    }
+
+    /// Sends a request so often, all at once.
+    pub fn send_at_once(&self, request: &Request, times: usize) -> Result<Vec<Answer>> {
+        self.sent.fetch_add(times as u64, Ordering::Relaxed);
+        let answers: std::io::Result<_> = std::thread::scope(|scope| {
+            let senders: Vec<_> = (0..times).map(|_| scope.spawn(|| request.send(self.port))).collect();
+            senders.into_iter().map(|sender| sender.join().expect("a sender does not panic")).collect()
+        });
+        Ok(answers?)
+    }
+
+    /// How many requests were sent so far.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
     }
 
     pub fn access_log(&self) -> Result<String> {
         Ok(fs::read_to_string(self.folder.join("access.log"))?)
     }
 
-    pub fn stats(&self) -> Result<String> {
-        Ok(Request::get("/stats/prometheus").send(self.admin)?.body)
+    /// The series of a counter, as Prometheus gets them, and their values.
+    pub fn counter(&self, name: &str) -> Result<Vec<(Series, u64)>> {
+        let text = Request::get("/stats/prometheus").send(self.admin)?.body;
+        let series = |line: &str| {
+            let (series, value) = line.rsplit_once(' ')?;
+            Some((Series::parse(series).filter(|series| series.name == name)?, value.parse().ok()?))
+        };
+        Ok(text.lines().filter_map(series).collect())
     }
 }
 
