@@ -8,7 +8,7 @@ help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: tools build ## The policies in a real Envoy, with real requests; ONCE=1 ends by itself and fails if a step does
-	cargo run --quiet --example demo
+	cargo run --quiet --features envoy --example demo
 
 build: ## The module, target/wasm32-wasip1/release/meshfilter.wasm, and its size
 	@scripts/install-tools.sh wasm-targets

@@ -37,7 +37,7 @@ fn engine() -> Result<&'static [&'static str], &'static str> {
 }
 
 fn bring_up_and_ask(compose: &'static [&'static str]) -> Result<(), String> {
-    build_module()?;
+    envoy::module()?;
     provide_image()?;
     let stack = Stack::new(compose);
     stack.up().and_then(|()| stack.exercise()).map_err(|reason| {
@@ -60,14 +60,6 @@ fn works(words: &[&str]) -> bool {
 fn compose_command() -> Option<&'static [&'static str]> {
     let candidates: [&[&str]; 2] = [&["docker", "compose"], &["docker-compose"]];
     candidates.into_iter().find(|words| works(&[words, &["version"][..]].concat()))
-}
-
-fn build_module() -> Result<(), String> {
-    let cargo = option_env!("CARGO").unwrap_or("cargo");
-    match works(&[cargo, "build", "--quiet", "--release", "--lib", "--target", "wasm32-wasip1"]) {
-        true => Ok(()),
-        false => Err("the module does not build".to_owned()),
-    }
 }
 
 /// Takes the image that is there, or pulls it, or builds one of its name.
