@@ -4,6 +4,7 @@ use std::time::Duration;
 use super::*;
 use crate::host::fake::{self, Fake};
 use crate::host::{BufferType, Host};
+use crate::policy::authentication::signing;
 
 /// A root that has accepted a document.
 fn configured(host: &Rc<Fake>, document: &str) -> Rc<Root> {
@@ -108,4 +109,118 @@ fn a_client_that_leaves_while_it_waits_leaves_nothing_behind() {
     root.on_tick();
     assert_eq!(host.tick_period(), Duration::ZERO);
     assert!(host.set_effective_context(2).is_err());
+}
+
+const REMOTE: &str = r#"{"authentication": {"jwtRules": [
+    {"issuer": "i", "jwksUri": "https://auth.example.com/keys", "jwksCluster": "auth"}
+]}}"#;
+
+fn bearer(key: &str) -> fake::Stream {
+    let header = format!(r#"{{"alg":"ES256","kid":"{key}"}}"#);
+    let token = signing::token(key, "ES256", header, r#"{"iss":"i","exp":9999999999}"#).unwrap();
+    headers(&[("authorization", &format!("Bearer {token}"))])
+}
+
+fn answer(host: &Fake, root: &Root, names: &[&str]) {
+    let calls = host.take_calls();
+    assert_eq!(calls.len(), 1, "one call for all: {calls:?}");
+    let headers = [(":status", "200")].into_iter().collect();
+    host.set_call_response(headers, signing::jwks(names).to_string().into_bytes());
+    root.on_http_call_response(calls[0].0);
+}
+
+/// Lets every root's tick come once.
+fn tick(host: &Fake, roots: &[Rc<Root>]) {
+    host.advance(Duration::from_millis(20));
+    roots.iter().for_each(|root| root.on_tick());
+}
+
+#[test]
+fn requests_in_every_worker_wait_for_one_key_set_and_go_on_when_it_is_there() {
+    let host = Rc::new(Fake::new());
+    let roots: Vec<Rc<Root>> = (0..4).map(|_| configured(&host, REMOTE)).collect();
+    assert!(host.tick_period() <= Duration::from_millis(1), "it is fetched before anybody asks");
+    let streams: Vec<_> = (0..1_000_u32)
+        .map(|id| {
+            let id = id.saturating_add(10);
+            host.open_stream(id, bearer("ec256"));
+            let root = &roots[id as usize % roots.len()];
+            let stream = root.open(id);
+            assert_eq!(root.on_request_headers(&stream), Flow::Pause);
+            stream
+        })
+        .collect();
+    tick(&host, &roots);
+    answer(&host, &roots[0], &["ec256"]);
+    tick(&host, &roots);
+    for stream in &streams {
+        assert_eq!(resumed(&host, stream.borrow().id()), Some(true));
+    }
+    assert!(host.tick_period() >= Duration::from_millis(900), "nobody waits any more");
+    assert_eq!(host.take_calls(), []);
+}
+
+#[test]
+fn without_a_key_set_the_answer_is_503_in_time_and_a_missing_token_is_401_at_once() {
+    let host = Rc::new(Fake::new());
+    let roots = [configured(&host, REMOTE)];
+    host.refuse_http_calls(true);
+    host.open_stream(2, bearer("ec256"));
+    let stream = roots[0].open(2);
+    assert_eq!(roots[0].on_request_headers(&stream), Flow::Pause);
+    let status =
+        |id| host.with_stream(id, |stream| stream.reply.as_ref().map(|reply| reply.status)).flatten();
+    for _ in 0..249 {
+        tick(&host, &roots);
+    }
+    assert_eq!(status(2), None);
+    tick(&host, &roots);
+    assert_eq!(status(2), Some(503));
+    host.open_stream(3, headers(&[]));
+    assert_eq!(roots[0].on_request_headers(&roots[0].open(3)), Flow::Pause);
+    assert_eq!(status(3), Some(401));
+}
+
+#[test]
+fn a_key_that_is_new_and_one_that_does_not_exist_cost_one_fetch() {
+    let host = Rc::new(Fake::new());
+    let roots = [configured(&host, REMOTE), configured(&host, REMOTE)];
+    tick(&host, &roots);
+    answer(&host, &roots[0], &["rsa1"]);
+    tick(&host, &roots);
+    let mut id = 10;
+    let mut ask = |kid: &str| {
+        id += 1;
+        let token = if kid == "ec256" { bearer(kid) } else { bearer_named(kid) };
+        host.open_stream(id, token);
+        let root = &roots[id as usize % 2];
+        let stream = root.open(id);
+        root.on_request_headers(&stream);
+        (id, stream)
+    };
+    let kids = ["ec256", "forged"].into_iter().flat_map(|kid| [kid; 20]);
+    let asked: Vec<_> = kids.map(&mut ask).collect();
+    tick(&host, &roots);
+    answer(&host, &roots[0], &["rsa1", "ec256"]);
+    tick(&host, &roots);
+    for (number, (id, _)) in asked.iter().enumerate() {
+        let (resumed, reply) =
+            host.with_stream(*id, |stream| (stream.resumed, stream.reply.clone())).unwrap();
+        let body = reply.map(|reply| String::from_utf8(reply.body).unwrap());
+        match number {
+            0..20 => assert_eq!((resumed, body), (true, None)),
+            _ => assert_eq!(body.as_deref(), Some("Jwks doesn't have key to match kid or alg from Jwt")),
+        }
+    }
+    // The next one that does not exist is refused at once.
+    let (id, _stream) = ask("forged");
+    assert!(host.with_stream(id, |stream| stream.reply.is_some()).unwrap());
+    assert_eq!(host.take_calls(), []);
+}
+
+/// A token of a key of this name that nobody has published.
+fn bearer_named(kid: &str) -> fake::Stream {
+    let header = format!(r#"{{"alg":"ES256","kid":"{kid}"}}"#);
+    let token = signing::token("ec256", "ES256", header, r#"{"iss":"i"}"#).unwrap();
+    headers(&[("authorization", &format!("Bearer {token}"))])
 }
