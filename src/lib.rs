@@ -16,6 +16,22 @@
 //! | [`filter`] | what connects them: configuration, one stream, waiting, effects |
 //! | [`cli`] | the native command's subcommands |
 #![deny(unsafe_code)]
+#![warn(missing_docs)]
+// A panic kills the worker's VM: nothing that can panic is written on the request path. Tests may.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::todo,
+        clippy::unimplemented,
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::arithmetic_side_effects
+    )
+)]
 
 #[cfg(not(target_family = "wasm"))]
 #[forbid(unsafe_code)]

@@ -3,15 +3,6 @@
 //! Every step says what it expects and what came. Envoy stays up for you to try until Ctrl-C; with `ONCE=1` the demo
 //! ends by itself, and fails if a step did not do what it says.
 
-// The lints against panics guard the module. Here they are relaxed as they are in tests, whose code this shares.
-#![allow(
-    clippy::arithmetic_side_effects,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::string_slice
-)]
-#![allow(clippy::panic, clippy::unwrap_used)]
-
 mod console;
 mod http;
 mod proxy;

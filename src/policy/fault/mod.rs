@@ -4,6 +4,7 @@ mod active;
 mod delay;
 mod headers;
 
+use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -193,11 +194,11 @@ impl Fault {
 
 /// Whether a request is drawn. The proxy is not asked for a random number where none is needed.
 pub(super) fn draw(parts_per_million: u32, host: &dyn Host) -> bool {
-    const MILLION: u32 = 1_000_000;
-    match parts_per_million {
+    const MILLION: NonZeroU64 = NonZeroU64::new(1_000_000).unwrap();
+    match u64::from(parts_per_million) {
         0 => false,
-        MILLION.. => true,
-        some => host.random() % u64::from(MILLION) < u64::from(some),
+        some if some >= MILLION.get() => true,
+        some => host.random() % MILLION < some,
     }
 }
 
