@@ -98,7 +98,8 @@ fn a_request_that_misbehaves_is_answered_and_the_next_one_works() {
     let running = Running::start(curious(), 1);
     let kilobytes = |count: usize| vec![b'x'; count * 1024];
     let any_byte: Vec<u8> = (0x80..=0xff).collect();
-    let hostile: Vec<(&str, Vec<(&str, Vec<u8>)>)> = vec![
+    type Header = (&'static str, Vec<u8>);
+    let hostile: Vec<(&str, Vec<Header>)> = vec![
         (
             "bytes from 0x80",
             vec![("x-h", any_byte.clone()), ("cookie", any_byte.clone()), ("x-any", any_byte)],

@@ -5,7 +5,7 @@
 //! the same code ([`check`]).
 
 // Every test target takes what it needs of this.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
 pub mod case;
 pub mod check;
