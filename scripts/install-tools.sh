@@ -52,7 +52,9 @@ wasm_bindgen() {
     return
   fi
   say "installing wasm-bindgen-cli $version into .tools (some minutes, once)"
-  cargo install --quiet --locked --root .tools --version "$version" wasm-bindgen-cli
+  # A registry that lags behind may not have all that the tool's own lock file names.
+  cargo install --quiet --locked --root .tools --version "$version" wasm-bindgen-cli ||
+    cargo install --quiet --root .tools --version "$version" wasm-bindgen-cli
 }
 
 [ $# -gt 0 ] || set -- wasm-targets envoy wasm-bindgen
