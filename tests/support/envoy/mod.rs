@@ -22,7 +22,7 @@ use super::native::CLUSTERS;
 use super::repository;
 
 /// How long anything may take that has to happen.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The header by which a request is found again in the access log and at the upstreams.
 pub const ID_HEADER: &str = "x-case-request";
