@@ -17,7 +17,7 @@ use super::error::{Errors, Path};
 
 /// Reads a value of the document, and reports everything in it that is wrong.
 pub fn read<T: DeserializeOwned>(value: &Value, path: &Path<'_>, errors: &Errors) -> Option<T> {
-    match T::deserialize(Reader { value, path, errors }) {
+    match T::deserialize(Reader { value: Some(value), path, errors }) {
         Ok(read) => Some(read),
         Err(Unreadable::Reported) => None,
         Err(Unreadable::Because(message)) => {
@@ -152,12 +152,14 @@ fn recover<'de, T: Deserialize<'de>>(
     if let Unreadable::Because(message) = error {
         errors.add(path, message);
     }
-    T::deserialize(Empty).map_err(|_| Unreadable::Reported)
+    T::deserialize(Reader { value: None, path, errors }).map_err(|_| Unreadable::Reported)
 }
 
+/// Reads a value, or where there is none gives every type its empty one. Both are one deserializer, so that every
+/// document type is compiled once.
 #[derive(Clone, Copy)]
 struct Reader<'de, 'a> {
-    value: &'de Value,
+    value: Option<&'de Value>,
     path: &'a Path<'a>,
     errors: &'a Errors,
 }
@@ -169,12 +171,12 @@ impl<'de> Reader<'de, '_> {
 
     fn object<V: Visitor<'de>>(
         self,
-        map: &'de Map<String, Value>,
+        map: Option<&'de Map<String, Value>>,
         is_struct: bool,
         visitor: V,
     ) -> Result<V::Value, Unreadable> {
         visitor.visit_map(Object {
-            members: map.iter(),
+            members: map.map(Map::iter),
             current: None,
             is_struct,
             path: self.path,
@@ -183,10 +185,13 @@ impl<'de> Reader<'de, '_> {
     }
 }
 
-macro_rules! as_any {
-    ($($method:ident)*) => {$(
+macro_rules! simple {
+    ($($method:ident or $visit:ident($($empty:expr)?);)*) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unreadable> {
-            self.deserialize_any(visitor)
+            match self.value {
+                Some(_) => self.deserialize_any(visitor),
+                None => visitor.$visit($($empty)?),
+            }
         }
     )*};
 }
@@ -195,26 +200,29 @@ macro_rules! as_any {
 macro_rules! whole_numbers {
     ($($method:ident)*) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unreadable> {
-            match self.value.as_f64() {
-                Some(number) if !self.value.is_i64() && !self.value.is_u64() && number.fract() == 0.0 => {
-                    // Beyond 2^53 a double is no exact whole number any more.
-                    if number.abs() <= 9_007_199_254_740_992.0 {
-                        visitor.visit_i64(number as i64)
-                    } else {
-                        self.deserialize_any(visitor)
-                    }
-                }
-                _ => self.deserialize_any(visitor),
+            match self.value {
+                None => visitor.visit_u64(0),
+                Some(value) => match whole(value) {
+                    Some(number) => visitor.visit_i64(number),
+                    None => self.deserialize_any(visitor),
+                },
             }
         }
     )*};
+}
+
+/// The whole number that a double is. Beyond 2^53 it is no exact one any more.
+fn whole(value: &Value) -> Option<i64> {
+    let number = value.as_f64().filter(|_| value.is_f64())?;
+    (number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0).then_some(number as i64)
 }
 
 impl<'de> Deserializer<'de> for Reader<'de, '_> {
     type Error = Unreadable;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unreadable> {
-        match self.value {
+        let Some(value) = self.value else { return visitor.visit_unit() };
+        match value {
             Value::Null => visitor.visit_unit(),
             Value::Bool(value) => visitor.visit_bool(*value),
             Value::Number(number) => match (number.as_u64(), number.as_i64(), number.as_f64()) {
@@ -224,15 +232,18 @@ impl<'de> Deserializer<'de> for Reader<'de, '_> {
             },
             Value::String(value) => visitor.visit_borrowed_str(value),
             Value::Array(list) => self.list(list, visitor),
-            Value::Object(map) => self.object(map, true, visitor),
+            Value::Object(map) => self.object(Some(map), true, visitor),
         }
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unreadable> {
-        if self.value.is_null() {
-            return Err(Unreadable::Because("null does not belong here; leave the member out".to_owned()));
+        match self.value {
+            None => visitor.visit_none(),
+            Some(Value::Null) => {
+                Err(Unreadable::Because("null does not belong here; leave the member out".to_owned()))
+            }
+            Some(_) => visitor.visit_some(self),
         }
-        visitor.visit_some(self)
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -242,11 +253,9 @@ impl<'de> Deserializer<'de> for Reader<'de, '_> {
         visitor: V,
     ) -> Result<V::Value, Unreadable> {
         match self.value {
-            Value::Object(map) => self.object(map, true, visitor),
-            _ => {
-                let expected = "an object";
-                Err(de::Error::invalid_type(unexpected(self.value), &expected))
-            }
+            None => self.object(None, true, visitor),
+            Some(Value::Object(map)) => self.object(Some(map), true, visitor),
+            Some(other) => Err(de::Error::invalid_type(unexpected(other), &"an object")),
         }
     }
 
@@ -265,8 +274,9 @@ impl<'de> Deserializer<'de> for Reader<'de, '_> {
         visitor: V,
     ) -> Result<V::Value, Unreadable> {
         match self.value {
-            Value::String(name) => visitor.visit_enum(name.as_str().into_deserializer()),
-            other => Err(Unreadable::Because(format!(
+            None => Err(Unreadable::Reported),
+            Some(Value::String(name)) => visitor.visit_enum(name.as_str().into_deserializer()),
+            Some(other) => Err(Unreadable::Because(format!(
                 "{} does not belong here; use {}",
                 describe(unexpected(other)),
                 one_of(variants)
@@ -277,15 +287,33 @@ impl<'de> Deserializer<'de> for Reader<'de, '_> {
     whole_numbers! { deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_u8
     deserialize_u16 deserialize_u32 deserialize_u64 }
 
-    as_any! { deserialize_bool deserialize_f32 deserialize_f64 deserialize_char deserialize_str deserialize_string
-    deserialize_bytes deserialize_byte_buf deserialize_unit deserialize_seq
-    deserialize_identifier deserialize_ignored_any }
+    simple! {
+        deserialize_bool or visit_bool(false);
+        deserialize_f32 or visit_f64(0.0);
+        deserialize_f64 or visit_f64(0.0);
+        deserialize_char or visit_borrowed_str("");
+        deserialize_str or visit_borrowed_str("");
+        deserialize_string or visit_borrowed_str("");
+        deserialize_bytes or visit_borrowed_str("");
+        deserialize_byte_buf or visit_borrowed_str("");
+        deserialize_identifier or visit_borrowed_str("");
+        deserialize_unit or visit_unit();
+        deserialize_ignored_any or visit_unit();
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unreadable> {
+        match self.value {
+            None => self.list(&[], visitor),
+            Some(_) => self.deserialize_any(visitor),
+        }
+    }
 
     /// A map's keys are the user's own, and stand in brackets in a path.
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unreadable> {
         match self.value {
-            Value::Object(map) => self.object(map, false, visitor),
-            _ => self.deserialize_any(visitor),
+            None => self.object(None, false, visitor),
+            Some(Value::Object(map)) => self.object(Some(map), false, visitor),
+            Some(_) => self.deserialize_any(visitor),
         }
     }
 
@@ -298,7 +326,7 @@ impl<'de> Deserializer<'de> for Reader<'de, '_> {
     }
 
     fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Unreadable> {
-        self.deserialize_any(visitor)
+        self.deserialize_seq(visitor)
     }
 
     fn deserialize_tuple_struct<V: Visitor<'de>>(
@@ -341,13 +369,13 @@ impl<'de> SeqAccess<'de> for List<'de, '_> {
     ) -> Result<Option<T::Value>, Unreadable> {
         let Some((index, value)) = self.items.next() else { return Ok(None) };
         let path = self.path.index(index);
-        seed.deserialize(Reader { value, path: &path, errors: self.errors }).map(Some)
+        seed.deserialize(Reader { value: Some(value), path: &path, errors: self.errors }).map(Some)
     }
 
     fn next_element<T: Deserialize<'de>>(&mut self) -> Result<Option<T>, Unreadable> {
         let Some((index, value)) = self.items.next() else { return Ok(None) };
         let path = self.path.index(index);
-        match T::deserialize(Reader { value, path: &path, errors: self.errors }) {
+        match T::deserialize(Reader { value: Some(value), path: &path, errors: self.errors }) {
             Ok(read) => Ok(Some(read)),
             Err(error) => recover(error, &path, self.errors).map(Some).or_else(|_| self.next_element()),
         }
@@ -355,7 +383,7 @@ impl<'de> SeqAccess<'de> for List<'de, '_> {
 }
 
 struct Object<'de, 'a> {
-    members: serde_json::map::Iter<'de>,
+    members: Option<serde_json::map::Iter<'de>>,
     current: Option<(&'de str, &'de Value)>,
     is_struct: bool,
     path: &'a Path<'a>,
@@ -372,7 +400,7 @@ impl<'de> MapAccess<'de> for Object<'de, '_> {
     type Error = Unreadable;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Unreadable> {
-        let Some((name, value)) = self.members.next() else { return Ok(None) };
+        let Some((name, value)) = self.members.as_mut().and_then(Iterator::next) else { return Ok(None) };
         self.current = Some((name, value));
         let name: de::value::BorrowedStrDeserializer<'_, Unreadable> =
             de::value::BorrowedStrDeserializer::new(name);
@@ -403,108 +431,14 @@ impl<'de> MapAccess<'de> for Object<'de, '_> {
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Unreadable> {
         let Some((name, value)) = self.current.take() else { return Err(Unreadable::Reported) };
         let path = self.member(name);
-        seed.deserialize(Reader { value, path: &path, errors: self.errors })
+        seed.deserialize(Reader { value: Some(value), path: &path, errors: self.errors })
     }
 
     fn next_value<V: Deserialize<'de>>(&mut self) -> Result<V, Unreadable> {
         let Some((name, value)) = self.current.take() else { return Err(Unreadable::Reported) };
         let path = self.member(name);
-        V::deserialize(Reader { value, path: &path, errors: self.errors })
+        V::deserialize(Reader { value: Some(value), path: &path, errors: self.errors })
             .or_else(|error| recover(error, &path, self.errors))
-    }
-}
-
-/// Gives every type its empty value.
-struct Empty;
-
-macro_rules! empty {
-    ($($method:ident => $visit:ident($($value:expr)?);)*) => {$(
-        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unreadable> {
-            visitor.$visit($($value)?)
-        }
-    )*};
-}
-
-impl<'de> Deserializer<'de> for Empty {
-    type Error = Unreadable;
-
-    empty! {
-        deserialize_any => visit_unit();
-        deserialize_bool => visit_bool(false);
-        deserialize_i8 => visit_i64(0);
-        deserialize_i16 => visit_i64(0);
-        deserialize_i32 => visit_i64(0);
-        deserialize_i64 => visit_i64(0);
-        deserialize_u8 => visit_u64(0);
-        deserialize_u16 => visit_u64(0);
-        deserialize_u32 => visit_u64(0);
-        deserialize_u64 => visit_u64(0);
-        deserialize_f32 => visit_f64(0.0);
-        deserialize_f64 => visit_f64(0.0);
-        deserialize_char => visit_str("");
-        deserialize_str => visit_str("");
-        deserialize_string => visit_str("");
-        deserialize_bytes => visit_bytes(&[]);
-        deserialize_byte_buf => visit_bytes(&[]);
-        deserialize_option => visit_none();
-        deserialize_unit => visit_unit();
-        deserialize_identifier => visit_str("");
-        deserialize_ignored_any => visit_unit();
-    }
-
-    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unreadable> {
-        visitor.visit_seq(de::value::SeqDeserializer::new(std::iter::empty::<()>()))
-    }
-
-    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unreadable> {
-        visitor.visit_map(de::value::MapDeserializer::new(std::iter::empty::<((), ())>()))
-    }
-
-    fn deserialize_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        _: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, Unreadable> {
-        self.deserialize_map(visitor)
-    }
-
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Unreadable> {
-        visitor.visit_newtype_struct(self)
-    }
-
-    fn deserialize_unit_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Unreadable> {
-        visitor.visit_unit()
-    }
-
-    fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Unreadable> {
-        self.deserialize_seq(visitor)
-    }
-
-    fn deserialize_tuple_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        _: usize,
-        visitor: V,
-    ) -> Result<V::Value, Unreadable> {
-        self.deserialize_seq(visitor)
-    }
-
-    fn deserialize_enum<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        _: &'static [&'static str],
-        _: V,
-    ) -> Result<V::Value, Unreadable> {
-        Err(Unreadable::Reported)
     }
 }
 
