@@ -30,7 +30,7 @@ unit: ## Unit tests and the cases on the fake host: no Envoy needed
 node: ## The core in Node, as wasm32-unknown-unknown
 	@scripts/install-tools.sh wasm-targets wasm-bindgen
 	CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER="$(CURDIR)/.tools/bin/wasm-bindgen-test-runner" \
-	  cargo test --target wasm32-unknown-unknown --lib --test node
+	  cargo test --target wasm32-unknown-unknown --test node
 
 envoy: tools build ## The cases, and what else must hold, through a real Envoy
 	cargo test --features envoy --test 'envoy_*' --test module --test compose

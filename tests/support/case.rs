@@ -224,7 +224,6 @@ pub fn parse(id: &str, text: &str) -> Result<Case, String> {
 }
 
 /// Reads YAML.
-#[cfg(not(target_family = "wasm"))]
 pub fn yaml(text: &str) -> Result<Value, String> {
     use meshfilter::cli::source::{Language, Source};
     let errors = meshfilter::config::Errors::default();
