@@ -36,12 +36,6 @@
 #[cfg(not(target_family = "wasm"))]
 #[forbid(unsafe_code)]
 pub mod cli;
-/// In Node there is no command, but documents are read all the same.
-#[cfg(all(target_family = "wasm", target_os = "unknown"))]
-#[forbid(unsafe_code)]
-pub mod cli {
-    pub mod source;
-}
 #[forbid(unsafe_code)]
 pub mod config;
 #[forbid(unsafe_code)]

@@ -1,6 +1,6 @@
 //! `envoy/envoy.yaml`, the bootstrap that users start from: its parts fit together, and fit the filter.
 
-use meshfilter::cli::source::{Language, Source};
+use meshfilter::config::source::{Language, Source};
 use meshfilter::config::{Errors, compile};
 use meshfilter::policy::telemetry::LABELS;
 use serde_json::{Value, json};

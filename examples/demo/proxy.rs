@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use meshfilter::cli::source::{Language, Source};
 use meshfilter::config::Errors;
+use meshfilter::config::source::{Language, Source};
 use serde_json::{Value, json};
 
 use crate::http::{Answer, Request};

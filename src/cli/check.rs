@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::Outcome;
 use super::report::{self, Checked, Problem};
-use super::source::{Language, Place, Source};
+use crate::config::source::{Language, Place, Source};
 use crate::config::{self, ConfigError, Errors};
 
 /// Check policy documents with the code that the module runs

@@ -2,7 +2,6 @@
 
 mod check;
 mod report;
-pub mod source;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

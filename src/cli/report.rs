@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use super::source::Place;
+use crate::config::source::Place;
 
 /// The widest piece of a line that is shown.
 const WIDTH: usize = 100;

@@ -8,6 +8,9 @@ mod date;
 mod deserialize;
 pub mod document;
 mod error;
+// The module is handed JSON or a `Struct`; people write YAML.
+#[cfg(not(target_os = "wasi"))]
+pub mod source;
 mod text;
 
 use serde_json::Value;

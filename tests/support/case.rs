@@ -225,7 +225,7 @@ pub fn parse(id: &str, text: &str) -> Result<Case, String> {
 
 /// Reads YAML.
 pub fn yaml(text: &str) -> Result<Value, String> {
-    use meshfilter::cli::source::{Language, Source};
+    use meshfilter::config::source::{Language, Source};
     let errors = meshfilter::config::Errors::default();
     let source = Source::read(Language::Yaml, text, &errors)
         .map_err(|error| format!("line {}: {}", error.place.line, error.message))?;
