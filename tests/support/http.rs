@@ -36,7 +36,7 @@ impl Response {
 }
 
 /// A connection that is kept.
-pub struct Client(BufReader<TcpStream>);
+pub struct Client<S = TcpStream>(BufReader<S>);
 
 impl Client {
     pub fn connect(address: SocketAddr) -> io::Result<Self> {
@@ -44,7 +44,14 @@ impl Client {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(SILENCE))?;
         stream.set_write_timeout(Some(SILENCE))?;
-        Ok(Client(BufReader::new(stream)))
+        Ok(Client::over(stream))
+    }
+}
+
+impl<S: Read + Write> Client<S> {
+    /// Over a connection that is there, such as one with TLS.
+    pub fn over(stream: S) -> Self {
+        Client(BufReader::new(stream))
     }
 
     /// Sends any bytes.

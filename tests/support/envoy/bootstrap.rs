@@ -30,6 +30,8 @@ pub struct Bootstrap {
     pub filter_state: Vec<String>,
     /// Whether the listener comes from a file that can be replaced while Envoy runs.
     pub dynamic: bool,
+    /// The listener's transport socket, for TLS.
+    pub transport_socket: Option<Value>,
     clusters: Vec<(String, SocketAddr)>,
 }
 
@@ -43,6 +45,7 @@ impl Bootstrap {
             plugin: ["meshfilter", "meshfilter", ""].map(str::to_owned),
             filter_state: Vec::new(),
             dynamic: false,
+            transport_socket: None,
             clusters: upstreams.clusters().map(|(cluster, address)| (cluster.to_owned(), address)).collect(),
         }
     }
@@ -114,6 +117,9 @@ impl Bootstrap {
 
     fn listener(&self, listener: &mut Value, folder: &Path) -> Result<(), String> {
         listener["address"] = any_port();
+        if let Some(socket) = &self.transport_socket {
+            at(listener, "/filter_chains/0")?["transport_socket"] = socket.clone();
+        }
         let manager = at(listener, "/filter_chains/0/filters/0/typed_config")?;
         // The filter gets what the client sent, as on the fake host; what Envoy would settle before it has no say here.
         manager["normalize_path"] = false.into();

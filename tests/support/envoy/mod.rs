@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -101,7 +101,21 @@ pub struct Envoy {
 impl Envoy {
     /// Starts Envoy and waits until it serves. The error has what it logged.
     pub fn start(bootstrap: &Bootstrap) -> Result<Self, String> {
-        let mut envoy = Self::launch(bootstrap)?;
+        Self::launch(bootstrap.workers, |folder| bootstrap.write(folder))?.ready()
+    }
+
+    /// [`Self::start`] with a bootstrap that is not made from `envoy/envoy.yaml`.
+    pub fn start_with(bootstrap: &serde_json::Value) -> Result<Self, String> {
+        let write = |folder: &Path| {
+            let path = folder.join("bootstrap.json");
+            fs::write(&path, bootstrap.to_string()).map_err(|error| error.to_string())?;
+            Ok(path)
+        };
+        Self::launch(1, write)?.ready()
+    }
+
+    fn ready(self) -> Result<Self, String> {
+        let mut envoy = self;
         let admin = envoy.folder.join("admin");
         let mut exited = None;
         let address = wait_until("Envoy's admin address", || {
@@ -128,23 +142,23 @@ impl Envoy {
 
     /// Starts Envoy with a configuration that it has to refuse; gives its exit code and what it logged.
     pub fn refuse(bootstrap: &Bootstrap) -> Result<(Option<i32>, String), String> {
-        let mut envoy = Self::launch(bootstrap)?;
+        let mut envoy = Self::launch(bootstrap.workers, |folder| bootstrap.write(folder))?;
         let status = wait_until("Envoy ends", || envoy.child.try_wait().ok().flatten())
             .map_err(|error| format!("{error}\n{}", envoy.log()))?;
         Ok((status.code(), envoy.log()))
     }
 
-    fn launch(bootstrap: &Bootstrap) -> Result<Self, String> {
+    fn launch(workers: u32, write: impl FnOnce(&Path) -> Result<PathBuf, String>) -> Result<Self, String> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("meshfilter-{}-{count}", std::process::id()));
         let wrong = |error: io::Error| format!("{}: {error}", folder.display());
         fs::create_dir_all(&folder).map_err(wrong)?;
-        let configuration = bootstrap.write(&folder)?;
+        let configuration = write(&folder)?;
         let child = Command::new(binary()?)
             .args(["--disable-hot-restart", "--file-flush-interval-msec", "10", "--log-level", "info"])
             .args(["--component-log-level", "wasm:debug", "--drain-time-s", "1"])
-            .args(["--concurrency", &bootstrap.workers.to_string()])
+            .args(["--concurrency", &workers.to_string()])
             .arg("-c")
             .arg(configuration)
             .arg("--admin-address-path")
@@ -160,7 +174,7 @@ impl Envoy {
     }
 
     /// Where the files of this Envoy are.
-    pub fn folder(&self) -> &std::path::Path {
+    pub fn folder(&self) -> &Path {
         &self.folder
     }
 
@@ -184,12 +198,22 @@ impl Envoy {
 
     /// The address of the only listener.
     pub fn address(&self) -> Result<SocketAddr, String> {
+        self.addresses()?.into_values().next().ok_or_else(|| "Envoy has no listener".to_owned())
+    }
+
+    /// The addresses of the listeners, by their names.
+    pub fn addresses(&self) -> Result<BTreeMap<String, SocketAddr>, String> {
         wait_until("Envoy listens", || {
             let listeners = self.admin("/listeners?format=json").ok()?;
             let listeners: serde_json::Value = serde_json::from_slice(&listeners.body).ok()?;
-            let socket = &listeners["listener_statuses"][0]["local_address"]["socket_address"];
-            let port = u16::try_from(socket["port_value"].as_u64()?).ok()?;
-            Some(SocketAddr::from(([127, 0, 0, 1], port)))
+            let address = |listener: &serde_json::Value| {
+                let port = listener["local_address"]["socket_address"]["port_value"].as_u64()?;
+                let address = SocketAddr::from(([127, 0, 0, 1], u16::try_from(port).ok()?));
+                Some((listener["name"].as_str()?.to_owned(), address))
+            };
+            let found: BTreeMap<_, _> =
+                listeners["listener_statuses"].as_array()?.iter().filter_map(address).collect();
+            (!found.is_empty()).then_some(found)
         })
         .map_err(|error| format!("{error}\n{}", self.log()))
     }
