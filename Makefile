@@ -33,7 +33,7 @@ node: ## The core in Node, as wasm32-unknown-unknown
 	  cargo test --target wasm32-unknown-unknown --test node
 
 envoy: tools build ## The cases, and what else must hold, through a real Envoy
-	cargo test --features envoy --test 'envoy_*' --test module --test compose
+	cargo test --features envoy --test 'envoy_*' --test mtls --test parity_identity --test module --test compose
 
 tools: ## Install what is missing: wasm targets, and into .tools Envoy and wasm-bindgen's test runner
 	@scripts/install-tools.sh

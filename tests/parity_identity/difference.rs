@@ -90,6 +90,23 @@ impl Outcome {
         self.upstream.is_some() || self.header("x-upstream").is_some()
     }
 
+    /// What the upstream was told about the tokens.
+    fn told(&self) -> impl Iterator<Item = &(String, String)> {
+        const HEADERS: [&str; 9] = [
+            "x-user",
+            "x-tenant",
+            "x-level",
+            "x-ok",
+            "x-groups",
+            "x-city",
+            "x-address",
+            "x-payload",
+            "x-other-payload",
+        ];
+        let headers = self.upstream.iter().flat_map(|seen| &seen.headers);
+        headers.filter(|(name, _)| HEADERS.contains(&name.as_str()))
+    }
+
     fn refused_by(&self, filter: &str) -> bool {
         self.details().strip_prefix(filter).is_some_and(|rest| rest.starts_with("_access_denied"))
     }
@@ -264,7 +281,12 @@ fn decided(exchange: &Exchange) -> Option<&'static str> {
     if setup.asks_for_claims && request.tokens.len() > 1 && about_claims {
         return Some("several");
     }
-    if setup.lets_bad_tokens_pass && request.tokens.len() > 1 && native.passed() && ours.passed() {
+    let counts_less = || ours.told().all(|header| native.told().any(|other| other == header));
+    if request.tokens.len() > 1
+        && native.passed()
+        && ours.passed()
+        && (setup.lets_bad_tokens_pass || setup.has_several_rules() && counts_less())
+    {
         return Some("branch");
     }
     let tokens = || request.tokens.iter().map(|(_, token)| token.text.as_str());

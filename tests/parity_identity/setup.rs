@@ -34,6 +34,13 @@ pub struct Setup {
     pub normalize: bool,
 }
 
+impl Setup {
+    /// Whether another rule may accept a request where one does not.
+    pub fn has_several_rules(&self) -> bool {
+        self.document["authentication"]["jwtRules"].as_array().is_some_and(|rules| rules.len() > 1)
+    }
+}
+
 /// The keys that both verify with.
 pub const KEYS: [&str; 7] = ["rsa1", "rsa2", "ec256", "ec384", "ec521", "ed25519", "hmac1"];
 

@@ -1,6 +1,6 @@
 //! HTTP/1.1 in its plainest form: a client that sends any bytes, and upstreams that say what they saw.
 
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
