@@ -33,6 +33,9 @@ authorization:
   rules: [{from: [{source: {principals: ['*/sa/banned']}}]}]
 ";
 
+/// The statuses of some paths.
+type Answers = &'static [(&'static str, u16)];
+
 type Issuer = CertifiedIssuer<'static, KeyPair>;
 
 #[test]
@@ -50,7 +53,7 @@ fn the_certificate_decides() {
         "spiffe://cluster.local/ns/default/sa/backend",
         "spiffe://cluster.local/ns/default/sa/frontend",
     ]);
-    let expected: &[(&str, &Identity, &[(&str, u16)])] = &[
+    let expected: &[(&str, &Identity, Answers)] = &[
         (
             "frontend",
             &frontend,
