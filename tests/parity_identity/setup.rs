@@ -390,6 +390,8 @@ fn document(text: &str) -> Value {
     let mut document = yaml(text).unwrap();
     for rule in document["authentication"]["jwtRules"].as_array_mut().unwrap() {
         rule["jwks"] = sign::jwks(&KEYS);
+        // So much that no token changes its mind while the test runs.
+        rule["clockSkew"] = "1h".into();
     }
     document
 }
@@ -404,6 +406,7 @@ fn provider(issuer: &str, more: &str, claims: bool) -> Value {
     let mut provider = yaml(more).unwrap();
     provider["issuer"] = issuer.into();
     provider["local_jwks"] = json!({"inline_string": sign::jwks(&KEYS).to_string()});
+    provider["clock_skew_seconds"] = 3600.into();
     provider["payload_in_metadata"] = "payload".into();
     provider["normalize_payload_in_metadata"] = json!({"space_delimited_claims": ["scope", "permission"]});
     if claims {

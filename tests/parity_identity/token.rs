@@ -139,10 +139,10 @@ pub fn token(random: &mut Random, now: i64) -> Token {
     let mut signer = key;
     for what in &what {
         match *what {
-            "expired" => claims["exp"] = (now - 600).into(),
-            "expired within the skew" => claims["exp"] = (now - 20).into(),
-            "not yet valid" => claims["nbf"] = (now + 600).into(),
-            "nbf within the skew" => claims["nbf"] = (now + 20).into(),
+            "expired" => claims["exp"] = (now - 7200).into(),
+            "expired within the skew" => claims["exp"] = (now - 600).into(),
+            "not yet valid" => claims["nbf"] = (now + 7200).into(),
+            "nbf within the skew" => claims["nbf"] = (now + 600).into(),
             "wrong audience" => {
                 claims["aud"] = random.pick(&["other", "webapp-api2", "Webapp-Api", ""]).into()
             }
