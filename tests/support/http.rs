@@ -162,10 +162,11 @@ fn read_body(reader: &mut impl BufRead, headers: &Headers, until_end: bool) -> i
     Ok(body)
 }
 
-/// What an upstream answers, from the request that it saw: headers and body.
+/// What an upstream answers, from the request that it saw: headers and body. The status is 200 unless `:status` is among
+/// the headers.
 type Respond = Arc<dyn Fn(&Seen) -> (Headers, Vec<u8>) + Send + Sync>;
 
-/// A server that answers 200 to everything, and remembers what it saw. It ends with the value.
+/// A server that answers everything, and remembers what it saw. It ends with the value.
 pub struct Upstream {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
@@ -251,11 +252,12 @@ fn serve(stream: TcpStream, name: &str, seen: &Mutex<Vec<Seen>>, respond: &Respo
         if let Ok(mut seen) = seen.lock() {
             seen.push(request);
         }
-        let mut answer = b"HTTP/1.1 200 OK\r\n".to_vec();
-        for (name, value) in headers {
+        let status = headers.iter().find(|(name, _)| name == ":status").map(|(_, status)| status.as_slice());
+        let mut answer = [b"HTTP/1.1 ", status.unwrap_or(b"200"), b" \r\n"].concat();
+        for (name, value) in headers.iter().filter(|(name, _)| name != ":status") {
             answer.extend_from_slice(name.as_bytes());
             answer.extend_from_slice(b": ");
-            answer.extend_from_slice(&value);
+            answer.extend_from_slice(value);
             answer.extend_from_slice(b"\r\n");
         }
         answer.extend_from_slice(format!("content-length: {}\r\n\r\n", body.len()).as_bytes());

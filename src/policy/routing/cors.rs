@@ -81,6 +81,8 @@ impl Cors {
         add("access-control-allow-methods", self.methods.value(Some(method)));
         let asked = request.header("access-control-request-headers");
         add("access-control-allow-headers", self.headers.value(asked));
+        let expose = Some(&*self.expose).filter(|expose| allowed && !expose.is_empty());
+        add("access-control-expose-headers", expose);
         add("access-control-max-age", Some(&*self.max_age).filter(|age| !age.is_empty()));
         facts.decision = Decision::DirectResponse;
         Step::Reply(Box::new(LocalReply {

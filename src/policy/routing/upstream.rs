@@ -19,6 +19,9 @@ pub const MIRROR_CLUSTERS: [&str; 3] =
 /// Where Envoy itself puts the path as it was before a rewrite.
 pub const ORIGINAL_PATH: &str = "x-envoy-original-path";
 
+/// Where Envoy itself puts the host as it was.
+pub const ORIGINAL_HOST: &str = "x-envoy-original-host";
+
 /// What is done to requests that go on.
 #[derive(Debug, Default)]
 pub struct Forward {
@@ -66,8 +69,12 @@ impl Forward {
             authority = authority.or(destination.authority.as_deref());
             set(request, Cow::Borrowed(CLUSTER), destination.cluster.as_bytes());
         }
-        if let Some(authority) = authority {
+        if let Some(authority) = authority
+            && authority != request.authority()
+        {
+            let old = request.authority().to_vec();
             set(request, Cow::Borrowed(":authority"), authority);
+            set(request, Cow::Borrowed(ORIGINAL_HOST), &old);
         }
         if let Some(rewrite) = &self.rewrite {
             let old = request.path_and_query().to_vec();

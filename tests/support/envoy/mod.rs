@@ -106,12 +106,20 @@ impl Envoy {
 
     /// [`Self::start`] with a bootstrap that is not made from `envoy/envoy.yaml`.
     pub fn start_with(bootstrap: &serde_json::Value) -> Result<Self, String> {
+        Self::start_in(1, |_| bootstrap.clone())
+    }
+
+    /// [`Self::start_with`] where the bootstrap needs to know the folder, or there are more workers.
+    pub fn start_in(
+        workers: u32,
+        bootstrap: impl FnOnce(&Path) -> serde_json::Value,
+    ) -> Result<Self, String> {
         let write = |folder: &Path| {
             let path = folder.join("bootstrap.json");
-            fs::write(&path, bootstrap.to_string()).map_err(|error| error.to_string())?;
+            fs::write(&path, bootstrap(folder).to_string()).map_err(|error| error.to_string())?;
             Ok(path)
         };
-        Self::launch(1, write)?.ready()
+        Self::launch(workers, write)?.ready()
     }
 
     fn ready(self) -> Result<Self, String> {

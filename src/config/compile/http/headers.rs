@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::super::common::header_name;
 use crate::config::compile::{Context, Path};
 use crate::config::document;
+use crate::policy::routing::upstream::ORIGINAL_HOST;
 use crate::request::HeaderEdit;
 
 /// Compiled operations, in the order in which they are made.
@@ -44,6 +45,9 @@ fn authority(source: &document::HeaderChanges, path: &Path<'_>, cx: &Context<'_>
         .collect();
     if given.len() > 1 {
         cx.errors.add(path, "more than one host; keep one");
+    }
+    if !given.is_empty() {
+        cx.reserve_header(ORIGINAL_HOST);
     }
     given.first().map(|value| self::value(value, path, cx).into())
 }

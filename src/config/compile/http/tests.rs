@@ -402,6 +402,14 @@ fn the_filters_own_headers_are_reserved() {
         format!("x-envoy-original-path {own}")
     );
     assert_eq!(
+        reserved(json!({"http": [{"rewrite": {"authority": "a.example"}}]})),
+        format!("x-envoy-original-host {own}")
+    );
+    assert_eq!(
+        reserved(json!({"http": [{"headers": {"request": {"set": {"host": "a.example"}}}}]})),
+        format!("x-envoy-original-host {own}")
+    );
+    assert_eq!(
         reserved(json!({"http": [{"retries": {"attempts": 0}}]})),
         format!(
             "x-envoy-max-retries x-envoy-retriable-status-codes x-envoy-retry-grpc-on x-envoy-retry-on \

@@ -8,7 +8,7 @@ use crate::config::compile::{Context, Path};
 use crate::config::document::{self, HttpEntry, Percent};
 use crate::matchers::regex;
 use crate::policy::routing::rewrite::{PathRewrite, Substitution};
-use crate::policy::routing::upstream::{MIRROR_CLUSTERS, Mirror, ORIGINAL_PATH};
+use crate::policy::routing::upstream::{MIRROR_CLUSTERS, Mirror, ORIGINAL_HOST, ORIGINAL_PATH};
 
 const TIMEOUT: &str = "x-envoy-upstream-rq-timeout-ms";
 const PER_TRY_TIMEOUT: &str = "x-envoy-upstream-rq-per-try-timeout-ms";
@@ -52,6 +52,9 @@ pub fn rewrite(source: &document::Rewrite, path: &Path<'_>, cx: &Context<'_>) ->
     }
     if uri.is_some() || uri_regex_rewrite.is_some() {
         cx.reserve_header(ORIGINAL_PATH);
+    }
+    if authority.is_some() {
+        cx.reserve_header(ORIGINAL_HOST);
     }
     match (uri, uri_regex_rewrite) {
         (Some(_), Some(_)) => {

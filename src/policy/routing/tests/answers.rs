@@ -84,6 +84,7 @@ fn a_preflight_is_answered_and_an_actual_request_is_decorated() {
             "access-control-allow-credentials: true",
             "access-control-allow-methods: GET,POST",
             "access-control-allow-headers: x-a,x-b",
+            "access-control-expose-headers: x-c",
             "access-control-max-age: 3600",
         ]
     );

@@ -19,6 +19,7 @@ fn headers_are_changed_by_the_entry_and_then_by_the_destination() {
     assert_eq!(outcome.header("x-b").as_deref(), Some("1 | 2"));
     assert_eq!(outcome.header("x-c"), None);
     assert_eq!(outcome.header(":authority").as_deref(), Some("entry.example"));
+    assert_eq!(outcome.header("x-envoy-original-host").as_deref(), Some("example.com"));
     assert_eq!(outcome.response_edits(), ["-server", "x-r=5%", "x-r+=2"]);
 
     let policy = entry(json!({"route": [{"destination": {"host": "a"}, "headers": {

@@ -1,0 +1,14 @@
+//! Routing, faults and rate limits in a real Envoy: its own filters beside ours in one process, statistics, load.
+//!
+//! `MESHFILTER_SEED` repeats a run; the seed is printed. `MESHFILTER_LOAD_SECONDS` makes the load last longer.
+
+mod faults;
+mod http2;
+mod limits;
+mod load;
+mod pair;
+mod random;
+mod routing;
+mod statistics;
+#[path = "../support/mod.rs"]
+mod support;

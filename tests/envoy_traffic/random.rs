@@ -1,0 +1,36 @@
+//! Numbers that a seed decides.
+
+use std::time::SystemTime;
+
+/// The seed of this run, from `MESHFILTER_SEED` or the clock; printed, so that a failure can be repeated.
+pub fn seed() -> u64 {
+    let given = std::env::var("MESHFILTER_SEED").ok();
+    let seed = match given {
+        Some(seed) => seed.parse().expect("MESHFILTER_SEED is a whole number"),
+        None => SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs(),
+    };
+    println!("MESHFILTER_SEED={seed}");
+    seed
+}
+
+/// SplitMix64.
+pub struct Random(pub u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// True so many times in a hundred.
+    pub fn percent(&mut self, share: u64) -> bool {
+        self.next() % 100 < share
+    }
+
+    pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+        of[(self.next() % of.len() as u64) as usize]
+    }
+}
