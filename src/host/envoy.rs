@@ -8,9 +8,10 @@ use std::collections::HashMap;
 use std::ptr::{null, null_mut};
 use std::time::{Duration, SystemTime};
 
+use proxy_wasm::types::LogLevel;
+
 use super::{
-    BufferType, HeaderMap, Host, HttpCall, Instant, LocalReply, LogLevel, MapType, MetricId, MetricType,
-    Result, Status,
+    BufferType, HeaderMap, Host, HttpCall, Instant, LocalReply, MapType, MetricId, MetricType, Result, Status,
 };
 
 /// The proxy that loaded this module.
@@ -100,8 +101,11 @@ const REQUEST_STREAM: u32 = 0;
 const NO_SUCH_CAS: u32 = u32::MAX;
 
 fn check(status: u32) -> Result<()> {
-    Err(match status {
-        0 => return Ok(()),
+    if status == 0 { Ok(()) } else { Err(reason(status)) }
+}
+
+fn reason(status: u32) -> Status {
+    match status {
         1 => Status::NotFound,
         2 => Status::BadArgument,
         3 => Status::SerializationFailure,
@@ -109,7 +113,7 @@ fn check(status: u32) -> Result<()> {
         7 => Status::Empty,
         8 => Status::CasMismatch,
         _ => Status::InternalFailure,
-    })
+    }
 }
 
 /// Runs a call that hands a buffer over, and takes the buffer.
@@ -270,6 +274,7 @@ impl Host for Envoy {
         let headers = call.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let body = (!call.body.is_empty()).then_some(call.body.as_slice());
         proxy_wasm::hostcalls::dispatch_http_call(&call.cluster, headers, body, Vec::new(), call.timeout)
+            .map_err(|status| reason(status as u32))
     }
 
     fn buffer(&self, kind: BufferType, start: usize, max_size: usize) -> Result<Vec<u8>> {

@@ -200,7 +200,6 @@ impl Fake {
             MapType::HttpRequestHeaders => self.stream(|stream| f(&mut stream.request)),
             MapType::HttpResponseHeaders => self.stream(|stream| f(&mut stream.response)),
             MapType::HttpCallResponseHeaders => Ok(f(&mut self.call_headers.borrow_mut())),
-            _ => Err(Status::BadArgument),
         }
     }
 }

@@ -14,7 +14,56 @@ mod header_map;
 use std::time::Duration;
 
 pub use header_map::HeaderMap;
-pub use proxy_wasm::types::{BufferType, LogLevel, MapType, MetricType, Status};
+
+/// Why the proxy refuses a call. The numbers are the ABI's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// There is no such thing.
+    NotFound = 1,
+    /// The call makes no sense, or the stream that it is about is gone.
+    BadArgument = 2,
+    /// The proxy cannot write the value.
+    SerializationFailure = 3,
+    /// A value cannot be read.
+    ParseFailure = 4,
+    /// There is nothing in it.
+    Empty = 7,
+    /// Somebody else was faster.
+    CasMismatch = 8,
+    /// Anything else.
+    InternalFailure = 10,
+}
+
+/// A header map. The numbers are the ABI's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MapType {
+    /// Of the request.
+    HttpRequestHeaders = 0,
+    /// Of the response.
+    HttpResponseHeaders = 2,
+    /// Of a callout's answer.
+    HttpCallResponseHeaders = 6,
+}
+
+/// A buffer. The numbers are the ABI's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BufferType {
+    /// The body of a callout's answer.
+    HttpCallResponseBody = 4,
+    /// The plugin's configuration.
+    PluginConfiguration = 7,
+}
+
+/// What a metric does. The numbers are the ABI's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricType {
+    /// It only grows.
+    Counter = 0,
+    /// It is set.
+    Gauge = 1,
+    /// It gathers samples.
+    Histogram = 2,
+}
 
 /// What a hostcall answers: its value, or the proxy's reason to refuse.
 pub type Result<T> = std::result::Result<T, Status>;
