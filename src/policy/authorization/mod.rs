@@ -111,9 +111,6 @@ impl Authorization {
 
     /// Evaluates the policies.
     pub fn authorize(&self, request: &Request, facts: &mut Facts) -> Step {
-        if self.is_empty() {
-            return Step::Continue;
-        }
         if self.refuses_ambiguous_paths && is_ambiguous(request.path()) {
             log::debug!(
                 "meshfilter: authorization refuses: servers differ on what the path {} names",
@@ -121,6 +118,9 @@ impl Authorization {
             );
             facts.decision = Decision::AuthzDenied;
             return Step::Reply(Box::new(ambiguous_path()));
+        }
+        if self.is_empty() {
+            return Step::Continue;
         }
         let evaluation = Evaluation::new(self, request, &facts.tokens);
         let outcome = self.decide(&evaluation);

@@ -55,7 +55,7 @@ pub fn compile(document: &Document, cx: &Context<'_>) -> Authorization {
         policies: compiled.into(),
         peer_uri: section.peer_uri.get(),
         refuses_ambiguous_paths: document.ambiguous_paths.unwrap_or_default() == AmbiguousPaths::Reject
-            && in_force.into_iter().any(about_paths),
+            && (in_force.into_iter().any(about_paths) || requirements_depend_on_paths(document)),
         headers: headers.into(),
         audit: Rules::new(groups.audit),
         enforced: Stage {
@@ -71,6 +71,13 @@ pub fn compile(document: &Document, cx: &Context<'_>) -> Authorization {
         unmatched: unmatched.unwrap_or_else(|| refusal("none")),
         ..Authorization::default()
     }
+}
+
+/// Whether the path decides which tokens a request needs: `require: none` under a prefix is a rule about paths, too.
+fn requirements_depend_on_paths(document: &Document) -> bool {
+    let requirements = document.authentication.iter().flat_map(|section| section.requirements.iter().flatten());
+    let mut matches = requirements.flat_map(|requirement| requirement.matches.iter().flatten());
+    matches.any(|conditions| conditions.uri.is_some())
 }
 
 /// What compiling the rules needs, and what they turn out to ask of a request.
