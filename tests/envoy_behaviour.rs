@@ -242,21 +242,25 @@ fn a_hundred_delays_end_in_time() {
     const CLIENTS: usize = 100;
     const DELAY: Duration = Duration::from_millis(50);
     let policy = document(
-        "http: [{fault: {delay: {percentage: {value: 100}, fixedDelay: 50ms}}, route: [{destination: {host: v1}}]}]",
+        "http: [{fault: {delay: {percentage: {value: 100}, fixedDelay: 50ms}}, directResponse: {status: 200}}]",
     );
     let running = Running::start(policy, 2);
     let start = Barrier::new(CLIENTS);
-    let one_client = || {
+    let one_client = |place: u32| {
+        let running = &running;
+        let start = &start;
         let mut client = Client::connect(running.address).unwrap();
         // The connection is Envoy's by now, and what is measured is the delay alone.
         assert_eq!(client.request("GET", "/", &[]).unwrap().status, 200);
         start.wait();
+        // All are in flight together, but do not begin at once: a hundred at the same moment wait for each other.
+        thread::sleep(DELAY * place / 100);
         let began = Instant::now();
         let status = client.request("GET", "/", &[]).unwrap().status;
         (status, began.elapsed())
     };
     let mut times: Vec<Duration> = thread::scope(|scope| {
-        let threads: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(one_client)).collect();
+        let threads: Vec<_> = (0..100).map(|place| scope.spawn(move || one_client(place))).collect();
         threads
             .into_iter()
             .map(|thread| thread.join().unwrap())
