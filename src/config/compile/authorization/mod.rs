@@ -75,7 +75,8 @@ pub fn compile(document: &Document, cx: &Context<'_>) -> Authorization {
 
 /// Whether the path decides which tokens a request needs: `require: none` under a prefix is a rule about paths, too.
 fn requirements_depend_on_paths(document: &Document) -> bool {
-    let requirements = document.authentication.iter().flat_map(|section| section.requirements.iter().flatten());
+    let requirements =
+        document.authentication.iter().flat_map(|section| section.requirements.iter().flatten());
     let mut matches = requirements.flat_map(|requirement| requirement.matches.iter().flatten());
     matches.any(|conditions| conditions.uri.is_some())
 }
