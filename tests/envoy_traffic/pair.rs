@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::check::{Headers, Seen};
-use crate::support::envoy::{Envoy, module};
+use crate::support::envoy::{Envoy, any_port, cluster, module};
 use crate::support::http::{Client, Response, Upstream, request_bytes};
 
 const UPSTREAMS: [&str; 4] = ["v1", "v2", "mirror", "fallback"];
@@ -255,22 +255,4 @@ fn json_of(listener: &Listener, folder: &Path) -> Value {
             },
         }]}],
     })
-}
-
-fn cluster(name: &str, address: SocketAddr) -> Value {
-    let address =
-        json!({"socket_address": {"address": address.ip().to_string(), "port_value": address.port()}});
-    json!({
-        "name": name,
-        "type": "STATIC",
-        "connect_timeout": "5s",
-        "load_assignment": {
-            "cluster_name": name,
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
-        },
-    })
-}
-
-fn any_port() -> Value {
-    json!({"socket_address": {"address": "127.0.0.1", "port_value": 0}})
 }

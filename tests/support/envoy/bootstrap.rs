@@ -186,11 +186,13 @@ fn at<'a>(value: &'a mut Value, pointer: &str) -> Result<&'a mut Value, String> 
     value.pointer_mut(pointer).ok_or_else(|| format!("envoy.yaml has no {pointer}"))
 }
 
-fn any_port() -> Value {
+/// Any free port on loopback.
+pub fn any_port() -> Value {
     json!({"socket_address": {"address": "127.0.0.1", "port_value": 0}})
 }
 
-fn cluster(name: &str, address: SocketAddr) -> Value {
+/// A cluster with one endpoint.
+pub fn cluster(name: &str, address: SocketAddr) -> Value {
     let address = json!({"socket_address": {
         "address": address.ip().to_string(),
         "port_value": address.port(),

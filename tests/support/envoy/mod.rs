@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub use bootstrap::{Bootstrap, Configuration};
+pub use bootstrap::{Bootstrap, Configuration, any_port, cluster};
 pub use run::run;
 
 use super::check::{Seen, Series, upstream_name};
