@@ -8,12 +8,15 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`config`] | policy document → validated, precompiled [`policy::Policy`]; every error at once, with its path |
+//! | [`json`] | JSON read strictly, as values and as types; every error with its place |
 //! | [`matchers`] | string, header, path, query, cookie, claim and address matchers that every policy shares |
 //! | [`policy`] | authentication, authorization, routing, fault, rate limit, telemetry: pure decisions |
 //! | [`request`] | a request as the policies see it: one snapshot of the headers, and the edits made to it |
 //! | [`pipeline`] | the order of the stages, and nothing else |
 //! | [`host`] | the [`host::Host`] trait, its Envoy implementation and its fake |
 //! | [`filter`] | what connects them: configuration, one stream, waiting, effects |
+//! | [`version`] | which module this is: in its log, and in a section of its own |
+//! | [`package`] | the module as a container image, as an artifact, in a registry (native) |
 //! | [`cli`] | the native command's subcommands |
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
@@ -42,10 +45,16 @@ pub mod config;
 pub mod filter;
 pub mod host;
 #[forbid(unsafe_code)]
+pub mod json;
+#[forbid(unsafe_code)]
 pub mod matchers;
+#[cfg(not(target_family = "wasm"))]
+#[forbid(unsafe_code)]
+pub mod package;
 #[forbid(unsafe_code)]
 pub mod pipeline;
 #[forbid(unsafe_code)]
 pub mod policy;
 #[forbid(unsafe_code)]
 pub mod request;
+pub mod version;

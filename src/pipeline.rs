@@ -1,7 +1,7 @@
 //! The order of the stages, and nothing else.
 //!
 //! ```text
-//! sanitize → authenticate → authorize → route → limit → delay → abort → forward
+//! sanitize → authenticate → authorize → route → limit → ask → delay → abort → forward
 //! ```
 //! A stage that has to wait is run again; a stage that answers ends the request.
 
@@ -23,6 +23,7 @@ enum Stage {
     Authorize,
     Route,
     Limit,
+    Ask,
     Delay,
     Abort,
     Forward,
@@ -46,7 +47,8 @@ impl Pipeline {
                 }
                 Stage::Authorize => (policy.authorization.authorize(request, facts), Stage::Route),
                 Stage::Route => (policy.routing.choose(request, facts), Stage::Limit),
-                Stage::Limit => (policy.rate_limits.take(request, facts, host), Stage::Delay),
+                Stage::Limit => (policy.rate_limits.take(request, facts, host), Stage::Ask),
+                Stage::Ask => (policy.rate_limits.ask(request, facts, host), Stage::Delay),
                 Stage::Delay => (policy.routing.delay(request, facts, host), Stage::Abort),
                 Stage::Abort => (policy.routing.abort(request, facts, host), Stage::Forward),
                 Stage::Forward => (policy.routing.forward(request, facts, host), Stage::Done),

@@ -1,12 +1,11 @@
 //! `meshfilter check`: what the module would say to a document, with the places.
 
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, Read};
 
-use clap::ValueEnum;
 use serde_json::Value;
 
-use super::Outcome;
 use super::report::{self, Checked, Problem};
+use super::{Format, Outcome};
 use crate::config::source::{Language, Place, Source};
 use crate::config::{self, ConfigError, Errors};
 
@@ -26,15 +25,6 @@ pub struct Arguments {
     format: Format,
 }
 
-/// How to print what was found.
-#[derive(Clone, Copy, ValueEnum)]
-enum Format {
-    /// For people: file:line:column, with the line
-    Text,
-    /// For machines: one JSON document
-    Json,
-}
-
 const EXAMPLES: &str = "\
 Examples:
   meshfilter check policy.yaml
@@ -43,7 +33,7 @@ Examples:
   meshfilter check --format json policy.yaml | jq '.files[].errors[]'
 
 A variable that jwksFromEnvironment names is read from the environment of this command.
-Colours are for terminals only; NO_COLOR=1 turns them off there, too.";
+Colours are for terminals only; NO_COLOR=1 turns them off there, too, and CLICOLOR_FORCE=1 on everywhere.";
 
 /// Checks every file, and writes what was found to `output`.
 pub fn run(arguments: &Arguments, output: &mut Vec<u8>) -> Outcome {
@@ -72,12 +62,12 @@ pub fn run(arguments: &Arguments, output: &mut Vec<u8>) -> Outcome {
     outcome
 }
 
+/// Terminals get colours, unless the environment says otherwise.
 fn colours() -> bool {
-    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    io::stdout().is_terminal() && !unwanted
+    anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never
 }
 
-fn read(file: &str) -> io::Result<Vec<u8>> {
+pub(super) fn read(file: &str) -> io::Result<Vec<u8>> {
     if file != "-" {
         return std::fs::read(file);
     }
@@ -86,7 +76,7 @@ fn read(file: &str) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn check(file: &str, bytes: &[u8]) -> Checked {
+pub(super) fn check(file: &str, bytes: &[u8]) -> Checked {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let mut checked = Checked {
         file: if file == "-" { "<stdin>" } else { file }.to_owned(),

@@ -1,34 +1,86 @@
 //! The native command's subcommands. They run the code that the module runs.
 
 mod check;
+mod completions;
+mod image;
+mod inspect;
+mod push;
 mod report;
+mod schema;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::package::Problem;
 
 /// Decides in stock Envoy what a service mesh decides, from one policy document.
 #[derive(Parser)]
-#[command(name = "meshfilter", version, arg_required_else_help = true)]
+#[command(name = "meshfilter", version, arg_required_else_help = true, after_help = EXAMPLES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
 
+const EXAMPLES: &str = "\
+Examples:
+  meshfilter check policy.yaml
+  meshfilter schema > policy.schema.json
+  meshfilter push registry.example.com/mesh/meshfilter:0.1.0
+  meshfilter inspect registry.example.com/mesh/meshfilter:0.1.0
+  meshfilter completions bash > ~/.local/share/bash-completion/completions/meshfilter
+
+The exit code is 0 if all is well, 1 if a document or a module is wrong, 2 if the command was used wrongly.
+meshfilter COMMAND --help says more about a command.";
+
 #[derive(Subcommand)]
 enum Command {
     Check(check::Arguments),
+    Schema(schema::Arguments),
+    Image(image::Arguments),
+    Push(push::Arguments),
+    Inspect(inspect::Arguments),
+    Completions(completions::Arguments),
+}
+
+/// How to print what was found.
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// For machines: one JSON document
+    Json,
 }
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Good,
-    /// A document is wrong.
+    /// A document or a module is wrong.
     Wrong,
     /// The command was used wrongly.
     Misused,
+}
+
+impl Outcome {
+    /// Of a command that has something to print, or a problem that belongs on standard error.
+    fn of(done: Result<String, Problem>, output: &mut Vec<u8>) -> Self {
+        match done {
+            Ok(text) => {
+                output.extend_from_slice(text.as_bytes());
+                Outcome::Good
+            }
+            Err(problem) => {
+                let (message, outcome) = match problem {
+                    Problem::Wrong(message) => (message, Outcome::Wrong),
+                    Problem::Misused(message) => (message, Outcome::Misused),
+                };
+                eprintln!("meshfilter: {message}");
+                outcome
+            }
+        }
+    }
 }
 
 /// Runs the command with the arguments of the process: 0 is good, 1 a wrong document, 2 wrong use.
@@ -37,12 +89,35 @@ pub fn run() -> ExitCode {
     let mut output = Vec::new();
     let outcome = match &arguments.command {
         Command::Check(arguments) => check::run(arguments, &mut output),
+        Command::Schema(schema::Arguments {}) => {
+            schema::run(&mut output);
+            Outcome::Good
+        }
+        Command::Image(arguments) => image::run(arguments, &mut output),
+        Command::Push(arguments) => push::run(arguments, &mut output),
+        Command::Inspect(arguments) => inspect::run(arguments, &mut output),
+        Command::Completions(arguments) => {
+            completions::run(arguments, &mut output);
+            Outcome::Good
+        }
     };
-    // Whoever reads the output may have heard enough and closed it.
-    let _ = io::stdout().write_all(&output);
+    match print(&output) {
+        // Whoever reads the output may have heard enough.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            eprintln!("meshfilter: the output cannot be written: {error}");
+            return ExitCode::from(2);
+        }
+        _ => {}
+    }
     match outcome {
         Outcome::Good => ExitCode::SUCCESS,
         Outcome::Wrong => ExitCode::from(1),
         Outcome::Misused => ExitCode::from(2),
     }
+}
+
+fn print(output: &[u8]) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(output)?;
+    stdout.flush()
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use serde_json::{Value, json};
+use unicode_width::UnicodeWidthStr;
 
 use crate::config::source::Place;
 
@@ -66,7 +67,7 @@ pub fn text(files: &[Checked], colours: bool) -> String {
         for problem in &checked.warnings {
             explain(&mut out, checked, problem, "warning: ", yellow, styles);
         }
-        let file = printable(&checked.file);
+        let file = printable(checked.file.chars());
         let _ = match &checked.summary {
             Some(summary) => writeln!(out, "{bold}{file}{reset}: {green}ok{reset}: {summary}"),
             None => {
@@ -119,7 +120,8 @@ fn explain(
     let Styles { bold, dim, reset, .. } = styles;
     let Place { line, column, .. } = problem.place;
     let path = if problem.path.is_empty() { "document" } else { &problem.path };
-    let (file, path, message) = (printable(&checked.file), printable(path), printable(&problem.message));
+    let (file, path, message) =
+        (printable(checked.file.chars()), printable(path.chars()), printable(problem.message.chars()));
     let _ = writeln!(out, "{bold}{file}:{line}:{column}:{reset} {colour}{kind}{path}{reset}: {message}");
     let Some(source) = checked.text.lines().nth(line.saturating_sub(1)) else { return };
     if source.trim().is_empty() {
@@ -130,9 +132,8 @@ fn explain(
     let _ = writeln!(out, "{dim}      |{reset} {:before$}{colour}{:^>marks$}{reset}", "", "");
 }
 
-/// The piece of a line around a place, how far in it the place begins, and how wide it is.
+/// The piece of a line around a place, how many columns in it the place begins, and how many it takes.
 fn excerpt(source: &str, place: Place) -> (String, usize, usize) {
-    let source = printable(source);
     let source = source.trim_end();
     let characters = source.chars().count();
     let column = place.column.saturating_sub(1).min(characters);
@@ -140,9 +141,13 @@ fn excerpt(source: &str, place: Place) -> (String, usize, usize) {
         true => column.saturating_sub(WIDTH / 3).min(characters.saturating_sub(WIDTH)),
         false => 0,
     };
-    let mut shown: String = source.chars().skip(start).take(WIDTH).collect();
-    let mut before = column.saturating_sub(start);
-    let room = shown.chars().count().saturating_sub(before).max(1);
+    let inside = column.saturating_sub(start);
+    let piece = printable(source.chars().skip(start).take(WIDTH));
+    let (ahead, rest): (String, String) =
+        (piece.chars().take(inside).collect(), piece.chars().skip(inside).collect());
+    let marked: String = rest.chars().take(place.length).collect();
+    let mut shown = piece;
+    let mut before = ahead.width();
     if start > 0 {
         shown.insert(0, '…');
         before = before.saturating_add(1);
@@ -150,17 +155,19 @@ fn excerpt(source: &str, place: Place) -> (String, usize, usize) {
     if start.saturating_add(WIDTH) < characters {
         shown.push('…');
     }
-    (shown, before, place.length.clamp(1, room))
+    (shown, before, marked.width().max(1))
 }
 
-/// Text from a file, without what would command the terminal; every character keeps its place.
-fn printable(text: &str) -> String {
+/// Text from a file, without what would command the terminal or turn the direction of writing; every character keeps
+/// its place.
+fn printable(text: impl Iterator<Item = char>) -> String {
     let safe = |c: char| match c {
         '\t' => ' ',
+        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
         c if c.is_control() => '\u{fffd}',
         c => c,
     };
-    text.chars().map(safe).collect()
+    text.map(safe).collect()
 }
 
 #[cfg(test)]
@@ -208,9 +215,24 @@ mod tests {
     }
 
     #[test]
+    fn the_mark_is_as_wide_as_what_it_is_under() {
+        // Each of these takes two columns; an accent of its own takes none.
+        let (shown, before, marks) = excerpt("名前: 値段 # 説明", place(1, 5, 2));
+        assert_eq!((shown.as_str(), before, marks), ("名前: 値段 # 説明", 6, 4));
+        let (_, before, marks) = excerpt("e\u{301}: x", place(1, 5, 1));
+        assert_eq!((before, marks), (3, 1));
+        let line = format!("{}値{}", "名".repeat(500), "前".repeat(500));
+        let (shown, before, marks) = excerpt(&line, place(1, 501, 1));
+        let ahead: String = shown.chars().take_while(|c| *c != '値').collect();
+        assert_eq!((ahead.width(), marks), (before, 2));
+    }
+
+    #[test]
     fn nothing_in_a_file_commands_the_terminal() {
         let printed = text(&[wrong("a: \x1b[31m\u{9b}x", place(1, 1, 1))], false);
         assert!(!printed.contains(['\x1b', '\u{9b}']), "{printed:?}");
+        let printed = text(&[wrong("a: \u{202e}x\u{2066}", place(1, 1, 1))], false);
+        assert!(!printed.contains(['\u{202e}', '\u{2066}']), "{printed:?}");
     }
 
     #[test]

@@ -5,21 +5,25 @@
 
 mod compile;
 mod date;
-mod deserialize;
 pub mod document;
-mod error;
 // The module is handed JSON or a `Struct`; people write YAML.
 #[cfg(not(target_os = "wasi"))]
 pub mod source;
+// For editors; the module reads no schema.
+#[cfg(not(target_family = "wasm"))]
+mod schema;
 mod text;
 
 use serde_json::Value;
 use siphasher::sip::SipHasher13;
 
+use crate::json;
+
+pub use crate::json::{Error as ConfigError, Errors, Path};
 pub use compile::Compiled;
 pub use document::Document;
-pub use error::{ConfigError, Errors, Path};
-pub use text::json;
+#[cfg(not(target_family = "wasm"))]
+pub use schema::schema;
 
 /// Reads the bytes of a plugin's configuration and compiles them.
 ///
@@ -45,8 +49,17 @@ pub fn compile(
     environment: &dyn Fn(&str) -> Option<String>,
     errors: Errors,
 ) -> Result<Compiled, Vec<ConfigError>> {
-    let document = deserialize::read::<Document>(value, &Path::ROOT, &errors).unwrap_or_default();
+    #[cfg(all(test, not(target_family = "wasm")))]
+    let before = errors.count();
+    let document = json::read::<Document>(value, &Path::ROOT, &errors).unwrap_or_default();
+    #[cfg(all(test, not(target_family = "wasm")))]
+    let read = errors.count();
+    if errors.is_full() {
+        return Err(errors.into_vec());
+    }
     let compiled = compile::compile(&document, environment, &errors);
+    #[cfg(all(test, not(target_family = "wasm")))]
+    schema::tests::agrees(value, before..read, &errors);
     if errors.count() > 0 {
         return Err(errors.into_vec());
     }

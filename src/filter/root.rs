@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::stream::Progress;
 use super::waiting::Waiting;
 use super::{Flow, Stream};
-use crate::config;
 use crate::host::{BufferType, Host, Instant};
 use crate::policy::{Policy, telemetry};
+use crate::{config, version};
 
 /// One loaded configuration: its policy, and the streams that wait under it.
 ///
@@ -20,9 +20,19 @@ pub struct Root {
     waiting: RefCell<Waiting>,
     /// When the tick that was asked for comes.
     armed: Cell<Option<Instant>>,
+    /// When the proxy hears of what was counted; `None` while nothing was.
+    flush_at: Cell<Option<Instant>>,
 }
 
+/// So many streams go on in one callback at most. Envoy carries out what a callback asks for when it is over, and each
+/// local reply calls the filter again from within, on the same stack: hundreds of them in one callback overflow it, and
+/// that is the end of the VM.
+const MOST_AT_ONCE: usize = 100;
+
 const NANOSECONDS_PER_MILLISECOND: u64 = 1_000_000;
+
+/// How long counters are added up before the proxy hears of them, in nanoseconds.
+const FLUSH_AFTER: u64 = 500 * NANOSECONDS_PER_MILLISECOND;
 
 impl Root {
     /// A root without a configuration yet.
@@ -33,12 +43,14 @@ impl Root {
             policy: RefCell::default(),
             waiting: RefCell::default(),
             armed: Cell::new(None),
+            flush_at: Cell::new(None),
         })
     }
 
     /// Reads, checks and compiles the plugin's configuration; `false` makes the proxy refuse it. Every error is
     /// logged.
     pub fn on_configure(&self) -> bool {
+        log::info!("{}", version::LINE);
         let bytes = self.host.buffer(BufferType::PluginConfiguration, 0, usize::MAX).unwrap_or_default();
         match config::load(&bytes, &|name| self.host.environment(name)) {
             Ok(compiled) => {
@@ -48,7 +60,9 @@ impl Root {
                 let mut policy = compiled.policy;
                 policy.start(&*self.host);
                 telemetry::record_version(compiled.version, &*self.host);
-                log::info!("meshfilter {}: policy loaded: {policy}", env!("CARGO_PKG_VERSION"));
+                telemetry::define(&*self.host);
+                self.waiting.borrow().define(&*self.host);
+                log::info!("meshfilter: policy loaded: {policy}");
                 self.policy.replace(Rc::new(policy));
                 self.arm();
                 true
@@ -99,12 +113,17 @@ impl Root {
         if let Ok(mut stream) = stream.try_borrow_mut() {
             stream.on_log();
         }
+        if self.must_flush() {
+            self.arm();
+        }
     }
 
     /// A stream is gone, perhaps while it waited.
     pub fn close(&self, stream: &Rc<RefCell<Stream>>) {
         if let Ok(mut stream) = stream.try_borrow_mut() {
-            self.waiting.borrow_mut().remove(stream.id());
+            let mut waiting = self.waiting.borrow_mut();
+            waiting.remove(stream.id());
+            waiting.tell(&*self.host);
             stream.abandon();
         }
     }
@@ -113,11 +132,15 @@ impl Root {
     pub fn on_tick(&self) {
         self.armed.set(None);
         let policy = self.policy.borrow().clone();
+        let now = self.host.now();
         if policy.authentication.poll(&*self.host) {
-            self.wake_waiting_for_keys();
+            self.waiting.borrow_mut().hasten_waiting_for_keys(now);
         }
-        let due = self.waiting.borrow_mut().take_due(self.host.now());
-        self.resume(due);
+        self.resume_due(now);
+        if self.flush_at.get().is_some_and(|at| at <= now) {
+            self.flush_at.set(None);
+            self.host.flush_counters();
+        }
         self.arm();
     }
 
@@ -125,14 +148,39 @@ impl Root {
     pub fn on_http_call_response(&self, token: u32) {
         let policy = self.policy.borrow().clone();
         if policy.authentication.on_http_call_response(token, &*self.host) {
-            self.wake_waiting_for_keys();
+            let now = self.host.now();
+            self.waiting.borrow_mut().hasten_waiting_for_keys(now);
+            self.resume_due(now);
         }
+        self.take_answer(token);
         self.arm();
     }
 
-    fn wake_waiting_for_keys(&self) {
-        let waiting = self.waiting.borrow_mut().take_waiting_for_keys();
-        self.resume(waiting);
+    /// Gives an answer to the stream that waits for it. Callouts are the root's, whoever makes them, so the answer is
+    /// read before the calls that follow are about the stream.
+    fn take_answer(&self, token: u32) {
+        let Some((id, stream)) = self.waiting.borrow().by_call(token) else { return };
+        let complete = stream.try_borrow_mut().is_ok_and(|mut stream| stream.on_http_call_response(token));
+        if complete {
+            self.waiting.borrow_mut().remove(id);
+            self.resume(vec![(id, stream)]);
+        }
+    }
+
+    /// The root is going away: a new configuration has replaced it, or the proxy ends.
+    pub fn on_delete(&self) {
+        self.host.flush_counters();
+    }
+
+    /// Whether something was counted, and no tick is on its way to tell the proxy.
+    fn must_flush(&self) -> bool {
+        self.flush_at.get().is_none() && !self.host.counters().is_empty()
+    }
+
+    /// Lets those go on whose time has come; what is left over has its turn in the next tick.
+    fn resume_due(&self, now: Instant) {
+        let due = self.waiting.borrow_mut().take_due(now, MOST_AT_ONCE);
+        self.resume(due);
     }
 
     fn resume(&self, streams: Vec<(u32, Rc<RefCell<Stream>>)>) {
@@ -153,8 +201,13 @@ impl Root {
     /// Asks for a tick at the next point in time at which there is something to do, and for none if there is
     /// nothing: waiting costs no polling.
     fn arm(&self) {
+        if self.must_flush() {
+            self.flush_at.set(Some(self.host.now().saturating_add(FLUSH_AFTER)));
+        }
+        self.waiting.borrow_mut().tell(&*self.host);
         let policy = self.policy.borrow().clone();
-        let next = [self.waiting.borrow().next_deadline(), policy.authentication.next_poll()];
+        let waiting = self.waiting.borrow().next_deadline();
+        let next = [waiting, policy.authentication.next_poll(), self.flush_at.get()];
         let next = next.into_iter().flatten().min();
         match (next, self.armed.get()) {
             (Some(next), Some(armed)) if next >= armed => {}

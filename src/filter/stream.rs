@@ -61,7 +61,7 @@ impl Stream {
             Ok(()) => self.advance(),
             Err(status) => {
                 log::error!("meshfilter: the proxy does not give the request's headers: {status:?}");
-                self.refuse()
+                refuse(&*self.host)
             }
         }
     }
@@ -87,6 +87,16 @@ impl Stream {
         progress
     }
 
+    /// The tokens of the callouts that it waits for.
+    pub(super) fn calls(&self) -> Vec<u32> {
+        self.facts.asked.calls().collect()
+    }
+
+    /// A callout of this request's was answered; `true` if the request can go on.
+    pub(super) fn on_http_call_response(&mut self, token: u32) -> bool {
+        self.policy.rate_limits.on_http_call_response(token, &mut self.facts, &*self.host)
+    }
+
     fn advance(&mut self) -> Progress {
         let step = self.pipeline.run(&self.policy, &mut self.request, &mut self.facts, &*self.host);
         if let Step::Wait(wait) = step {
@@ -103,19 +113,8 @@ impl Stream {
         };
         ended.unwrap_or_else(|status| {
             log::error!("meshfilter: the proxy refuses what was decided: {status:?}");
-            self.refuse()
+            refuse(&*self.host)
         })
-    }
-
-    /// What could not be decided or carried out is refused, and it is not the caller's fault.
-    fn refuse(&self) -> Progress {
-        let _ = self.host.send_local_reply(&LocalReply {
-            status: 500,
-            details: "meshfilter_internal_error".to_owned(),
-            body: b"internal error".to_vec(),
-            ..LocalReply::default()
-        });
-        Progress::Ended
     }
 
     pub(super) fn on_response_headers(&mut self) {
@@ -134,4 +133,15 @@ impl Stream {
     pub(super) fn abandon(&mut self) {
         self.pipeline.abandon(&mut self.facts, &*self.host);
     }
+}
+
+/// What could not be decided or carried out is refused, and it is not the caller's fault.
+pub(super) fn refuse(host: &dyn Host) -> Progress {
+    let _ = host.send_local_reply(&LocalReply {
+        status: 500,
+        details: "meshfilter_internal_error".to_owned(),
+        body: b"internal error".to_vec(),
+        ..LocalReply::default()
+    });
+    Progress::Ended
 }

@@ -64,6 +64,10 @@ const DELAY: &str = r#"{"http": [
     {"match": [{"headers": {"slow": {"exact": "2"}}}], "fault": {"delay": {"percentage": {"value": 100}, "fixedDelay": "20ms"}}}
 ]}"#;
 
+fn waiting(host: &Fake, reason: &str) -> u64 {
+    host.metric_value(&format!("meshfilter_waiting_requests<reason={reason}>"))
+}
+
 fn resumed(host: &Fake, id: u32) -> Option<bool> {
     host.with_stream(id, |stream| stream.resumed)
 }
@@ -83,15 +87,18 @@ fn delayed_requests_share_one_timer_that_runs_only_while_one_waits() {
     assert_eq!(host.tick_period(), Duration::from_millis(50));
     host.advance(Duration::from_millis(10));
     let _second = open(3, "2");
+    assert_eq!(waiting(&host, "delay"), 2);
     assert_eq!(host.tick_period(), Duration::from_millis(20), "the earlier deadline counts");
     host.advance(Duration::from_millis(20));
     root.on_tick();
     assert_eq!((resumed(&host, 2), resumed(&host, 3)), (Some(false), Some(true)));
+    assert_eq!(waiting(&host, "delay"), 1);
     assert_eq!(host.tick_period(), Duration::from_millis(20), "the rest of the first one's time");
     host.advance(Duration::from_millis(20));
     root.on_tick();
     assert_eq!(resumed(&host, 2), Some(true));
     assert_eq!(host.tick_period(), Duration::ZERO);
+    assert_eq!(waiting(&host, "delay"), 0);
 }
 
 #[test]
@@ -101,11 +108,13 @@ fn a_client_that_leaves_while_it_waits_leaves_nothing_behind() {
     host.open_stream(2, headers(&[("slow", "1")]));
     let stream = root.open(2);
     assert_eq!(root.on_request_headers(&stream), Flow::Pause);
+    assert_eq!(waiting(&host, "delay"), 1);
     host.close_stream(2);
     root.on_log(&stream);
     root.close(&stream);
     assert_eq!(Rc::strong_count(&stream), 1, "nobody else holds it");
-    host.advance(Duration::from_millis(50));
+    assert_eq!(waiting(&host, "delay"), 0);
+    host.advance(Duration::from_millis(500));
     root.on_tick();
     assert_eq!(host.tick_period(), Duration::ZERO);
     assert!(host.set_effective_context(2).is_err());
@@ -152,11 +161,13 @@ fn requests_in_every_worker_wait_for_one_key_set_and_go_on_when_it_is_there() {
         .collect();
     tick(&host, &roots);
     answer(&host, &roots[0], &["ec256"]);
-    tick(&host, &roots);
+    // Each callback lets a few go on.
+    (0..8).for_each(|_| tick(&host, &roots));
     for stream in &streams {
         assert_eq!(resumed(&host, stream.borrow().id()), Some(true));
     }
-    assert!(host.tick_period() >= Duration::from_millis(900), "nobody waits any more");
+    assert!(host.tick_period() >= Duration::from_millis(300), "nobody waits any more");
+    assert_eq!(waiting(&host, "keys"), 0);
     assert_eq!(host.take_calls(), []);
 }
 
@@ -223,4 +234,130 @@ fn bearer_named(kid: &str) -> fake::Stream {
     let header = format!(r#"{{"alg":"ES256","kid":"{kid}"}}"#);
     let token = signing::token("ec256", "ES256", header, r#"{"iss":"i"}"#).unwrap();
     headers(&[("authorization", &format!("Bearer {token}"))])
+}
+
+const LIMITED: &str = r#"{"rateLimits": [{"name": "l", "tokenBucket": {"maxTokens": 9, "tokensPerFill": 9, "fillInterval": "1s"}}]}"#;
+const PASSED: &str = "meshfilter_policy_decisions_total<policy=l><decision=allowed><mode=enforce>";
+
+/// One request through contexts that a VM has, from the first callback to the last.
+fn request(contexts: &Contexts, host: &Fake, root: u32, stream: u32) {
+    host.open_stream(stream, headers(&[]));
+    contexts.create(stream, root);
+    assert_eq!(contexts.on_request_headers(stream), Flow::Continue);
+    contexts.on_response_headers(stream);
+    contexts.on_log(stream);
+    contexts.delete(stream);
+    host.close_stream(stream);
+}
+
+fn told(host: &Fake) -> u64 {
+    host.metrics().get(PASSED).map_or(0, |metric| metric.value)
+}
+
+#[test]
+fn counters_are_told_by_a_tick_that_runs_only_while_something_was_counted() {
+    let host = Rc::new(Fake::new());
+    host.set_buffer(BufferType::PluginConfiguration, LIMITED.as_bytes().to_vec());
+    let contexts = Contexts::new(host.clone());
+    contexts.create(1, 0);
+    assert!(contexts.on_configure(1));
+    (2..5).for_each(|stream| request(&contexts, &host, 1, stream));
+    assert_eq!((told(&host), host.tick_period()), (0, Duration::from_millis(500)));
+    host.take_hostcalls();
+    host.advance_to_tick();
+    contexts.on_tick(1);
+    assert_eq!((told(&host), host.tick_period()), (3, Duration::ZERO));
+    assert_eq!(host.take_hostcalls().get("increment"), Some(&1), "one call for all of them");
+}
+
+#[test]
+fn a_root_that_goes_tells_what_was_counted_and_the_next_one_counts_on() {
+    let host = Rc::new(Fake::new());
+    host.set_buffer(BufferType::PluginConfiguration, LIMITED.as_bytes().to_vec());
+    let contexts = Contexts::new(host.clone());
+    for root in [1, 10] {
+        contexts.create(root, 0);
+        assert!(contexts.on_configure(root));
+    }
+    request(&contexts, &host, 1, 2);
+    contexts.delete(1);
+    assert_eq!(told(&host), 1);
+    request(&contexts, &host, 10, 11);
+    contexts.delete(10);
+    assert_eq!(told(&host), 2);
+}
+
+#[test]
+fn callbacks_about_nobody_do_nothing_and_let_nothing_pass() {
+    let host = Rc::new(Fake::new());
+    let contexts = Contexts::new(host.clone());
+    host.open_stream(7, headers(&[]));
+    contexts.create(7, 1);
+    assert_eq!(contexts.on_request_headers(7), Flow::Pause);
+    assert_eq!(host.with_stream(7, |stream| stream.reply.clone()).flatten().unwrap().status, 500);
+    assert!(!contexts.on_configure(1));
+    contexts.on_response_headers(7);
+    contexts.on_log(7);
+    contexts.on_tick(1);
+    contexts.on_http_call_response(1, 1);
+    contexts.delete(7);
+    contexts.delete(1);
+}
+
+const FLEET: &str = r#"{"rateLimits": [{"global": {"cluster": "rls", "domain": "web", "failureMode": "deny",
+    "descriptors": [{"entries": [{"key": "path", "value": {"path": true}}]}]}}]}"#;
+
+#[test]
+fn a_request_waits_for_a_rate_limit_services_answer_and_no_longer_than_its_timeout() {
+    let host = Rc::new(Fake::new());
+    let root = configured(&host, FLEET);
+    let ask = |id| {
+        host.open_stream(id, headers(&[]));
+        let stream = root.open(id);
+        assert_eq!(root.on_request_headers(&stream), Flow::Pause);
+        stream
+    };
+    let _streams = (ask(2), ask(3));
+    let calls = host.take_calls();
+    assert_eq!(calls.len(), 2);
+    // `overall_code: OK` in gRPC's frame.
+    host.set_call_response([(":status", "200")].into_iter().collect(), b"\0\0\0\0\x02\x08\x01".to_vec());
+    host.set_call_trailers([("grpc-status", "0")].into_iter().collect());
+    root.on_http_call_response(calls[0].0 + 7);
+    assert_eq!(resumed(&host, 2), Some(false), "somebody else's answer");
+    root.on_http_call_response(calls[0].0);
+    assert_eq!((resumed(&host, 2), resumed(&host, 3)), (Some(true), Some(false)));
+    assert_eq!(host.tick_period(), Duration::from_millis(20));
+    host.advance(Duration::from_millis(20));
+    root.on_tick();
+    let status = host.with_stream(3, |stream| stream.reply.as_ref().map(|reply| reply.status)).flatten();
+    assert_eq!(status, Some(500));
+    assert_eq!(host.tick_period(), Duration::ZERO);
+    // It comes too late, and nothing happens.
+    root.on_http_call_response(calls[1].0);
+    assert_eq!(resumed(&host, 3), Some(false));
+}
+
+#[test]
+fn of_very_many_that_are_due_a_few_go_on_in_each_callback() {
+    let host = Rc::new(Fake::new());
+    let root = configured(&host, DELAY);
+    let streams: Vec<_> = (10..260_u32)
+        .map(|id| {
+            host.open_stream(id, headers(&[("slow", "1")]));
+            let stream = root.open(id);
+            assert_eq!(root.on_request_headers(&stream), Flow::Pause);
+            stream
+        })
+        .collect();
+    let gone_on =
+        || streams.iter().filter(|stream| resumed(&host, stream.borrow().id()) == Some(true)).count();
+    host.advance(Duration::from_millis(50));
+    for expected in [100, 200, 250] {
+        root.on_tick();
+        assert_eq!(gone_on(), expected);
+        let next = if expected < 250 { Duration::from_millis(1) } else { Duration::ZERO };
+        assert_eq!(host.tick_period(), next);
+        host.advance(next);
+    }
 }

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::{
-    BufferType, HeaderMap, Host, HttpCall, Instant, LocalReply, MapType, MetricId, MetricType, Result, Status,
+    BufferType, Counters, HeaderMap, Host, HttpCall, Instant, LocalReply, MapType, MetricId, MetricType,
+    Result, Status,
 };
 
 /// The answer of [`Host::call_foreign_function`] for one name.
@@ -54,10 +55,12 @@ pub struct Fake {
     streams: RefCell<BTreeMap<u32, Stream>>,
     shared: RefCell<HashMap<String, (Vec<u8>, u32)>>,
     metrics: RefCell<Vec<(String, Metric)>>,
+    counters: Counters,
     calls: RefCell<Vec<(u32, HttpCall)>>,
     refuses_http_calls: Cell<bool>,
     buffers: RefCell<HashMap<u32, Vec<u8>>>,
     call_headers: RefCell<HeaderMap>,
+    call_trailers: RefCell<HeaderMap>,
     foreign: RefCell<HashMap<String, ForeignFunction>>,
     environment: RefCell<HashMap<String, String>>,
     hostcalls: RefCell<BTreeMap<&'static str, u64>>,
@@ -133,12 +136,13 @@ impl Fake {
         self.next_tick.set(self.now.get().saturating_add(period));
     }
 
-    /// The value of a counter or gauge, zero where it was never defined.
+    /// The value of a counter or gauge, zero where it was never defined. What was counted is told before.
     pub fn metric_value(&self, name: &str) -> u64 {
+        self.flush_counters();
         self.metrics.borrow().iter().find(|(key, _)| key == name).map_or(0, |(_, metric)| metric.value)
     }
 
-    /// Every metric by name.
+    /// Every metric by name, as far as the filter told.
     pub fn metrics(&self) -> BTreeMap<String, Metric> {
         self.metrics.borrow().iter().cloned().collect()
     }
@@ -156,7 +160,13 @@ impl Fake {
     /// Puts the answer of a callout in place, for the callback that follows.
     pub fn set_call_response(&self, headers: HeaderMap, body: Vec<u8>) {
         *self.call_headers.borrow_mut() = headers;
+        *self.call_trailers.borrow_mut() = HeaderMap::default();
         self.set_buffer(BufferType::HttpCallResponseBody, body);
+    }
+
+    /// Puts the trailers of that answer in place.
+    pub fn set_call_trailers(&self, trailers: HeaderMap) {
+        *self.call_trailers.borrow_mut() = trailers;
     }
 
     /// Puts a buffer in place.
@@ -180,6 +190,13 @@ impl Fake {
         (shared.len(), shared.iter().map(|(key, (value, _))| key.len().saturating_add(value.len())).sum())
     }
 
+    /// Puts these bytes in place of every value in shared data, as another module could.
+    pub fn overwrite_shared_data(&self, bytes: &[u8]) {
+        for (value, _) in self.shared.borrow_mut().values_mut() {
+            bytes.clone_into(value);
+        }
+    }
+
     /// How often each hostcall was made since the last call of this.
     pub fn take_hostcalls(&self) -> BTreeMap<&'static str, u64> {
         std::mem::take(&mut self.hostcalls.borrow_mut())
@@ -200,6 +217,7 @@ impl Fake {
             MapType::HttpRequestHeaders => self.stream(|stream| f(&mut stream.request)),
             MapType::HttpResponseHeaders => self.stream(|stream| f(&mut stream.response)),
             MapType::HttpCallResponseHeaders => Ok(f(&mut self.call_headers.borrow_mut())),
+            MapType::HttpCallResponseTrailers => Ok(f(&mut self.call_trailers.borrow_mut())),
         }
     }
 }
@@ -292,11 +310,23 @@ impl Host for Fake {
         MetricId::try_from(id).map_err(|_| Status::InternalFailure)
     }
 
-    fn increment(&self, counter: MetricId, by: u64) -> Result<()> {
+    fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    fn increment_now(&self, counter: MetricId, by: u64) -> Result<()> {
         self.count("increment");
         let mut metrics = self.metrics.borrow_mut();
         let (_, metric) = metrics.get_mut(counter as usize).ok_or(Status::BadArgument)?;
         metric.value = metric.value.saturating_add(by);
+        Ok(())
+    }
+
+    fn adjust(&self, gauge: MetricId, by: i64) -> Result<()> {
+        self.count("adjust");
+        let mut metrics = self.metrics.borrow_mut();
+        let (_, metric) = metrics.get_mut(gauge as usize).ok_or(Status::BadArgument)?;
+        metric.value = metric.value.checked_add_signed(by).ok_or(Status::BadArgument)?;
         Ok(())
     }
 

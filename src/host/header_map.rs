@@ -51,7 +51,10 @@ impl HeaderMap {
 
     /// Every value of a header. Envoy gives names in lower case; `name` must be, too.
     pub fn values<'a>(&'a self, name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
-        self.iter().filter(move |(key, _)| *key == name).map(|(_, value)| value)
+        self.entries
+            .iter()
+            .filter(move |entry| self.is_named(entry, name))
+            .map(|entry| self.slice(entry.value))
     }
 
     /// The first value of a header.
@@ -61,16 +64,24 @@ impl HeaderMap {
 
     /// Drops every value of a header; says whether there was one.
     pub fn remove(&mut self, name: &[u8]) -> bool {
-        let before = self.entries.len();
+        // Mostly there is none, and looking costs less than moving.
+        if !self.entries.iter().any(|entry| self.is_named(entry, name)) {
+            return false;
+        }
         let buffer = &self.buffer;
         self.entries.retain(|entry| slice(buffer, entry.name) != name);
-        self.entries.len() != before
+        true
     }
 
     /// Adds a pair at the end.
     pub fn add(&mut self, name: &[u8], value: &[u8]) {
         let (name, value) = (self.append(name), self.append(value));
         self.entries.push(Entry { name, value });
+    }
+
+    /// Lengths first: they differ for most.
+    fn is_named(&self, entry: &Entry, name: &[u8]) -> bool {
+        entry.name.1 as usize == name.len() && self.slice(entry.name) == name
     }
 
     fn append(&mut self, bytes: &[u8]) -> (u32, u32) {

@@ -1,8 +1,13 @@
 //! The boundary to the proxy: everything that it gives, as one trait.
 //!
-//! [`envoy`] holds the only hostcalls and the only `unsafe` of the crate; [`fake`] is a whole proxy in memory
-//! for tests. No call panics: where the proxy refuses, the [`Status`] comes back.
+//! [`envoy`] holds the only hostcalls; the only `unsafe` of the crate is there and in the module's allocator. [`fake`] is
+//! a whole proxy in memory for tests. No call panics: where the proxy refuses, the [`Status`] comes back.
 
+#[cfg(any(target_os = "wasi", test))]
+#[allow(unsafe_code)]
+mod allocator;
+#[forbid(unsafe_code)]
+mod counters;
 #[cfg(target_os = "wasi")]
 #[allow(unsafe_code)]
 pub mod envoy;
@@ -10,10 +15,14 @@ pub mod envoy;
 pub mod fake;
 #[forbid(unsafe_code)]
 mod header_map;
+#[forbid(unsafe_code)]
+mod number_hash;
 
 use std::time::Duration;
 
+pub use counters::Counters;
 pub use header_map::HeaderMap;
+pub use number_hash::{NumberHash, NumberHasher};
 
 /// Why the proxy refuses a call. The numbers are the ABI's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +52,8 @@ pub enum MapType {
     HttpResponseHeaders = 2,
     /// Of a callout's answer.
     HttpCallResponseHeaders = 6,
+    /// Of a callout's answer, at its end.
+    HttpCallResponseTrailers = 7,
 }
 
 /// A buffer. The numbers are the ABI's.
@@ -125,7 +136,7 @@ pub trait Host {
 
     // Clocks and random.
 
-    /// The monotonic clock.
+    /// The monotonic clock. During one callback it may stand still.
     fn now(&self) -> Instant;
     /// The wall clock, since the Unix epoch. It can step: use it for dates alone.
     fn wall_clock(&self) -> Duration;
@@ -145,8 +156,23 @@ pub trait Host {
 
     /// The id of a metric; defining one twice gives the same id.
     fn metric(&self, kind: MetricType, name: &str) -> Result<MetricId>;
-    /// Adds to a counter. Zero is no call.
-    fn increment(&self, counter: MetricId, by: u64) -> Result<()>;
+    /// What was counted, and the proxy does not know yet.
+    fn counters(&self) -> &Counters;
+    /// Adds to a counter. The proxy hears of it when [`Host::flush_counters`] is called, which the filter's root
+    /// does from a tick.
+    fn increment(&self, counter: MetricId, by: u64) {
+        self.counters().add(counter, by);
+    }
+    /// Tells the proxy what was counted. A counter that it refuses is no reason to fail.
+    fn flush_counters(&self) {
+        self.counters().drain(|counter, sum| {
+            let _ = self.increment_now(counter, sum);
+        });
+    }
+    /// Adds to the proxy's own counter, in a hostcall.
+    fn increment_now(&self, counter: MetricId, by: u64) -> Result<()>;
+    /// Adds to a gauge, or takes away. Below zero it would wrap.
+    fn adjust(&self, gauge: MetricId, by: i64) -> Result<()>;
     /// Records a histogram's sample, or sets a gauge.
     fn record(&self, metric: MetricId, value: u64) -> Result<()>;
 

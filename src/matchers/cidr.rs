@@ -1,5 +1,6 @@
 //! Addresses against lists of blocks.
 
+use std::collections::BinaryHeap;
 use std::net::IpAddr;
 
 /// Addresses in sorted ranges that do not overlap: one search whatever the length of the list.
@@ -79,8 +80,9 @@ impl FromIterator<Block> for AddressSet {
     }
 }
 
-fn merge<T: Ord + Copy>(mut ranges: Vec<(T, T)>) -> Box<[(T, T)]> {
-    ranges.sort_unstable();
+fn merge<T: Ord + Copy>(ranges: Vec<(T, T)>) -> Box<[(T, T)]> {
+    // A heap sorts in a tenth of the code.
+    let ranges = BinaryHeap::from(ranges).into_sorted_vec();
     let mut merged: Vec<(T, T)> = Vec::with_capacity(ranges.len());
     for (first, last) in ranges {
         match merged.last_mut() {

@@ -2,7 +2,6 @@
 
 pub mod cidr;
 pub mod claim;
-pub mod http;
 pub mod path;
 mod path_template;
 pub mod regex;
@@ -12,7 +11,6 @@ mod truth;
 
 pub use cidr::AddressSet;
 pub use claim::ClaimPath;
-pub use http::HttpMatch;
 pub use path_template::PathTemplate;
 pub use regex::{ByteMatch, FullMatch};
 pub use string::{Pattern, StringMatch};

@@ -1,15 +1,23 @@
-//! Regular expressions with RE2's syntax and meaning: linear time, the whole value.
+//! Regular expressions with RE2's syntax and meaning, in linear time.
 
-use regex::bytes::{Regex, RegexBuilder};
+mod program;
+mod syntax;
+
+use regex_automata::nfa::thompson::WhichCaptures;
+use regex_automata::util::captures::Captures;
+pub use regex_syntax::escape;
+use regex_syntax::hir::{Hir, Look};
 
 use super::Truth;
+use program::Program;
+use syntax::Reading;
+
+/// How RE2 reads an expression by itself.
+const PLAIN: Reading = Reading { unicode: true, ignore_case: false, dot_matches_new_line: false };
 
 /// An expression that must match the whole value, as Envoy's and Istio's do.
 #[derive(Clone, Debug)]
-pub struct FullMatch(Regex);
-
-/// What one compiled expression may take, in bytes; Envoy refuses large programs, too.
-const SIZE_LIMIT: usize = 1 << 20;
+pub struct FullMatch(Program);
 
 impl FullMatch {
     /// Compiles an expression.
@@ -17,14 +25,12 @@ impl FullMatch {
     /// # Errors
     /// What is wrong with it, in one line.
     pub fn new(expression: &str) -> Result<Self, String> {
-        // Checked by itself first: `a)(b` must not become right by being put in parentheses.
-        compile(expression)?;
-        compile(&format!(r"\A(?:{expression})\z")).map(FullMatch)
+        whole(expression, PLAIN).map(FullMatch).map_err(|error| wrong(expression, &error))
     }
 
     /// Whether all of `value` matches.
     pub fn is_match(&self, value: &[u8]) -> bool {
-        self.0.is_match(value)
+        self.0.starts(value)
     }
 }
 
@@ -35,8 +41,8 @@ impl FullMatch {
 /// byte, and where the expression cannot be read so, the answer is unknown.
 #[derive(Clone, Debug)]
 pub struct ByteMatch {
-    text: Regex,
-    bytes: Option<Regex>,
+    text: Program,
+    bytes: Option<Program>,
 }
 
 impl ByteMatch {
@@ -45,48 +51,58 @@ impl ByteMatch {
     /// # Errors
     /// What is wrong with it, in one line.
     pub fn new(expression: &str, ignore_case: bool) -> Result<Self, String> {
-        compile(expression)?;
-        let whole = format!(r"\A(?:{expression})\z");
-        let build = |unicode: bool| {
-            let mut builder = builder(&whole);
-            builder.dot_matches_new_line(true).case_insensitive(ignore_case).unicode(unicode).build()
-        };
+        let read = |unicode| whole(expression, Reading { unicode, ignore_case, dot_matches_new_line: true });
         Ok(ByteMatch {
-            text: build(true).map_err(|error| wrong(expression, &error))?,
+            text: read(true).map_err(|error| wrong(expression, &error))?,
             // What is not ASCII would be compared with its UTF-8 form alone.
-            bytes: if expression.is_ascii() { build(false).ok() } else { None },
+            bytes: if expression.is_ascii() { read(false).ok() } else { None },
         })
     }
 
     /// Whether all of `value` matches.
     pub fn matches(&self, value: &[u8]) -> Truth {
-        if self.text.is_match(value) {
+        if self.text.starts(value) {
             Truth::Yes
         } else if std::str::from_utf8(value).is_ok() {
             Truth::No
         } else {
-            self.bytes.as_ref().map_or(Truth::Unknown, |bytes| bytes.is_match(value).into())
+            self.bytes.as_ref().map_or(Truth::Unknown, |bytes| bytes.starts(value).into())
         }
     }
 }
 
-/// Compiles an expression that may match anywhere in the value.
-///
-/// # Errors
-/// What is wrong with it, in one line.
-pub fn compile(expression: &str) -> Result<Regex, String> {
-    builder(expression).build().map_err(|error| wrong(expression, &error))
+/// An expression that may match anywhere in the value, and as often as it does.
+#[derive(Clone, Debug)]
+pub struct Replace(Program);
+
+impl Replace {
+    /// Compiles an expression.
+    ///
+    /// # Errors
+    /// What is wrong with it, in one line.
+    pub fn new(expression: &str) -> Result<Self, String> {
+        let parsed = syntax::parse(expression, PLAIN);
+        let program = parsed.and_then(|parsed| Program::new(&parsed, WhichCaptures::All));
+        program.map(Replace).map_err(|error| wrong(expression, &error))
+    }
+
+    /// How many groups it has, the whole match among them.
+    pub fn groups(&self) -> usize {
+        self.0.groups()
+    }
+
+    /// Puts something else in the place of every match. `put` is told where the groups are, and adds to the result.
+    pub fn replace(&self, value: &[u8], put: impl Fn(&Captures, &mut Vec<u8>)) -> Vec<u8> {
+        self.0.replace(value, put)
+    }
 }
 
-fn builder(expression: &str) -> RegexBuilder {
-    let mut builder = RegexBuilder::new(expression);
-    builder.size_limit(SIZE_LIMIT).dfa_size_limit(SIZE_LIMIT);
-    builder
+fn whole(expression: &str, reading: Reading) -> Result<Program, String> {
+    let expression = syntax::parse(expression, reading)?;
+    Program::new(&Hir::concat(vec![expression, Hir::look(Look::End)]), WhichCaptures::None)
 }
 
-fn wrong(expression: &str, error: &regex::Error) -> String {
-    let text = error.to_string();
-    let reason = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
+fn wrong(expression: &str, reason: &str) -> String {
     format!("\"{expression}\" is not a regular expression ({reason}); use RE2 syntax")
 }
 
@@ -134,5 +150,54 @@ mod tests {
         }
         assert_eq!(ByteMatch::new("a\\.b", true).unwrap().matches(b"A.B"), Truth::Yes);
         assert!(ByteMatch::new("a)(b", false).is_err());
+    }
+
+    #[test]
+    fn classes_and_boundaries_are_re2s() {
+        for (expression, yes, no) in [
+            (r"\d+", "09", "٣"),
+            (r"\D+", "a٣", "7"),
+            (r"\w+", "aZ_9", "é"),
+            (r"\W", "é", "a"),
+            (r"\s+", " \t\n\r\u{c}", "\u{b}"),
+            (r"\S", "\u{a0}", " "),
+            (r"[\d.-]+", "1.5-", "٣"),
+            (r"[^\W\d]+", "abc", "a1"),
+            (r"é\bx", "éx", "ex"),
+            (r"é\B-", "é-", "é"),
+            (r"(?i)É", "é", "e"),
+            (r"(a\d){2}|\w", "a1a2", "a1"),
+        ] {
+            let expression = FullMatch::new(expression).unwrap();
+            assert!(expression.is_match(yes.as_bytes()), "{expression:?} {yes}");
+            assert!(!expression.is_match(no.as_bytes()), "{expression:?} {no}");
+        }
+    }
+
+    #[test]
+    fn values_of_every_length_are_searched() {
+        // With so many states, what is beyond some kilobytes is too long for the faster engine.
+        let (expression, long) = (FullMatch::new("([ab]{500})*c").unwrap(), "ab".repeat(5_000));
+        assert!(!expression.is_match(long.as_bytes()));
+        assert!(expression.is_match(format!("{long}c").as_bytes()));
+        let replaced =
+            Replace::new("b(a|[cd]{500}e)").unwrap().replace(long.as_bytes(), |groups, replaced| {
+                assert_eq!(groups.group_len(), 2);
+                replaced.push(b'-');
+            });
+        assert_eq!(replaced, format!("a{}b", "-".repeat(4_999)).into_bytes());
+    }
+
+    #[test]
+    fn empty_matches_are_replaced_once_each() {
+        let put = |_: &Captures, replaced: &mut Vec<u8>| replaced.push(b'-');
+        assert_eq!(Replace::new("x*").unwrap().replace(b"axb", put), b"-a-b-");
+        assert_eq!(Replace::new("^").unwrap().replace(b"ab", put), b"-ab");
+    }
+
+    #[test]
+    fn an_expression_that_is_too_large_is_refused() {
+        let error = FullMatch::new("((a{100}){100}){100}").unwrap_err();
+        assert!(error.contains("it takes more than 1048576 bytes"), "{error}");
     }
 }

@@ -1,6 +1,6 @@
 //! Lists of patterns, of which one has to match: Istio's wildcards, and regular expressions beside them.
 
-use std::collections::HashSet;
+use std::collections::{BinaryHeap, HashSet};
 
 use super::{ByteMatch, Truth};
 
@@ -127,8 +127,8 @@ impl Literals {
         if texts.len() <= MANY {
             return Literals::Few(texts.into());
         }
-        let mut lengths: Vec<usize> = texts.iter().map(|text| text.len()).collect();
-        lengths.sort_unstable();
+        let lengths: BinaryHeap<usize> = texts.iter().map(|text| text.len()).collect();
+        let mut lengths = lengths.into_sorted_vec();
         lengths.dedup();
         Literals::Many { lengths: lengths.into(), texts: texts.into_iter().collect() }
     }

@@ -2,12 +2,10 @@ use std::rc::Rc;
 
 use serde_json::Value;
 
-use super::{fault, telemetry};
+use super::{Mode, fault, rate_limit, telemetry};
 use crate::matchers::ClaimPath;
 use crate::matchers::claim::Claims;
 use crate::request::HeaderEdit;
-
-pub use crate::config::document::Mode;
 
 /// What the stages learned about a request. Telemetry reads this and nothing else.
 #[derive(Debug, Default)]
@@ -26,6 +24,8 @@ pub struct Facts {
     pub decision: Decision,
     /// What every policy that had a say decided.
     pub verdicts: Vec<Verdict>,
+    /// What limits remember while they decide.
+    pub asked: rate_limit::Asked,
     /// What the chosen entry's fault did.
     pub fault: fault::Injected,
     /// Changes to the response's headers, in order. They are made to local replies, too.

@@ -5,13 +5,18 @@ pub mod authentication;
 pub mod authorization;
 mod facts;
 pub mod fault;
+mod http_match;
+mod line;
+mod mode;
 pub mod rate_limit;
 pub mod routing;
 mod shared;
 mod source;
 pub mod telemetry;
 
-pub use facts::{Decision, Facts, Mode, Token, Verdict};
+pub use facts::{Decision, Facts, Token, Verdict};
+pub use http_match::{HttpMatch, UriMatch};
+pub use mode::Mode;
 pub use source::Source;
 
 use std::fmt;
@@ -43,6 +48,7 @@ impl Policy {
     pub fn start(&mut self, host: &dyn Host) {
         self.authentication.start(host);
         self.rate_limits.start(host);
+        self.telemetry.start(host);
     }
 
     /// Removes what only the filter may say from what the client sent.
@@ -93,4 +99,6 @@ pub enum Wait {
     Until(Instant),
     /// A key set, but no longer than until then.
     Keys(Instant),
+    /// Answers about this request, but no longer than until then.
+    Answers(Instant),
 }

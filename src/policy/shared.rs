@@ -3,6 +3,7 @@
 //! Every plugin of a proxy may have the same key space, so keys begin with `meshfilter.` and what belongs to one
 //! plugin carries its name. Shared data never shrinks: the number of keys must not depend on what clients send.
 
+use super::telemetry;
 use crate::host::{Host, Result, Status};
 
 /// Read, compare and swap, again and again while others come between. A worker that loses has let another one win, so
@@ -39,7 +40,7 @@ pub fn update<T>(
         };
         match written {
             Ok(()) => return Ok(outcome),
-            Err(Status::CasMismatch) => {}
+            Err(Status::CasMismatch) => telemetry::count_retry(host),
             Err(status) => return Err(status),
         }
     }

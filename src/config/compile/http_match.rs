@@ -1,8 +1,8 @@
 use super::common::{claim, header_name, refuse, string_match};
 use super::{Context, Path};
 use crate::config::document;
-use crate::matchers::http::UriMatch;
-use crate::matchers::{ClaimPath, HttpMatch, Pattern, StringMatch};
+use crate::matchers::{ClaimPath, Pattern, StringMatch};
+use crate::policy::{HttpMatch, UriMatch};
 
 /// How Istio spells a claim among the headers.
 const CLAIMS: &str = "@request.auth.claims";

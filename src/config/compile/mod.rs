@@ -13,7 +13,7 @@ mod telemetry;
 use std::cell::RefCell;
 
 use super::document::Document;
-use super::error::{ConfigError, Errors, Path};
+use crate::json::{self, Errors, Path};
 use crate::policy::Policy;
 use crate::request::{AttributeId, AttributeTable};
 
@@ -68,7 +68,7 @@ pub struct Compiled {
     /// The policy.
     pub policy: Policy,
     /// What the operator should know.
-    pub warnings: Vec<ConfigError>,
+    pub warnings: Vec<json::Error>,
     /// The same number for documents that say the same, whatever the order of their members.
     pub version: u32,
 }

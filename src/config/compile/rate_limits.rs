@@ -1,12 +1,15 @@
 //! The `rateLimits` section.
 
+mod global;
+
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::common::{self, SourceUse};
 use super::{Context, Path, http_match};
 use crate::config::document::{self, Document};
-use crate::policy::rate_limit::{KeyPart, Limit, RateLimits, TokenBucket, WAYS};
+use crate::policy::HttpMatch;
+use crate::policy::rate_limit::{KeyPart, Limit, RateLimits, Refusal, TokenBucket, WAYS};
 
 /// How many buckets the process keeps unless the document says otherwise.
 const DEFAULT_SLOTS: u32 = 65_536;
@@ -17,9 +20,6 @@ const SLOTS: std::ops::RangeInclusive<u32> = 64..=1_048_576;
 
 /// Envoy's own bound.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(50);
-
-/// Envoy's own words.
-const BODY: &str = "local_rate_limited";
 
 /// Compiles the `rateLimits` section, and `rateLimitSlots`.
 pub fn compile(document: &Document, cx: &Context<'_>) -> RateLimits {
@@ -36,38 +36,25 @@ pub fn compile(document: &Document, cx: &Context<'_>) -> RateLimits {
     }
     let path = Path::ROOT.field("rateLimits");
     let names = common::names(document.rate_limits.iter().map(|limit| limit.name.as_deref()), &path, cx);
-    let limits = document.rate_limits.iter().zip(names).enumerate();
-    let limits = limits.map(|(index, (source, name))| limit(source, name, &path.index(index), cx)).collect();
-    RateLimits::new(limits, slots.div_ceil(u32::try_from(WAYS).unwrap_or(1)))
+    let (mut limits, mut globals) = (Vec::new(), Vec::new());
+    for (index, (source, name)) in document.rate_limits.iter().zip(names).enumerate() {
+        let path = path.index(index);
+        match &source.global {
+            Some(asked) => globals.push(global::compile(source, asked, name, &path, cx)),
+            None => limits.push(limit(source, name, &path, cx)),
+        }
+    }
+    RateLimits::new(limits, slots.div_ceil(u32::try_from(WAYS).unwrap_or(1)), globals)
 }
 
 fn limit(source: &document::RateLimit, name: Rc<str>, path: &Path<'_>, cx: &Context<'_>) -> Limit {
-    let matches = match &source.matches {
-        Some(matches) if matches.is_empty() => {
-            cx.errors.add(&path.field("match"), "an empty list; leave it out to match every request");
-            Vec::new()
-        }
-        matches => {
-            let place = path.field("match");
-            let matches = matches.iter().flatten().enumerate();
-            matches.map(|(index, source)| http_match::compile(source, &place.index(index), cx)).collect()
-        }
-    };
     let keys = path.field("key");
     let parts = source.key.iter().enumerate();
     let key = parts.filter_map(|(index, part)| key_part(part, &keys.index(index), cx)).collect();
-    if source.global.is_some() {
-        cx.errors.add(
-            &path.field("global"),
-            "a rate limit service is not supported in this version; use tokenBucket",
-        );
-    }
     let bucket = match &source.token_bucket {
         Some(bucket) => token_bucket(bucket, &path.field("tokenBucket"), cx),
         None => {
-            if source.global.is_none() {
-                common::missing(path, "tokenBucket", cx);
-            }
+            common::missing(path, "tokenBucket", cx);
             TokenBucket { max_tokens: u32::MAX, tokens_per_fill: 1, fill_interval: 1 }
         }
     };
@@ -81,14 +68,29 @@ fn limit(source: &document::RateLimit, name: Rc<str>, path: &Path<'_>, cx: &Cont
     }
     Limit {
         name,
-        matches,
+        matches: matches(source, path, cx),
         key,
         bucket,
         cost,
-        status: status(source.status, &path.field("status"), cx),
-        body: source.body.as_deref().unwrap_or(BODY).as_bytes().to_vec(),
-        headers: source.headers.unwrap_or_default(),
+        refusal: refusal(source, path, cx),
         mode: source.mode.unwrap_or_default(),
+    }
+}
+
+fn matches(source: &document::RateLimit, path: &Path<'_>, cx: &Context<'_>) -> Vec<HttpMatch> {
+    let place = path.field("match");
+    if source.matches.as_ref().is_some_and(Vec::is_empty) {
+        cx.errors.add(&place, "an empty list; leave it out to match every request");
+    }
+    let matches = source.matches.iter().flatten().enumerate();
+    matches.map(|(index, source)| http_match::compile(source, &place.index(index), cx)).collect()
+}
+
+fn refusal(source: &document::RateLimit, path: &Path<'_>, cx: &Context<'_>) -> Refusal {
+    Refusal {
+        status: status(source.status, &path.field("status"), cx),
+        body: source.body.as_ref().map(|body| body.as_bytes().to_vec()),
+        headers: source.headers.unwrap_or_default(),
     }
 }
 

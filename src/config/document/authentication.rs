@@ -1,14 +1,11 @@
-use std::fmt;
-
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{self, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::{AuthorizationValue, Duration, HttpMatch, Mode, StringMatch};
+use crate::json::{Deserialize, Member};
 
 /// The `authentication` section: Istio's RequestAuthentication.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Authentication {
     /// The issuers that are believed, and where their tokens and keys are.
@@ -16,14 +13,16 @@ pub struct Authentication {
     /// Which tokens a request needs: the first entry that matches decides. No entry, or none that matches: any of
     /// the rules, and a missing token is refused. Beyond Istio.
     pub requirements: Option<Vec<TokenRequirement>>,
-    /// Whether a CORS preflight passes without a token, since browsers send none; default true.
+    /// Whether a CORS preflight passes without a token, since browsers send none. Default
+    /// `true`.
     pub bypass_cors_preflight: Option<bool>,
-    /// Whether refusals count; default `enforce`.
+    /// Whether refusals count. Default `enforce`.
     pub mode: Option<Mode>,
 }
 
 /// One issuer, its keys, and what becomes of its tokens: Istio's JWTRule.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct JwtRule {
     /// What requirements call it; default the issuer, and the rule's place where that names another rule already.
@@ -36,6 +35,7 @@ pub struct JwtRule {
     /// the end make no difference.
     pub audiences: Option<Vec<String>>,
     /// The key set itself, as an object or as its JSON text.
+    #[cfg_attr(not(target_family = "wasm"), schemars(extend("type" = ["object", "string"])))]
     pub jwks: Option<Value>,
     /// Where the key set is. Neither this nor `jwks`: found by OpenID discovery at the issuer.
     pub jwks_uri: Option<String>,
@@ -44,12 +44,12 @@ pub struct JwtRule {
     /// The variable of the plugin's environment that holds the key set: the place for `oct` secrets, which
     /// `/config_dump` would show. Beyond Istio.
     pub jwks_from_environment: Option<String>,
-    /// How long a fetched key set is fresh; default 10m. A shorter `Cache-Control: max-age` is honoured. Beyond
+    /// How long a fetched key set is fresh. Default `10m`. A shorter `Cache-Control: max-age` is honoured. Beyond
     /// Istio.
     pub jwks_cache_duration: Option<Duration>,
-    /// How long a key set stays in force while none fresher can be had; default 24h. Beyond Istio.
+    /// How long a key set stays in force while none fresher can be had. Default `24h`. Beyond Istio.
     pub jwks_max_stale: Option<Duration>,
-    /// How long a request waits for the first key set; default 5s.
+    /// How long a request waits for the first key set. Default `5s`.
     pub timeout: Option<Duration>,
     /// Headers with tokens. No `from…` at all: `Authorization: Bearer …` and the query parameter `access_token`.
     pub from_headers: Vec<JwtHeader>,
@@ -61,15 +61,15 @@ pub struct JwtRule {
     pub output_payload_to_header: Option<String>,
     /// Headers that take claims.
     pub output_claim_to_headers: Vec<ClaimToHeader>,
-    /// Whether the upstream gets the token, too; default false.
+    /// Whether the upstream gets the token, too. Default `false`.
     pub forward_original_token: Option<bool>,
     /// Claims with several values in one string, beside `scope` and `permission`.
     pub space_delimited_claims: Vec<String>,
     /// The algorithms that may sign; default every asymmetric one. `HS…` only where it is listed. Beyond Istio.
     pub algorithms: Option<Vec<String>>,
-    /// How far clocks may differ; default 60s. Beyond Istio.
+    /// How far clocks may differ. Default `60s`. Beyond Istio.
     pub clock_skew: Option<Duration>,
-    /// Whether a token must have `exp`; default false. Beyond Istio.
+    /// Whether a token must have `exp`. Default `false`. Beyond Istio.
     pub require_expiration: Option<bool>,
     /// How old a token may be by its `iat`, which it must have; default any age. Beyond Istio.
     pub max_token_age: Option<Duration>,
@@ -81,9 +81,10 @@ pub struct JwtRule {
 
 /// A header with a token.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct JwtHeader {
-    /// Its name.
+    /// Its name. Required.
     pub name: Option<String>,
     /// What stands before the token, such as `Bearer `; a value without it holds no token. Default nothing.
     pub prefix: Option<String>,
@@ -91,22 +92,25 @@ pub struct JwtHeader {
 
 /// A header that takes a claim: strings, numbers and booleans as text, lists and objects as JSON in base64.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ClaimToHeader {
-    /// The header. What the client sends in it is removed.
+    /// The header. What the client sends in it is removed. Required.
     pub header: Option<String>,
-    /// The claim: `a.b` or `[a][b]`.
+    /// The claim: `a.b` or `[a][b]`. Required.
     pub claim: Option<String>,
 }
 
 /// Which tokens some requests need.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct TokenRequirement {
     /// The requests that this is about: any of these; default every request.
     #[serde(rename = "match")]
     pub matches: Option<Vec<HttpMatch>>,
-    /// `any`, `all`, `optional`, `permissive`, `none`, or a tree of these over rules' names; default `any`.
+    /// `any`, `all`, `optional`, `permissive`, `none`, or a tree of these over rules' names. Default
+    /// `any`.
     pub require: Option<Requirement>,
     /// The names of the rules that `require` is about; default all.
     pub rules: Option<Vec<String>>,
@@ -123,6 +127,7 @@ pub enum Requirement {
 
 /// Requirements of requirements. Exactly one member stands.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct RequirementTree {
     /// Each of these.
@@ -135,34 +140,26 @@ pub struct RequirementTree {
     pub permissive: Option<Requirement>,
 }
 
-impl<'de> Deserialize<'de> for Requirement {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct WordOrTree;
-        impl<'de> Visitor<'de> for WordOrTree {
-            type Value = Requirement;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a word, a rule's name, or one of {all: [...]}, {any: [...]}, {optional: ...}, {permissive: ...}")
+impl Deserialize for Requirement {
+    fn read(member: Member<'_>) -> Option<Self> {
+        match member.value {
+            Value::String(word) => Some(Requirement::Word(word.clone())),
+            Value::Object(_) => {
+                RequirementTree::read(member).map(|tree| Requirement::Tree(Box::new(tree)))
             }
-
-            fn visit_str<E: de::Error>(self, word: &str) -> Result<Requirement, E> {
-                Ok(Requirement::Word(word.to_owned()))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Requirement, A::Error> {
-                RequirementTree::deserialize(MapAccessDeserializer::new(map))
-                    .map(|tree| Requirement::Tree(Box::new(tree)))
-            }
+            _ => member.unfit(
+                "a word, a rule's name, or one of {all: [...]}, {any: [...]}, {optional: ...}, {permissive: ...}",
+            ),
         }
-        deserializer.deserialize_any(WordOrTree)
     }
 }
 
 /// What a claim must hold. `values`, `notValues` or both stand.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ClaimRequirement {
-    /// The claim: `a.b` or `[a][b]`.
+    /// The claim: `a.b` or `[a][b]`. Required.
     pub claim: Option<String>,
     /// One of these: a string as in authorization (`abc`, `abc*`, `*abc`, `*`) or `{regex: ...}`.
     pub values: Option<Vec<AuthorizationValue>>,

@@ -1,24 +1,22 @@
-use std::fmt;
-
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{self, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 use super::{Headers, Mode, Unsupported};
+use crate::json::{Deserialize, Member};
 
 /// One entry of the `authorization` section: the `spec` of Istio's AuthorizationPolicy, with a name and a mode.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct AuthorizationPolicy {
     /// Its name in refusals, logs and metrics; default the entry's place, `authorization[0]`.
     pub name: Option<String>,
-    /// What a match means; default ALLOW.
+    /// What a match means. Default `ALLOW`.
     pub action: Option<AuthorizationAction>,
     /// The policy matches if one of them does. Without any it never does; an empty rule always does.
     pub rules: Option<Vec<AuthorizationRule>>,
     /// Default `enforce`.
     pub mode: Option<Mode>,
-    /// What the caller gets when this policy refuses; default 403 `RBAC: access denied`. Beyond Istio.
+    /// What the caller gets when this policy refuses. Default: 403 and `RBAC: access denied`. Beyond Istio.
     pub deny: Option<DenyReply>,
     /// Istio's; refused.
     pub selector: Option<Unsupported>,
@@ -32,6 +30,7 @@ pub struct AuthorizationPolicy {
 
 /// What it means that a policy matches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "UPPERCASE")]
 pub enum AuthorizationAction {
     /// The request may pass. Once there is such a policy, only requests that one of them matches do.
@@ -45,9 +44,10 @@ pub enum AuthorizationAction {
 
 /// The answer of a policy that refuses.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct DenyReply {
-    /// 200 to 599; default 403.
+    /// 200 to 599. Default `403`.
     pub status: Option<u16>,
     /// Default `RBAC: access denied`.
     pub body: Option<String>,
@@ -57,6 +57,7 @@ pub struct DenyReply {
 
 /// One rule. Of `from` and of `to` one element has to match, of `when` all; a part that is absent always does.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct AuthorizationRule {
     /// Who asks.
@@ -69,22 +70,25 @@ pub struct AuthorizationRule {
 
 /// One element of `from`.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct AuthorizationFrom {
-    /// Who asks.
+    /// Who asks. Required.
     pub source: Option<AuthorizationSource>,
 }
 
 /// One element of `to`.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct AuthorizationTo {
-    /// What is asked for.
+    /// What is asked for. Required.
     pub operation: Option<AuthorizationOperation>,
 }
 
 /// Who asks. All members that stand have to match; of a list, one value.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct AuthorizationSource {
     /// The peer's SPIFFE id without `spiffe://`: `cluster.local/ns/default/sa/frontend`.
@@ -119,6 +123,7 @@ pub struct AuthorizationSource {
 
 /// What is asked for. All members that stand have to match; of a list, one value.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct AuthorizationOperation {
     /// `:authority`, case not counting.
@@ -141,9 +146,10 @@ pub struct AuthorizationOperation {
 
 /// A condition on one attribute.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct AuthorizationCondition {
-    /// The attribute: `request.headers[x-role]`, `source.ip`, `request.auth.claims[a][b]`.
+    /// The attribute: `request.headers[x-role]`, `source.ip`, `request.auth.claims[a][b]`. Required.
     pub key: Option<String>,
     /// One of these.
     pub values: Option<Vec<AuthorizationValue>>,
@@ -162,8 +168,8 @@ pub enum AuthorizationValue {
     Attribute(String),
 }
 
-impl<'de> Deserialize<'de> for AuthorizationValue {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+impl Deserialize for AuthorizationValue {
+    fn read(member: Member<'_>) -> Option<Self> {
         #[derive(Default, Deserialize)]
         #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
         struct Object {
@@ -171,35 +177,18 @@ impl<'de> Deserialize<'de> for AuthorizationValue {
             attribute: Option<String>,
         }
 
-        struct Value;
-        impl<'de> Visitor<'de> for Value {
-            type Value = AuthorizationValue;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string, {regex: …} or {attribute: …}")
-            }
-
-            fn visit_none<E: de::Error>(self) -> Result<AuthorizationValue, E> {
-                Ok(AuthorizationValue::Text("*".to_owned()))
-            }
-
-            fn visit_some<D: Deserializer<'de>>(self, value: D) -> Result<AuthorizationValue, D::Error> {
-                value.deserialize_any(self)
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<AuthorizationValue, E> {
-                Ok(AuthorizationValue::Text(text.to_owned()))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<AuthorizationValue, A::Error> {
-                match Object::deserialize(MapAccessDeserializer::new(map))? {
-                    Object { regex: Some(text), attribute: None } => Ok(AuthorizationValue::Regex(text)),
-                    Object { regex: None, attribute: Some(name) } => Ok(AuthorizationValue::Attribute(name)),
-                    _ => Err(de::Error::custom("not one value; use a string, {regex: …} or {attribute: …}")),
-                }
-            }
+        match member.value {
+            Value::String(text) => Some(AuthorizationValue::Text(text.clone())),
+            Value::Object(_) => match Object::read(member)? {
+                Object { regex: Some(text), attribute: None } => Some(AuthorizationValue::Regex(text)),
+                Object { regex: None, attribute: Some(name) } => Some(AuthorizationValue::Attribute(name)),
+                _ => member.wrong("not one value; use a string, {regex: …} or {attribute: …}"),
+            },
+            _ => member.unfit("a string, {regex: …} or {attribute: …}"),
         }
-        // An option, so that a value that was wrong, and reported, has something to stand in its place.
-        deserializer.deserialize_option(Value)
+    }
+
+    fn stand_in() -> Option<Self> {
+        Some(AuthorizationValue::Text("*".to_owned()))
     }
 }

@@ -1,12 +1,11 @@
-use std::fmt;
-
-use serde::de::{self, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 use super::{Duration, Headers, Mode, Percent};
+use crate::json::{Deserialize, Member};
 
 /// Istio's HTTPFaultInjection: what goes wrong on purpose. Delay and abort are drawn independently, the delay first.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Fault {
     /// Requests that have to wait.
@@ -19,7 +18,7 @@ pub struct Fault {
     /// When the fault ends by itself, as RFC 3339 has dates: `2026-01-31T18:00:00Z`. Never by default. Beyond Istio.
     pub until: Option<String>,
     /// Whether the request's `x-envoy-fault-*` headers say what to do, as in Envoy; then the percentages are upper
-    /// bounds, and no delay or status stands here. Default false. Beyond Istio.
+    /// bounds, and no delay or status stands here. Default `false`. Beyond Istio.
     pub header_controlled: Option<bool>,
     /// Default `enforce`.
     pub mode: Option<Mode>,
@@ -27,22 +26,24 @@ pub struct Fault {
 
 /// Requests that have to wait.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct FaultDelay {
-    /// How many of them, in parts per million; none by default.
+    /// How many of them, to four decimals. Without it none.
     pub percentage: Option<Percent>,
     /// Istio's older form of `percentage`: a whole number from 0 to 100.
     pub percent: Option<i64>,
-    /// How long, at least 1ms.
+    /// How long, at least `1ms`.
     pub fixed_delay: Option<Duration>,
     /// How long, drawn anew for every request, in place of `fixedDelay`. Beyond Istio.
     pub distribution: Option<DelayDistribution>,
-    /// Istio has this field and refuses it.
+    /// Istio's; refused.
     pub exponential_delay: Option<Duration>,
 }
 
 /// How long requests wait, drawn anew for each. Exactly one member stands.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct DelayDistribution {
     /// Every length between two is as likely as any other.
@@ -56,49 +57,53 @@ pub struct DelayDistribution {
 
 /// Every length between two is as likely as any other.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct UniformDelay {
-    /// The shortest; default 0s.
+    /// The shortest. Default `0s`.
     pub min: Option<Duration>,
-    /// The longest, at least 1ms.
+    /// The longest, at least `1ms`. Required.
     pub max: Option<Duration>,
 }
 
 /// The bell curve.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct NormalDelay {
-    /// The middle, at least 1ms.
+    /// The middle, at least `1ms`. Required.
     pub mean: Option<Duration>,
-    /// The standard deviation.
+    /// The standard deviation. Required.
     pub stddev: Option<Duration>,
 }
 
 /// Many short ones, few long ones.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ExponentialDelay {
-    /// The average, at least 1ms.
+    /// The average, at least `1ms`. Required.
     pub mean: Option<Duration>,
 }
 
 /// Requests that are ended. Exactly one of `httpStatus`, `grpcStatus` and `reset` stands.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct FaultAbort {
-    /// How many of them, in parts per million; none by default.
+    /// How many of them, to four decimals. Without it none.
     pub percentage: Option<Percent>,
     /// 200 to 599.
     pub http_status: Option<u32>,
     /// A gRPC status by its name, such as `UNAVAILABLE`, or by its number.
     pub grpc_status: Option<GrpcStatus>,
-    /// Istio has this field and refuses it.
+    /// Istio's; refused.
     pub http2_error: Option<String>,
-    /// The body of the answer; default `fault filter abort`. Beyond Istio.
+    /// The body of the answer. Default `fault filter abort`. Beyond Istio.
     pub body: Option<String>,
     /// Headers of the answer. Beyond Istio.
     pub headers: Headers<String>,
-    /// Whether the stream is closed without an answer. Default false. Beyond Istio.
+    /// Whether the stream is closed without an answer. Default `false`. Beyond Istio.
     pub reset: Option<bool>,
 }
 
@@ -107,7 +112,7 @@ pub struct FaultAbort {
 pub struct GrpcStatus(pub u32);
 
 /// The names of gRPC's status codes, in the order of their numbers.
-const GRPC_STATUS_NAMES: [&str; 17] = [
+pub const GRPC_STATUS_NAMES: [&str; 17] = [
     "OK",
     "CANCELLED",
     "UNKNOWN",
@@ -127,40 +132,16 @@ const GRPC_STATUS_NAMES: [&str; 17] = [
     "UNAUTHENTICATED",
 ];
 
-impl<'de> Deserialize<'de> for GrpcStatus {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct NameOrNumber;
-        impl Visitor<'_> for NameOrNumber {
-            type Value = GrpcStatus;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a gRPC status such as UNAVAILABLE or 14")
-            }
-
-            fn visit_str<E: de::Error>(self, name: &str) -> Result<GrpcStatus, E> {
-                let number = GRPC_STATUS_NAMES.iter().position(|known| *known == name);
-                match number.and_then(|number| u32::try_from(number).ok()) {
-                    Some(number) => Ok(GrpcStatus(number)),
-                    None => Err(E::custom(format_args!(
-                        "\"{name}\" is not a gRPC status; use one such as UNAVAILABLE"
-                    ))),
-                }
-            }
-
-            fn visit_u64<E: de::Error>(self, number: u64) -> Result<GrpcStatus, E> {
-                match i32::try_from(number).ok().and_then(|number| u32::try_from(number).ok()) {
-                    Some(number) => Ok(GrpcStatus(number)),
-                    None => Err(E::invalid_value(de::Unexpected::Unsigned(number), &self)),
-                }
-            }
-
-            fn visit_i64<E: de::Error>(self, number: i64) -> Result<GrpcStatus, E> {
-                match u64::try_from(number) {
-                    Ok(number) => self.visit_u64(number),
-                    Err(_) => Err(E::invalid_value(de::Unexpected::Signed(number), &self)),
-                }
-            }
-        }
-        deserializer.deserialize_u64(NameOrNumber)
+impl Deserialize for GrpcStatus {
+    fn read(member: Member<'_>) -> Option<Self> {
+        let Value::String(name) = member.value else {
+            let number =
+                member.whole_number(0, i32::MAX.into(), "a gRPC status such as UNAVAILABLE or 14")?;
+            return u32::try_from(number).ok().map(GrpcStatus);
+        };
+        let number = GRPC_STATUS_NAMES.iter().position(|known| known == name);
+        number.and_then(|number| u32::try_from(number).ok()).map(GrpcStatus).or_else(|| {
+            member.wrong(format_args!("\"{name}\" is not a gRPC status; use one such as UNAVAILABLE"))
+        })
     }
 }

@@ -1,9 +1,9 @@
-use serde::Deserialize;
-
 use super::{Duration, Fault, Headers, HttpMatch, Percent, StringMatch, Unsupported};
+use crate::json::Deserialize;
 
 /// One entry of the `http` section: Istio's HTTPRoute. The first entry that matches is taken.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct HttpEntry {
     /// Its name in logs, metrics and tags; default its place, such as `http[2]`.
@@ -45,9 +45,10 @@ pub struct HttpEntry {
 
 /// One of an entry's destinations.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct RouteDestination {
-    /// Where.
+    /// Where. Required.
     pub destination: Option<Destination>,
     /// Its part of the sum of all weights, from 0. A single destination gets everything; among several the default
     /// is 0.
@@ -58,6 +59,7 @@ pub struct RouteDestination {
 
 /// A service's name and version, or an Envoy cluster.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Destination {
     /// The service; see `destinations` for how it becomes the name of a cluster.
@@ -72,15 +74,17 @@ pub struct Destination {
 
 /// A port by its number.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct PortSelector {
-    /// 1 to 65535.
+    /// 1 to 65535. Required.
     pub number: Option<u16>,
 }
 
 /// What keeps a request on the same destination. Exactly one member stands. A request that does not have it is drawn
 /// at random.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Sticky {
     /// The value of this request header.
@@ -95,9 +99,10 @@ pub struct Sticky {
 
 /// A cookie that holds a random id.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct StickyCookie {
-    /// Its name.
+    /// Its name. Required.
     pub name: Option<String>,
     /// How long the client keeps it; by default as long as its session.
     pub ttl: Option<Duration>,
@@ -105,6 +110,7 @@ pub struct StickyCookie {
 
 /// Changes to headers: first `remove`, then `set`, then `add`.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct HeaderOperations {
     /// Of the request. `host` and `:authority` may be set; other pseudo-headers may not.
@@ -115,6 +121,7 @@ pub struct HeaderOperations {
 
 /// Changes to one header map.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct HeaderChanges {
     /// Headers that get this value in place of theirs. `%%` is a percent sign.
@@ -127,6 +134,7 @@ pub struct HeaderChanges {
 
 /// Changes to path and host.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Rewrite {
     /// Stands in for the prefix that matched, or for the whole path where no prefix did. The query stays.
@@ -139,16 +147,18 @@ pub struct Rewrite {
 
 /// Every match of an expression is replaced.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct RegexRewrite {
-    /// RE2 syntax; it may match anywhere in the path.
+    /// RE2 syntax; it may match anywhere in the path. Required.
     pub r#match: Option<String>,
-    /// What stands in for it; `\1` to `\9` are its groups, `\0` is all of it, `\\` a backslash.
+    /// What stands in for it; `\1` to `\9` are its groups, `\0` is all of it, `\\` a backslash. Required.
     pub rewrite: Option<String>,
 }
 
 /// Answers with another address; what is not given stays as it was.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Redirect {
     /// The whole path; the request's query is kept unless this one has its own.
@@ -157,18 +167,19 @@ pub struct Redirect {
     pub prefix_rewrite: Option<String>,
     /// The host.
     pub authority: Option<String>,
-    /// The port; the scheme's own is left out.
+    /// The port; the scheme's own is left out. Without it the one that the client wrote stays.
     pub port: Option<u16>,
-    /// Where the port comes from, in place of `port`.
+    /// Where the port comes from, in place of `port`. Without it the one that the client wrote stays.
     pub derive_port: Option<DerivePort>,
     /// `http` or `https`.
     pub scheme: Option<String>,
-    /// 301 (default), 302, 303, 307 or 308.
+    /// 301, 302, 303, 307 or 308. Default `301`.
     pub redirect_code: Option<u16>,
 }
 
 /// Where a redirect's port comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum DerivePort {
     /// The scheme's own.
@@ -179,16 +190,18 @@ pub enum DerivePort {
 
 /// Answers by itself.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct DirectResponse {
-    /// 200 to 599.
+    /// 200 to 599. Required.
     pub status: Option<u16>,
-    /// Default none.
+    /// Without it there is none.
     pub body: Option<DirectBody>,
 }
 
 /// A body. One member stands.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct DirectBody {
     /// As text.
@@ -199,13 +212,14 @@ pub struct DirectBody {
 
 /// How failures are tried again.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Retries {
-    /// How often at most; 0 is never.
+    /// How often at most; 0 is never. Required.
     pub attempts: Option<i64>,
     /// How long each try may take; default as long as `timeout`.
     pub per_try_timeout: Option<Duration>,
-    /// Envoy's conditions and status numbers, with commas; default
+    /// Envoy's conditions and status numbers, with commas. Default
     /// `connect-failure,refused-stream,unavailable,cancelled`.
     pub retry_on: Option<String>,
     /// Istio's; refused.
@@ -218,9 +232,10 @@ pub struct Retries {
 
 /// Who gets copies of the requests.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Mirror {
-    /// Where.
+    /// Where. Required.
     pub destination: Option<Destination>,
     /// How many of the requests; default all.
     pub percentage: Option<Percent>,
@@ -228,6 +243,7 @@ pub struct Mirror {
 
 /// Which other sites' scripts may ask, by the fetch standard's CORS protocol.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct CorsPolicy {
     /// The sites. `exact: "*"` is every one.
@@ -242,14 +258,15 @@ pub struct CorsPolicy {
     pub expose_headers: Vec<String>,
     /// How long a preflight's answer may be kept, in whole seconds.
     pub max_age: Option<Duration>,
-    /// Whether they may send cookies. Default false.
+    /// Whether they may send cookies. Default `false`.
     pub allow_credentials: Option<bool>,
-    /// What becomes of preflights from other sites; default `FORWARD`.
+    /// What becomes of preflights from other sites. Default `FORWARD`.
     pub unmatched_preflights: Option<UnmatchedPreflights>,
 }
 
 /// What becomes of preflights from sites that are not allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum UnmatchedPreflights {
     /// As `FORWARD`.

@@ -1,12 +1,12 @@
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
-
 use super::{Headers, StringMatch, Unsupported};
+use crate::json::Deserialize;
 
 /// Istio's HTTPMatchRequest: all members hold together. In the `match` of `http` entries, rate limits and token
 /// requirements.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct HttpMatch {
     /// What this match is called in the log.
@@ -26,9 +26,9 @@ pub struct HttpMatch {
     pub without_headers: Headers<StringMatch>,
     /// Query parameters by name, percent-decoded. Of repeated values any may match; `{}` asks for presence.
     pub query_params: BTreeMap<String, StringMatch>,
-    /// Whether case does not count in `uri`; a regular expression decides by itself. Default false.
+    /// Whether case does not count in `uri`; a regular expression decides by itself. Default `false`.
     pub ignore_uri_case: Option<bool>,
-    /// The port that the client connected to.
+    /// The port that the client connected to. Without it any.
     pub port: Option<u16>,
     /// Cookies by name. Beyond Istio.
     pub cookies: BTreeMap<String, StringMatch>,

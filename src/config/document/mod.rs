@@ -13,11 +13,9 @@ mod source;
 mod telemetry;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration as StdDuration;
 
-use serde::de::{self, Visitor};
-use serde::{Deserialize, Deserializer};
+use crate::json::{Deserialize, Member};
 
 pub use authentication::*;
 pub use authorization::*;
@@ -28,8 +26,11 @@ pub use rate_limits::*;
 pub use source::{RemoteAddress, Source};
 pub use telemetry::*;
 
+pub use crate::policy::Mode;
+
 /// The whole document.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Document {
     /// Who is asking: Istio's RequestAuthentication.
@@ -48,25 +49,28 @@ pub struct Document {
     pub namespace: Option<String>,
     /// Other names of the mesh's own trust domain, as in MeshConfig.
     pub trust_domain_aliases: Vec<String>,
-    /// What becomes of a path that readers may understand differently, where a path rule is in force.
+    /// What becomes of a path that readers may understand differently, where a path rule is in force. Default
+    /// `reject`.
     pub ambiguous_paths: Option<AmbiguousPaths>,
-    /// How many buckets the process keeps at most; default 65536.
+    /// How many buckets the process keeps at most, 64 to 1048576. Default `65536`.
     pub rate_limit_slots: Option<u32>,
 }
 
 /// How a destination becomes the name of an Envoy cluster.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Destinations {
-    /// The pattern, with `{host}`, `{subset}` and `{port}`; default `{host}|{subset}`, and just `{host}` without a
+    /// The pattern, with `{host}`, `{subset}` and `{port}`. Without it `{host}|{subset}`, and just `{host}` without a
     /// subset. In Istio `outbound|{port}|{subset}|{host}`.
     pub cluster_name: Option<String>,
-    /// The port of destinations that have none.
+    /// The port of destinations that have none, 1 to 65535. Without it they have none.
     pub port: Option<u16>,
 }
 
 /// What becomes of a path that readers may understand differently.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub enum AmbiguousPaths {
     /// Refused with 400.
@@ -76,29 +80,9 @@ pub enum AmbiguousPaths {
     Allow,
 }
 
-/// `enforce` decides; `shadow` decides, counts and logs what it would have done, and changes nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Mode {
-    /// Decide.
-    #[default]
-    Enforce,
-    /// Only say what would have been decided.
-    Shadow,
-}
-
-impl Mode {
-    /// Its word in metrics and logs.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Mode::Enforce => "enforce",
-            Mode::Shadow => "shadow",
-        }
-    }
-}
-
-/// How a string has to look. Exactly one member stands.
+/// How a string has to look. At most one member stands; none asks for presence.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct StringMatch {
     /// The whole value.
@@ -120,17 +104,18 @@ pub struct StringMatch {
 #[derive(Clone, Copy, Debug)]
 pub struct Unsupported;
 
-impl<'de> Deserialize<'de> for Unsupported {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        de::IgnoredAny::deserialize(deserializer).map(|_| Unsupported)
+impl Deserialize for Unsupported {
+    fn read(_: Member<'_>) -> Option<Self> {
+        Some(Unsupported)
     }
 }
 
 /// A share from 0 to 100, with decimals.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Percent {
-    /// 0 to 100.
+    /// 0 to 100. Default `0`.
     pub value: Option<f64>,
 }
 
@@ -183,21 +168,10 @@ impl Duration {
     }
 }
 
-impl<'de> Deserialize<'de> for Duration {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-        impl Visitor<'_> for Text {
-            type Value = Duration;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a duration such as 5s, 250ms or 1m30s")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Duration, E> {
-                Duration::parse(text).ok_or_else(|| E::invalid_type(de::Unexpected::Str(text), &self))
-            }
-        }
-        deserializer.deserialize_str(Text)
+impl Deserialize for Duration {
+    fn read(member: Member<'_>) -> Option<Self> {
+        let duration = member.value.as_str().and_then(Duration::parse);
+        duration.or_else(|| member.unfit("a duration such as 5s, 250ms or 1m30s"))
     }
 }
 

@@ -1,10 +1,12 @@
-use serde::Deserialize;
-
 use super::{Duration, HttpMatch, Mode, Source};
+use crate::json::Deserialize;
+pub use crate::policy::rate_limit::LimitHeaders;
+pub use crate::policy::rate_limit::global::FailureMode;
 
 /// One entry of the `rateLimits` section. Every entry that applies has to have tokens; a request takes from all or
 /// from none.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct RateLimit {
     /// The entry's name; default its place, `rateLimits[0]`. Buckets belong to it.
@@ -17,9 +19,9 @@ pub struct RateLimit {
     pub key: Vec<Source>,
     /// The bucket's sizes.
     pub token_bucket: Option<TokenBucket>,
-    /// How many tokens a request takes, 1 to `maxTokens`. Default 1.
+    /// How many tokens a request takes, 1 to `maxTokens`. Default `1`.
     pub cost: Option<u32>,
-    /// The status of a refusal, 400 to 599. Default 429.
+    /// The status of a refusal, 400 to 599. Default `429`.
     pub status: Option<u32>,
     /// What the client is told. Default `refused`.
     pub headers: Option<LimitHeaders>,
@@ -27,31 +29,57 @@ pub struct RateLimit {
     pub body: Option<String>,
     /// Default `enforce`.
     pub mode: Option<Mode>,
-    /// A rate limit service in place of `tokenBucket`. This version has none.
-    pub global: Option<serde::de::IgnoredAny>,
+    /// A rate limit service in place of `tokenBucket` and `key`: one limit for the whole fleet.
+    pub global: Option<GlobalLimit>,
+}
+
+/// Asks an Envoy rate limit service (`envoy.service.ratelimit.v3.RateLimitService`, over gRPC).
+#[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct GlobalLimit {
+    /// The Envoy cluster of the service. It has to speak HTTP/2. Required.
+    pub cluster: Option<String>,
+    /// Which of the service's limits are meant. Required.
+    pub domain: Option<String>,
+    /// How long an answer may take, from 1ms. Default `20ms`.
+    pub timeout: Option<Duration>,
+    /// What becomes of a request about which there is no answer. Default `allow`, as in Envoy.
+    pub failure_mode: Option<FailureMode>,
+    /// What the service is asked about. It refuses if any of these is over its limit. Required.
+    pub descriptors: Vec<Descriptor>,
+}
+
+/// One descriptor of a request. If the value of one of its entries is missing, and has no `default`, the descriptor is
+/// left out; without any descriptor the service is not asked.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Descriptor {
+    /// Its entries, in the order in which the service has them. Required.
+    pub entries: Vec<DescriptorEntry>,
+}
+
+/// One entry of a descriptor.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct DescriptorEntry {
+    /// The name that the service knows it by. Required.
+    pub key: Option<String>,
+    /// Its value. Required.
+    pub value: Option<Source>,
 }
 
 /// The sizes of a bucket: it starts full and refills continuously.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct TokenBucket {
-    /// How many tokens a full bucket has, from 1.
+    /// How many tokens a full bucket has, from 1. Required.
     pub max_tokens: Option<u32>,
-    /// So many are added in a `fillInterval`, from 1. Default 1.
+    /// So many are added in a `fillInterval`, from 1. Default `1`.
     pub tokens_per_fill: Option<u32>,
-    /// At least 50ms. It sets the speed alone: tokens come one by one, not all at its end.
+    /// At least `50ms`. It sets the speed alone: tokens come one by one, not all at its end. Required.
     pub fill_interval: Option<Duration>,
-}
-
-/// What a client is told about a limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum LimitHeaders {
-    /// `retry-after` and `x-ratelimit-*` on refusals.
-    #[default]
-    Refused,
-    /// `x-ratelimit-*` on allowed responses, too.
-    Draft03,
-    /// Nothing, not even `retry-after`.
-    None,
 }

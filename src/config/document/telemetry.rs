@@ -1,9 +1,9 @@
-use serde::Deserialize;
-
 use super::Source;
+use crate::json::Deserialize;
 
 /// The `telemetry` section. Where it stands, requests are counted and timed; `{}` does so without tags.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Telemetry {
     /// What is told about a request besides its route, destination, decision and response code.
@@ -13,11 +13,12 @@ pub struct Telemetry {
 /// A name, and where its value comes from: a label of the metrics, a field of the access log, a tag of a span, a
 /// header.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Tag {
-    /// Its name: letters, digits and underscores, as for a label of Prometheus.
+    /// Its name: letters, digits and underscores, as for a label of Prometheus. Required.
     pub name: Option<String>,
-    /// Where the value comes from.
+    /// Where the value comes from. Required.
     pub value: Option<Source>,
     /// Stands in where there is no value, or an empty one. Without it a label says `none`, and the other places get
     /// nothing.
@@ -27,7 +28,7 @@ pub struct Tag {
     /// How many distinct values are told by all workers together, up to 10000; what comes after them is `other`. Default
     /// 100 for a tag that is in the metrics and whose values the request's sender may choose; none else.
     pub max_values: Option<u32>,
-    /// Where it goes; by default the metrics and the logs.
+    /// Where it goes. Default `[metrics, logs]`.
     #[serde(rename = "in")]
     pub places: Option<Vec<TagPlace>>,
     /// The header that carries it to the upstream or downstream: `x-…`. Only the filter may set it.
@@ -36,6 +37,7 @@ pub struct Tag {
 
 /// Where a tag goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub enum TagPlace {
     /// A label of `meshfilter_requests_total`.

@@ -6,10 +6,10 @@ use std::str::Chars;
 use serde_json::Value;
 
 use super::{Children, Member, Node, Place, SyntaxError};
-use crate::config::{self, Errors};
+use crate::json::{self, Errors};
 
 pub fn read(text: &str, errors: &Errors) -> Result<(Value, Node), SyntaxError> {
-    let value = config::json(text.as_bytes(), errors).map_err(|error| syntax(text, &error))?;
+    let value = json::parse(text.as_bytes(), errors).map_err(|error| syntax(text, &error))?;
     let mut walk = Walk { text: text.chars().peekable(), line: 1, column: 1 };
     Ok((value, walk.node()))
 }

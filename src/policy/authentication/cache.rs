@@ -8,6 +8,7 @@ use std::rc::Rc;
 use serde_json::Value;
 
 use super::Verified;
+use crate::host::NumberHash;
 
 /// Verified tokens of one VM, by rule and by all their bytes. Whether a token is still good for a request is looked
 /// at again each time; only the signature is not, as long as the key set is the one that verified it.
@@ -17,7 +18,8 @@ pub struct Cache {
     max_bytes: usize,
     /// Keyed, so that nobody can aim at one place; what is found is compared byte for byte all the same.
     hasher: RandomState,
-    entries: HashMap<u64, Entry>,
+    /// By [`Cache::hash`].
+    entries: HashMap<u64, Entry, NumberHash>,
     /// In the order of their coming.
     queue: VecDeque<u64>,
     bytes: usize,
@@ -51,7 +53,7 @@ impl Cache {
             max_entries,
             max_bytes,
             hasher: RandomState::new(),
-            entries: HashMap::new(),
+            entries: HashMap::default(),
             queue: VecDeque::new(),
             bytes: 0,
         }
@@ -62,9 +64,9 @@ impl Cache {
         if self.entries.is_empty() {
             return None;
         }
-        let hash = self.hasher.hash_one((rule, token));
+        let hash = self.hash(rule, token);
         let entry = self.entries.get_mut(&hash)?;
-        if entry.rule != rule || *entry.token != *token {
+        if entry.rule != rule || !same(&entry.token, token) {
             return None;
         }
         if now >= entry.expires {
@@ -82,7 +84,7 @@ impl Cache {
         if bytes > self.max_bytes.div_ceil(16) || self.max_entries == 0 {
             return;
         }
-        let hash = self.hasher.hash_one((rule, token));
+        let hash = self.hash(rule, token);
         let entry = Entry { rule, token: token.into(), verified, keys, expires, bytes, used: false };
         self.bytes = self.bytes.saturating_add(bytes);
         match self.entries.insert(hash, entry) {
@@ -90,6 +92,12 @@ impl Cache {
             None => self.queue.push_back(hash),
         }
         self.make_room();
+    }
+
+    /// A token is known by its end, which is the end of its signature: good tokens differ there.
+    fn hash(&self, rule: usize, token: &[u8]) -> u64 {
+        let end = token.len().checked_sub(TAIL).and_then(|start| token.get(start..)).unwrap_or(token);
+        self.hasher.hash_one((rule, end))
     }
 
     /// Lets go of the oldest; one that was of use gets a second chance.
@@ -118,6 +126,21 @@ impl Cache {
             self.bytes = self.bytes.saturating_sub(entry.bytes);
         }
     }
+}
+
+/// So many bytes at a token's end are hashed: those of the shortest signature, and a few more.
+const TAIL: usize = 48;
+
+/// Compares eight bytes at a time, as `memcmp` does where it is not the module's own.
+fn same(one: &[u8], other: &[u8]) -> bool {
+    let (words, rest) = one.as_chunks::<8>();
+    let (other_words, other_rest) = other.as_chunks::<8>();
+    rest == other_rest
+        && words.len() == other_words.len()
+        && words
+            .iter()
+            .zip(other_words)
+            .all(|(one, other)| u64::from_le_bytes(*one) == u64::from_le_bytes(*other))
 }
 
 /// What an entry takes in memory, roughly and rather too much.

@@ -8,8 +8,8 @@ use siphasher::sip::SipHasher13;
 
 use super::jwk::Key;
 use super::{Algorithm, Algorithms, Parsed, Status};
-use crate::config::{Errors, json};
 use crate::host::Host;
+use crate::json::{self, Errors};
 
 /// How many bytes an Ed25519 signature has.
 const ED25519_SIGNATURE_LENGTH: usize = 64;
@@ -27,7 +27,8 @@ impl KeySet {
     /// Why it is no key set, or that no key of it can be used.
     pub fn parse(text: &[u8]) -> Result<(Self, Vec<String>), String> {
         let errors = Errors::default();
-        let value = json(text, &errors).map_err(|error| format!("{}: {error}", Status::JwksParseError))?;
+        let value =
+            json::parse(text, &errors).map_err(|error| format!("{}: {error}", Status::JwksParseError))?;
         match errors.into_vec().first() {
             None => Self::from_value(&value),
             Some(error) => Err(format!("{}: {error}", Status::JwksParseError)),

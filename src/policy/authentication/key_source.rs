@@ -33,6 +33,13 @@ impl KeySource {
         }
     }
 
+    /// Prepares what needs the proxy.
+    pub fn start(&self, host: &dyn Host) {
+        if let KeySource::Remote(remote) = self {
+            remote.start(host);
+        }
+    }
+
     /// When [`KeySource::poll`] wants to be called next.
     pub fn next_poll(&self) -> Option<Instant> {
         match self {

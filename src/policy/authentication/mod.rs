@@ -41,7 +41,7 @@ use std::rc::Rc;
 
 use cache::Cache;
 
-use super::{Decision, Facts, Mode, Step, Wait};
+use super::{Decision, Facts, Mode, Step, Wait, line};
 use crate::host::{Host, Instant, MetricId, MetricType};
 use crate::request::Request;
 
@@ -127,6 +127,7 @@ impl Authentication {
         if self.is_empty() {
             return;
         }
+        self.rules.iter().for_each(|rule| rule.keys.start(host));
         let counter = |name| host.metric(MetricType::Counter, name).ok();
         self.counters = Counters {
             hits: counter("meshfilter_jwt_cache_hits_total"),
@@ -150,7 +151,7 @@ impl Authentication {
                 if self.mode == Mode::Enforce {
                     self.tell_upstream(&accepted, request);
                 }
-                self.keep(accepted, facts);
+                self.keep(&accepted, facts);
                 facts.verdict(&self.name, "allowed", self.mode);
                 Step::Continue
             }
@@ -162,11 +163,12 @@ impl Authentication {
             }
             Outcome::Failed { failure, rule, .. } => {
                 let rule = rule.and_then(|rule| self.rules.get(rule)).map_or("-", |rule| &rule.name);
-                log::debug!(
-                    "meshfilter: {} ({:?}) refuses, rule {rule}: {}",
-                    self.name,
+                line::debug(
+                    "refused",
+                    &self.name,
                     self.mode,
-                    failure.text()
+                    request,
+                    format_args!("rule={rule:?} reason={:?}", failure.text()),
                 );
                 facts.verdict(&self.name, "denied", self.mode);
                 if self.mode == Mode::Shadow {
@@ -199,9 +201,14 @@ impl Authentication {
     }
 
     /// Notes the tokens in the order of their rules, and within a rule in that of their places.
-    fn keep(&self, mut accepted: Vec<Accepted>, facts: &mut Facts) {
-        accepted.sort_by_key(|token| (token.rule, token.order));
-        facts.tokens.extend(accepted.into_iter().map(|token| token.verified.token.clone()));
+    fn keep(&self, accepted: &[Accepted], facts: &mut Facts) {
+        let order = |token: &Accepted| (token.rule, token.order);
+        let mut sorted: Vec<&Accepted> = Vec::with_capacity(accepted.len());
+        for token in accepted {
+            // They are few.
+            sorted.insert(sorted.partition_point(|other| order(other) < order(token)), token);
+        }
+        facts.tokens.extend(sorted.into_iter().map(|token| token.verified.token.clone()));
     }
 
     /// When [`Authentication::poll`] wants to be called next.
@@ -260,7 +267,13 @@ impl Judging<'_> {
                     accepted.push(Accepted { rule: index, order, place: *place, verified })
                 }
                 Verdict::Bad(failure) => {
-                    log::debug!("meshfilter: rule {}: {}", rule.name, failure.text());
+                    line::debug(
+                        "bad_token",
+                        &self.section.name,
+                        self.section.mode,
+                        self.request,
+                        format_args!("rule={:?} reason={:?}", rule.name, failure.text()),
+                    );
                     failures.get_or_insert(failure);
                     if judge == Judge::Together {
                         break;
@@ -334,8 +347,7 @@ impl Judging<'_> {
 
 fn count(counter: Option<MetricId>, host: &dyn Host) {
     if let Some(counter) = counter {
-        // A counter that the proxy refuses is no reason to refuse a request.
-        let _ = host.increment(counter, 1);
+        host.increment(counter, 1);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Failure;
 use crate::host::Instant;
-use crate::matchers::HttpMatch;
+use crate::policy::HttpMatch;
 
 /// Which tokens some requests need.
 #[derive(Clone, Debug)]

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
 use super::{Algorithm, Status};
-use crate::config::{Errors, json};
+use crate::json::{self, Errors};
 use crate::matchers::claim::Claims;
 
 /// The longest token, in bytes.
@@ -118,7 +118,7 @@ fn decode(section: &[u8], otherwise: Status) -> Result<Vec<u8>, Status> {
 /// A JSON object in which no member stands twice, at any depth.
 fn object(bytes: &[u8]) -> Option<Map<String, Value>> {
     let errors = Errors::default();
-    match json(bytes, &errors) {
+    match json::parse(bytes, &errors) {
         Ok(Value::Object(members)) if errors.count() == 0 => Some(members),
         _ => None,
     }

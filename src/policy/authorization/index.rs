@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{BinaryHeap, HashMap};
 
 use super::rule::{Condition, Rule, Test};
 use crate::matchers::path::Readings;
@@ -69,22 +69,27 @@ impl Index {
                 }
             }
         }
-        let mut lengths: Vec<usize> = index.prefixes.keys().map(|prefix| prefix.len()).collect();
-        lengths.sort_unstable();
+        let lengths: BinaryHeap<usize> = index.prefixes.keys().map(|prefix| prefix.len()).collect();
+        let mut lengths = lengths.into_sorted_vec();
         lengths.dedup();
         Index { lengths: lengths.into(), ..index }
     }
 
     fn candidates(&self, readings: Option<&Readings<'_>>) -> Vec<usize> {
         let mut places = self.always.clone();
+        let mut add = |more: Option<&Vec<usize>>| {
+            for place in more.into_iter().flatten() {
+                if let Err(between) = places.binary_search(place) {
+                    places.insert(between, *place);
+                }
+            }
+        };
         for path in readings.iter().flat_map(|readings| readings.iter()) {
-            places.extend(self.exact.get(path).into_iter().flatten());
+            add(self.exact.get(path));
             for prefix in self.lengths.iter().map_while(|length| path.get(..*length)) {
-                places.extend(self.prefixes.get(prefix).into_iter().flatten());
+                add(self.prefixes.get(prefix));
             }
         }
-        places.sort_unstable();
-        places.dedup();
         places
     }
 }

@@ -19,7 +19,7 @@ pub use rule::{Condition, PathSet, RequestPrincipal, Rule, Test, Values};
 
 use self::evaluation::Evaluation;
 use self::rule::Reading;
-use super::{Decision, Facts, Mode, Step};
+use super::{Decision, Facts, Mode, Step, line};
 use crate::host::LocalReply;
 use crate::matchers::Truth;
 use crate::matchers::path::is_ambiguous;
@@ -82,6 +82,7 @@ pub const DIRECT_PEER_SNIPPET: &str = r#"
         text_format_source: {inline_string: "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"}"#;
 
 /// Why a request does not pass.
+#[derive(Clone, Copy)]
 enum Refusal<'a> {
     /// A DENY rule matches, or might.
     Denied(&'a Rule, Truth),
@@ -112,9 +113,15 @@ impl Authorization {
     /// Evaluates the policies.
     pub fn authorize(&self, request: &Request, facts: &mut Facts) -> Step {
         if self.refuses_ambiguous_paths && is_ambiguous(request.path()) {
-            log::debug!(
-                "meshfilter: authorization refuses: servers differ on what the path {} names",
-                request.path().escape_ascii()
+            line::debug(
+                "refused",
+                "ambiguousPaths",
+                Mode::Enforce,
+                request,
+                format_args!(
+                    "reason=\"servers differ on what the path {} names\"",
+                    request.path().escape_ascii()
+                ),
             );
             facts.decision = Decision::AuthzDenied;
             return Step::Reply(Box::new(ambiguous_path()));
@@ -135,28 +142,30 @@ impl Authorization {
             self.say_that_peer_is_missing();
         }
         facts.decision = Decision::AuthzDenied;
-        Step::Reply(Box::new(self.reply(&refusal)))
+        self.say(refusal, Mode::Enforce, request);
+        Step::Reply(Box::new(self.reply(refusal)))
     }
 
     fn decide<'a>(&'a self, evaluation: &Evaluation<'_>) -> Outcome<'a> {
         let mut verdicts = Vec::new();
         for rule in matching(&self.audit, evaluation) {
             verdicts.push((rule.policy, "audited"));
-            log::info!(
-                "meshfilter: audit: policy {}, rule {} matches {} {}",
+            line::info(
+                "audited",
                 self.name(rule.policy),
-                rule.number,
-                evaluation.request.method().escape_ascii(),
-                evaluation.request.path().escape_ascii(),
+                Mode::Enforce,
+                evaluation.request,
+                format_args!(
+                    "rule={} method=\"{}\" path=\"{}\"",
+                    rule.number,
+                    evaluation.request.method().escape_ascii(),
+                    evaluation.request.path().escape_ascii()
+                ),
             );
         }
         for rule in matching(&self.shadow.deny, evaluation) {
             verdicts.push((rule.policy, "denied"));
-            log::debug!(
-                "meshfilter: authorization would refuse: policy {} in shadow mode, rule {} matches",
-                self.name(rule.policy),
-                rule.number
-            );
+            self.say(Refusal::Denied(rule, Truth::Yes), Mode::Shadow, evaluation.request);
         }
         let refusal = self.enforce(evaluation, &mut verdicts);
         self.shadow_allow(evaluation, &mut verdicts);
@@ -208,41 +217,34 @@ impl Authorization {
         if let Some(rule) = matched {
             verdicts.push((rule.policy, "allowed"));
         } else if !passes {
-            log::debug!(
-                "meshfilter: authorization would refuse: no ALLOW policy matches, shadow mode included"
-            );
+            self.say(Refusal::Unmatched, Mode::Shadow, evaluation.request);
             verdicts.extend(self.shadow.allowing.iter().map(|place| (*place, "denied")));
         }
     }
 
-    fn reply(&self, refusal: &Refusal<'_>) -> LocalReply {
-        let of = |rule: &Rule| {
-            self.policies
-                .get(rule.policy)
-                .map_or_else(|| self.unmatched.clone(), |policy| policy.reply.clone())
+    fn reply(&self, refusal: Refusal<'_>) -> LocalReply {
+        let policy = match refusal {
+            Refusal::Denied(rule, _) | Refusal::Undecided(rule) => self.policies.get(rule.policy),
+            Refusal::Unmatched => None,
         };
-        match refusal {
-            Refusal::Denied(rule, answer) => {
-                log::debug!(
-                    "meshfilter: authorization refuses: DENY policy {}, rule {} {}",
-                    self.name(rule.policy),
-                    rule.number,
-                    if *answer == Truth::Yes { "matches" } else { "cannot be told not to match" },
-                );
-                of(rule)
+        policy.map_or_else(|| self.unmatched.clone(), |policy| policy.reply.clone())
+    }
+
+    /// Says why a request is refused, or in shadow mode would be.
+    fn say(&self, refusal: Refusal<'_>, mode: Mode, request: &Request) {
+        let (rule, reason) = match refusal {
+            Refusal::Denied(rule, Truth::Yes) => (Some(rule), "a DENY rule matches"),
+            Refusal::Denied(rule, _) => (Some(rule), "a DENY rule cannot be told not to match"),
+            Refusal::Undecided(rule) => (Some(rule), "an ALLOW rule cannot be told to match"),
+            Refusal::Unmatched => (None, "no ALLOW policy matches"),
+        };
+        let policy = rule.map_or("none", |rule| self.name(rule.policy));
+        match rule {
+            Some(rule) => {
+                let more = format_args!("rule={} reason={reason:?}", rule.number);
+                line::debug("refused", policy, mode, request, more);
             }
-            Refusal::Undecided(rule) => {
-                log::debug!(
-                    "meshfilter: authorization refuses: ALLOW policy {}, rule {} cannot be told to match",
-                    self.name(rule.policy),
-                    rule.number,
-                );
-                of(rule)
-            }
-            Refusal::Unmatched => {
-                log::debug!("meshfilter: authorization refuses: no ALLOW policy matches");
-                self.unmatched.clone()
-            }
+            None => line::debug("refused", policy, mode, request, format_args!("reason={reason:?}")),
         }
     }
 

@@ -1,12 +1,8 @@
-use std::f64::consts::TAU;
 use std::time::Duration;
 
 use super::headers;
 use crate::host::Host;
 use crate::request::Request;
-
-/// No request header makes a request wait for longer.
-pub const MAX_HEADER_DELAY: Duration = Duration::from_secs(3600);
 
 /// So many standard deviations above the mean a normal distribution is cut off.
 const NORMAL_BOUND: u32 = 6;
@@ -51,9 +47,7 @@ impl Delay {
                 scaled(max.saturating_sub(min), fraction(host)).saturating_add(min)
             }
             Delay::Normal { mean, stddev } => {
-                // Box and Muller: two uniform numbers make a normal one.
-                let radius = (-2.0 * (1.0 - fraction(host)).ln()).sqrt();
-                let deviation = radius * (TAU * fraction(host)).cos();
+                let deviation = normal(host);
                 let distance = scaled(stddev, deviation.abs());
                 if deviation < 0.0 { mean.saturating_sub(distance) } else { mean.saturating_add(distance) }
             }
@@ -71,7 +65,7 @@ impl Delay {
             Delay::Uniform { max, .. } => max,
             Delay::Normal { mean, stddev } => mean.saturating_add(stddev.saturating_mul(NORMAL_BOUND)),
             Delay::Exponential { mean } => mean.saturating_mul(EXPONENTIAL_BOUND),
-            Delay::Headers => MAX_HEADER_DELAY,
+            Delay::Headers => headers::MAX_DELAY,
         }
     }
 }
@@ -80,6 +74,17 @@ impl Delay {
 fn fraction(host: &dyn Host) -> f64 {
     // 53 bits are what a double holds exactly.
     (host.random() >> 11) as f64 / 9_007_199_254_740_992.0
+}
+
+/// A number of the standard normal distribution, by Marsaglia's polar method: of a point in the circle. That none of so
+/// many points of the square lies in it happens once in 10^21 times.
+fn normal(host: &dyn Host) -> f64 {
+    let point = || (2.0 * fraction(host) - 1.0, 2.0 * fraction(host) - 1.0);
+    let inside = |(x, y): (f64, f64)| {
+        let square = x * x + y * y;
+        (0.0 < square && square < 1.0).then(|| x * (-2.0 * square.ln() / square).sqrt())
+    };
+    (0..32).find_map(|_| inside(point())).unwrap_or(0.0)
 }
 
 /// So many times a length; what is too long for a length is the longest there is.

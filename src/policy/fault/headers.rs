@@ -7,8 +7,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::Ending;
-use super::delay::MAX_HEADER_DELAY;
 use crate::request::Request;
+
+/// No request header makes a request wait for longer.
+pub const MAX_DELAY: Duration = Duration::from_secs(3600);
 
 /// The share of requests to delay: the header's percentage, at most the configured one.
 pub(super) fn delay_percentage(request: &Request, configured: u32) -> u32 {
@@ -23,7 +25,7 @@ pub(super) fn abort_percentage(request: &Request, configured: u32) -> u32 {
 /// How long the request asks to wait.
 pub(super) fn delay(request: &Request) -> Option<Duration> {
     let milliseconds: u64 = number(request, "x-envoy-fault-delay-request")?;
-    Some(Duration::from_millis(milliseconds).min(MAX_HEADER_DELAY))
+    Some(Duration::from_millis(milliseconds).min(MAX_DELAY))
 }
 
 /// How the request asks to be ended. An HTTP status goes before a gRPC one.

@@ -4,14 +4,15 @@ mod active;
 mod delay;
 mod headers;
 
+use std::fmt;
 use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::time::Duration;
 
 pub use active::ActiveFaults;
-pub use delay::{Delay, MAX_HEADER_DELAY};
+pub use delay::Delay;
 
-use super::{Decision, Facts, Mode, Step, Wait};
+use super::{Decision, Facts, Mode, Step, Wait, line};
 use crate::host::{Host, Instant, LocalReply};
 use crate::request::Request;
 use active::Place;
@@ -124,7 +125,7 @@ impl Fault {
         if self.mode == Mode::Enforce {
             if let Some(active) = &self.max_active {
                 let Some(place) = active.enter(host, deadline) else {
-                    log::debug!("meshfilter: fault {}: too many are active, not delayed", self.name);
+                    self.say("skipped", request, format_args!("reason=\"too many are active\""));
                     return Step::Continue;
                 };
                 facts.fault.place = Some(place);
@@ -132,7 +133,7 @@ impl Fault {
             facts.fault.waiting_until = Some(deadline);
             facts.fault.delayed = Some(length);
         }
-        log::debug!("meshfilter: fault {}: delay of {length:?} ({:?})", self.name, self.mode);
+        self.say("delayed", request, format_args!("milliseconds={}", length.as_millis()));
         facts.verdict(&self.name, "delayed", self.mode);
         if self.mode == Mode::Shadow { Step::Continue } else { Step::Wait(Wait::Until(deadline)) }
     }
@@ -158,7 +159,7 @@ impl Fault {
             ending => ending,
         };
         if self.mode == Mode::Shadow {
-            log::debug!("meshfilter: fault {}: abort with {ending:?} (Shadow)", self.name);
+            self.say("aborted", request, format_args!("with=\"{ending:?}\""));
             facts.verdict(&self.name, "aborted", self.mode);
             return Step::Continue;
         }
@@ -166,10 +167,10 @@ impl Fault {
         let full = facts.fault.delayed.is_none()
             && self.max_active.as_ref().is_some_and(|active| active.is_full(host));
         if full {
-            log::debug!("meshfilter: fault {}: too many are active, not aborted", self.name);
+            self.say("skipped", request, format_args!("reason=\"too many are active\""));
             return Step::Continue;
         }
-        log::debug!("meshfilter: fault {}: abort with {ending:?}", self.name);
+        self.say("aborted", request, format_args!("with=\"{ending:?}\""));
         facts.verdict(&self.name, "aborted", self.mode);
         facts.decision = Decision::FaultAborted;
         facts.fault.aborted = true;
@@ -185,6 +186,10 @@ impl Fault {
             headers: fault.headers.clone(),
             grpc_status,
         }))
+    }
+
+    fn say(&self, event: &str, request: &Request, more: fmt::Arguments<'_>) {
+        line::debug(event, &self.name, self.mode, request, more);
     }
 
     fn is_in_force(&self, host: &dyn Host) -> bool {

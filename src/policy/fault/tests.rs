@@ -212,7 +212,7 @@ fn headers_say_what_to_do_within_what_is_configured() {
     for nothing in ["0", "abc", "-1", "", "1.5"] {
         assert_eq!(delay(nothing), None, "{nothing}");
     }
-    assert_eq!(delay("99999999999999"), Some(MAX_HEADER_DELAY));
+    assert_eq!(delay("99999999999999"), Some(headers::MAX_DELAY));
     let abort = |headers: &[(&str, &str)]| match fault.abort(&request(headers), &mut Facts::default(), &host)
     {
         Step::Reply(reply) => Some((reply.status, reply.grpc_status)),

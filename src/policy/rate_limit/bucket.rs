@@ -41,16 +41,15 @@ impl TokenBucket {
     /// What is refilled in so many nanoseconds, with what was left over before, and what is left over now.
     fn refill(&self, elapsed: u64, rest: u64) -> (Tokens, u64) {
         let interval = Tokens::from(self.fill_interval);
-        let divide = |number: Tokens| {
-            (number.checked_div(interval).unwrap_or(0), number.checked_rem(interval).unwrap_or(0))
-        };
         // At most 2^96.
-        let (tokens, part) = divide(Tokens::from(elapsed).saturating_mul(self.tokens_per_fill.into()));
+        let (tokens, part) =
+            divide(Tokens::from(elapsed).saturating_mul(self.tokens_per_fill.into()), interval);
         if tokens > u64::MAX.into() {
             return (Tokens::MAX, 0);
         }
         // What is left of a division by the interval is less than 2^64, so this fits.
-        let (fraction, rest) = divide((part << 64).saturating_add(rest.min(self.fill_interval).into()));
+        let (fraction, rest) =
+            divide((part << 64).saturating_add(rest.min(self.fill_interval).into()), interval);
         ((tokens << 64).saturating_add(fraction), u64::try_from(rest).unwrap_or(0))
     }
 
@@ -61,7 +60,10 @@ impl TokenBucket {
         // Both factors of the second product are less than 2^64.
         let intervals = (tokens >> 64).saturating_mul(interval);
         let intervals = intervals.saturating_add(fraction.saturating_mul(interval) >> 64);
-        let time = intervals.checked_div(self.tokens_per_fill.into()).unwrap_or(Tokens::MAX);
+        if self.tokens_per_fill == 0 {
+            return u64::MAX;
+        }
+        let (time, _) = divide(intervals, self.tokens_per_fill.into());
         u64::try_from(time).unwrap_or(u64::MAX)
     }
 
@@ -97,6 +99,11 @@ impl TokenBucket {
         whole(self.max_tokens).saturating_sub(debt)
     }
 
+    /// Whether less than a tenth of it is left.
+    pub fn is_nearly_empty(&self, debt: Tokens) -> bool {
+        self.available(debt).saturating_mul(10) < whole(self.max_tokens)
+    }
+
     /// The debt after so many more are taken; `None` if they are not there.
     pub fn take(&self, debt: Tokens, cost: u32) -> Option<Tokens> {
         let after = debt.saturating_add(whole(cost));
@@ -107,6 +114,16 @@ impl TokenBucket {
     pub fn time_until(&self, debt: Tokens, cost: u32) -> u64 {
         self.time_to_refill(whole(cost).saturating_sub(self.available(debt)))
     }
+}
+
+/// Quotient and remainder, 0 of a division by 0. A module divides 64 bits in one step and
+/// 128 in hundreds, so these are divided once, and only where they have to be.
+fn divide(number: Tokens, by: Tokens) -> (Tokens, Tokens) {
+    if let (Ok(number), Ok(by)) = (u64::try_from(number), u64::try_from(by)) {
+        return (number.checked_div(by).unwrap_or(0).into(), number.checked_rem(by).unwrap_or(0).into());
+    }
+    let quotient = number.checked_div(by).unwrap_or(0);
+    (quotient, number.wrapping_sub(quotient.wrapping_mul(by)))
 }
 
 #[cfg(all(test, not(target_family = "wasm")))]

@@ -1,21 +1,29 @@
 //! How often: token buckets that all workers of the process share, exactly.
 
 mod bucket;
+pub mod global;
 mod key;
+mod metrics;
 mod reply;
 mod set;
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
 pub use bucket::TokenBucket;
+pub use global::GlobalLimit;
+pub use reply::{LimitHeaders, Refusal};
 pub use set::WAYS;
 
+use super::telemetry::{self, Counter};
 use super::{Facts, Mode, Source, Step, shared};
 use crate::host::{Host, Instant, Result, Status};
-use crate::matchers::HttpMatch;
+use crate::policy::HttpMatch;
 use crate::request::Request;
 use bucket::Tokens;
+use global::Question;
 use key::{KeyHasher, Place};
+use metrics::TableMetrics;
 use set::{Set, Taken};
 
 /// The compiled section.
@@ -23,10 +31,21 @@ use set::{Set, Taken};
 pub struct RateLimits {
     /// The limits, in the order of the document.
     limits: Vec<Limit>,
+    /// The limits that a service keeps.
+    globals: Vec<GlobalLimit>,
     /// How many sets there are.
     sets: u32,
-    /// For each limit the hasher that has its name in it; none before the start.
-    hashers: Vec<KeyHasher>,
+    /// What each limit has from the start on; none before it.
+    started: Vec<Started>,
+    table: TableMetrics,
+}
+
+/// What a limit has from the start on.
+#[derive(Debug)]
+struct Started {
+    /// Has the limit's name in it.
+    hasher: KeyHasher,
+    nearly_empty: Counter,
 }
 
 /// One entry.
@@ -42,12 +61,8 @@ pub struct Limit {
     pub bucket: TokenBucket,
     /// How many tokens a request takes.
     pub cost: u32,
-    /// The status of a refusal.
-    pub status: u16,
-    /// The body of a refusal.
-    pub body: Vec<u8>,
-    /// What the client is told.
-    pub headers: LimitHeaders,
+    /// How a request is refused.
+    pub refusal: Refusal,
     /// Whether it counts.
     pub mode: Mode,
 }
@@ -61,11 +76,24 @@ pub struct KeyPart {
     pub default: Option<Box<[u8]>>,
 }
 
-pub use crate::config::document::LimitHeaders;
+/// What is remembered of a request while limits decide about it.
+#[derive(Debug, Default)]
+pub struct Asked {
+    /// Whether the services were asked.
+    begun: bool,
+    /// What they were asked, and what they said.
+    questions: Vec<Question>,
+    /// When their answers are not waited for any more.
+    deadline: Instant,
+    /// What the client will be told.
+    tightest: Option<Level>,
+}
 
 /// A limit that applies to a request, and its bucket.
 struct Applied<'a> {
     limit: &'a Limit,
+    started: &'a Started,
+    table: &'a TableMetrics,
     place: Place,
     now: Instant,
 }
@@ -79,34 +107,37 @@ struct Read {
 }
 
 impl RateLimits {
-    /// Limits whose buckets stand in so many sets.
-    pub fn new(limits: Vec<Limit>, sets: u32) -> Self {
-        RateLimits { limits, sets, hashers: Vec::new() }
+    /// Limits whose buckets stand in so many sets, and those that a service keeps.
+    pub fn new(limits: Vec<Limit>, sets: u32, globals: Vec<GlobalLimit>) -> Self {
+        RateLimits { limits, globals, sets, started: Vec::new(), table: TableMetrics::default() }
     }
 
     /// Whether there is no limit.
     pub fn is_empty(&self) -> bool {
-        self.limits.is_empty()
+        self.limits.is_empty() && self.globals.is_empty()
     }
 
     /// How many limits there are.
     pub fn len(&self) -> usize {
-        self.limits.len()
+        self.limits.len().saturating_add(self.globals.len())
     }
 
     /// Learns what all workers must agree on. Called once, when the configuration is accepted.
     pub fn start(&mut self, host: &dyn Host) {
-        if self.is_empty() {
+        if self.limits.is_empty() {
             return;
         }
         match KeyHasher::new(host) {
             Ok(hasher) => {
-                let named = |limit: &Limit| {
+                let start = |limit: &Limit| {
                     let mut hasher = hasher;
                     hasher.part(limit.name.as_bytes());
-                    hasher
+                    let nearly_empty = metrics::nearly_empty(&limit.name);
+                    nearly_empty.define(host);
+                    Started { hasher, nearly_empty }
                 };
-                self.hashers = self.limits.iter().map(named).collect();
+                self.started = self.limits.iter().map(start).collect();
+                self.table.define(self.sets, host);
             }
             Err(status) => log::error!(
                 "meshfilter: the proxy gives no shared data, rate limits refuse everything: {status:?}"
@@ -116,18 +147,18 @@ impl RateLimits {
 
     /// Takes the tokens of every entry that applies, or of none.
     pub fn take(&self, request: &Request, facts: &mut Facts, host: &dyn Host) -> Step {
-        if self.is_empty() {
+        if self.limits.is_empty() {
             return Step::Continue;
         }
-        if self.hashers.len() != self.limits.len() {
+        if self.started.len() != self.limits.len() {
             return reply::unavailable(facts);
         }
         let now = host.now();
-        let limits = self.limits.iter().zip(&self.hashers);
+        let limits = self.limits.iter().zip(&self.started);
         let mut applied = Vec::new();
-        for (limit, hasher) in limits {
-            if let Some(place) = limit.place(hasher, self.sets, request, facts) {
-                applied.push(Applied { limit, place, now });
+        for (limit, started) in limits {
+            if let Some(place) = limit.place(&started.hasher, self.sets, request, facts) {
+                applied.push(Applied { limit, started, table: &self.table, place, now });
             }
         }
         let (enforced, shadow): (Vec<_>, Vec<_>) =
@@ -143,19 +174,54 @@ impl RateLimits {
             facts.verdict(&applied.limit.name, word(taken), Mode::Enforce);
         }
         if taken.iter().any(|taken| !taken.allowed) {
-            return reply::refuse(&enforced, &taken, facts);
+            return reply::refuse(&enforced, &taken, request, facts);
         }
+        enforced.iter().zip(&taken).for_each(|(applied, taken)| applied.note_level(taken, host));
         for applied in &shadow {
             // What cannot be decided changes nothing here.
             if let Ok(taken) = applied.take(host) {
                 if !taken.allowed {
-                    log::debug!("meshfilter: rate limit {}: would have refused", applied.limit.name);
+                    reply::say(applied.limit, &applied.limit.level(&taken), request);
                 }
+                applied.note_level(&taken, host);
                 facts.verdict(&applied.limit.name, word(&taken), Mode::Shadow);
             }
         }
-        reply::announce(&enforced, &taken, facts);
+        for (applied, taken) in enforced.iter().zip(&taken) {
+            reply::tell(applied.limit.refusal.headers, Some(applied.limit.level(taken)), facts);
+        }
         Step::Continue
+    }
+
+    /// Asks the services, when the buckets let the request pass. Run again, it decides what the answers mean; what was
+    /// taken from the buckets is given back if a service refuses.
+    pub fn ask(&self, request: &mut Request, facts: &mut Facts, host: &dyn Host) -> Step {
+        if !self.globals.is_empty() {
+            match global::ask(&self.globals, request, facts, host) {
+                None => {}
+                Some(step @ Step::Wait(_)) => return step,
+                Some(refusal) => {
+                    self.give_back(request, facts, host);
+                    return refusal;
+                }
+            }
+        }
+        reply::announce(facts);
+        Step::Continue
+    }
+
+    /// Takes the answer of a callout, if it is one of this request's. Says whether the request can go on.
+    pub fn on_http_call_response(&self, token: u32, facts: &mut Facts, host: &dyn Host) -> bool {
+        global::on_http_call_response(token, &mut facts.asked, host)
+    }
+
+    fn give_back(&self, request: &Request, facts: &Facts, host: &dyn Host) {
+        let enforced = self.limits.iter().zip(&self.started).filter(|(limit, _)| limit.mode == Mode::Enforce);
+        for (limit, started) in enforced {
+            if let Some(place) = limit.place(&started.hasher, self.sets, request, facts) {
+                Applied { limit, started, table: &self.table, place, now: host.now() }.give_back(host);
+            }
+        }
     }
 }
 
@@ -214,21 +280,26 @@ impl Applied<'_> {
         match read.cas {
             Some(cas) => host.shared_data_swap(&self.place.set, &bytes, cas),
             None => host.shared_data_create(&self.place.set, &bytes),
-        }
+        }?;
+        self.table.wrote(&read.taken, host);
+        Ok(())
     }
 
     /// Takes what was looked at; if another worker came between, looks again.
     fn commit(&self, read: &Read, host: &dyn Host) -> Result<Taken> {
         match self.write(read, host) {
             Ok(()) => Ok(read.taken),
-            Err(Status::CasMismatch) => self.take(host),
+            Err(Status::CasMismatch) => {
+                telemetry::count_retry(host);
+                self.take(host)
+            }
             Err(status) => Err(status),
         }
     }
 
     /// Takes from this bucket alone. If the other workers are faster time and again, the request is refused.
     fn take(&self, host: &dyn Host) -> Result<Taken> {
-        let mut seen = Taken { allowed: false, debt: 0, outlasted: false };
+        let mut seen = Taken::default();
         let taken = shared::update(host, &self.place.set, |bytes| {
             let mut set = Set::decode(bytes);
             seen = self.take_from(&mut set);
@@ -236,7 +307,14 @@ impl Applied<'_> {
         });
         match taken {
             Err(Status::CasMismatch) => Ok(Taken { allowed: false, ..seen }),
-            taken => taken,
+            taken => taken.inspect(|taken| self.table.wrote(taken, host)),
+        }
+    }
+
+    /// Counts a request that passes and leaves an almost empty bucket.
+    fn note_level(&self, taken: &Taken, host: &dyn Host) {
+        if taken.allowed && self.limit.bucket.is_nearly_empty(taken.debt) {
+            self.started.nearly_empty.add(1, host);
         }
     }
 
@@ -256,17 +334,12 @@ impl Applied<'_> {
 impl Limit {
     /// Where the request's bucket stands; `None` if the limit does not apply.
     fn place(&self, hasher: &KeyHasher, sets: u32, request: &Request, facts: &Facts) -> Option<Place> {
-        let matches = &self.matches;
-        if !matches.is_empty() && !matches.iter().any(|conditions| conditions.is_match(request, facts)) {
+        if !applies(&self.matches, request, facts) {
             return None;
         }
         let mut hasher = *hasher;
         for part in &self.key {
-            match (part.source.value(request, facts), &part.default) {
-                (Some(value), _) => hasher.part(&value),
-                (None, Some(default)) => hasher.part(default),
-                (None, None) => return None,
-            }
+            hasher.part(&part.value(request, facts)?);
         }
         Some(hasher.place(sets))
     }
@@ -278,6 +351,25 @@ impl Limit {
             remaining: self.bucket.available(taken.debt),
             wait: self.bucket.time_until(taken.debt, self.cost),
         }
+    }
+}
+
+/// Whether one of the conditions holds, or there are none.
+fn applies(matches: &[HttpMatch], request: &Request, facts: &Facts) -> bool {
+    matches.is_empty() || matches.iter().any(|conditions| conditions.is_match(request, facts))
+}
+
+impl KeyPart {
+    /// The value for this request, or what stands in for it.
+    fn value<'a>(&'a self, request: &'a Request, facts: &'a Facts) -> Option<Cow<'a, [u8]>> {
+        self.source.value(request, facts).or(self.default.as_deref().map(Cow::Borrowed))
+    }
+}
+
+impl Asked {
+    /// The tokens of the callouts that have not been answered yet.
+    pub fn calls(&self) -> impl Iterator<Item = u32> {
+        self.questions.iter().filter_map(Question::call)
     }
 }
 

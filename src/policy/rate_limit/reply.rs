@@ -1,17 +1,38 @@
 //! What a client is told.
 
+use super::bucket::Tokens;
 use super::set::Taken;
-use super::{Applied, Level, LimitHeaders};
+use super::{Applied, GlobalLimit, Level, Limit};
 use crate::host::LocalReply;
-use crate::policy::{Decision, Facts, Step};
-use crate::request::HeaderEdit;
+use crate::json::Deserialize;
+use crate::policy::{Decision, Facts, Step, line};
+use crate::request::{HeaderEdit, Request};
 
 const NANOSECONDS_PER_SECOND: u64 = 1_000_000_000;
+
+/// What a client is told about a limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub enum LimitHeaders {
+    /// `retry-after` and `x-ratelimit-*` on refusals.
+    #[default]
+    Refused,
+    /// `x-ratelimit-*` on allowed responses, too.
+    Draft03,
+    /// Nothing, not even `retry-after`.
+    None,
+}
 
 impl Level {
     /// Whole seconds until there is enough, rounded up.
     fn seconds(&self) -> u64 {
         self.wait.div_ceil(NANOSECONDS_PER_SECOND)
+    }
+
+    /// The emptiest comes first, and of equally empty ones that which stays so longest.
+    pub(super) fn rank(&self) -> (Tokens, u64) {
+        (self.remaining >> 64, u64::MAX.saturating_sub(self.wait))
     }
 
     /// The headers of Envoy's rate limit filters.
@@ -24,15 +45,37 @@ impl Level {
     }
 }
 
+/// How a request is refused that comes too often.
+#[derive(Debug)]
+pub struct Refusal {
+    /// Its status.
+    pub status: u16,
+    /// Its body, unless the limit has a better one.
+    pub body: Option<Vec<u8>>,
+    /// What the client is told.
+    pub headers: LimitHeaders,
+}
+
 /// Refuses a request, in the words of that limit among the refusing ones that lets the next request through last.
-pub(super) fn refuse(applied: &[Applied<'_>], taken: &[Taken], facts: &mut Facts) -> Step {
+pub(super) fn refuse(applied: &[Applied<'_>], taken: &[Taken], request: &Request, facts: &mut Facts) -> Step {
     let refusing = applied.iter().zip(taken).filter(|(_, taken)| !taken.allowed);
     let levels = refusing.map(|(applied, taken)| (applied.limit, applied.limit.level(taken)));
     let Some((limit, level)) = levels.max_by_key(|(_, level)| level.wait) else { return unavailable(facts) };
-    log::debug!("meshfilter: rate limit {}: refused, enough in {} ns", limit.name, level.wait);
+    say(limit, &level, request);
+    over(&limit.refusal, "local_rate_limited", b"local_rate_limited", Some(level), Vec::new(), facts)
+}
+
+/// Refuses a request that comes too often. `headers` are those that it has in any case.
+pub(super) fn over(
+    refusal: &Refusal,
+    details: &str,
+    default_body: &[u8],
+    level: Option<Level>,
+    mut headers: Vec<(String, Vec<u8>)>,
+    facts: &mut Facts,
+) -> Step {
     facts.decision = Decision::RateLimited;
-    let mut headers = Vec::new();
-    if limit.headers != LimitHeaders::None {
+    if let Some(level) = level.filter(|_| refusal.headers != LimitHeaders::None) {
         // Never "at once": that would be an invitation to a tight loop.
         let seconds = level.seconds().max(1);
         headers.push(("retry-after".to_owned(), seconds.to_string().into_bytes()));
@@ -40,27 +83,45 @@ pub(super) fn refuse(applied: &[Applied<'_>], taken: &[Taken], facts: &mut Facts
         headers.extend(told.into_iter().map(|(name, value)| (name.to_owned(), value.into_bytes())));
     }
     Step::Reply(Box::new(LocalReply {
-        status: limit.status,
-        details: "local_rate_limited".to_owned(),
-        body: limit.body.clone(),
+        status: refusal.status,
+        details: details.to_owned(),
+        body: refusal.body.as_deref().unwrap_or(default_body).to_vec(),
         headers,
         grpc_status: None,
     }))
 }
 
-/// Tells the client of an allowed request how full the emptiest bucket is, of those that are to be told about.
-pub(super) fn announce(applied: &[Applied<'_>], taken: &[Taken], facts: &mut Facts) {
-    let told =
-        applied.iter().zip(taken).filter(|(applied, _)| applied.limit.headers == LimitHeaders::Draft03);
-    let levels = told.map(|(applied, taken)| applied.limit.level(taken));
-    let Some(level) = levels.min_by_key(|level| (level.remaining >> 64, u64::MAX.saturating_sub(level.wait)))
-    else {
-        return;
-    };
+/// Remembers what the client of an allowed request is to be told: how full the emptiest bucket is, of those that are
+/// to be told about.
+pub(super) fn tell(headers: LimitHeaders, level: Option<Level>, facts: &mut Facts) {
+    let told = (headers == LimitHeaders::Draft03).then_some(level).flatten();
+    facts.asked.tightest = facts.asked.tightest.into_iter().chain(told).min_by_key(Level::rank);
+}
+
+/// Says why a request is refused, or in shadow mode would be.
+pub(super) fn say(limit: &Limit, level: &Level, request: &Request) {
+    let more = format_args!("reason=\"too few tokens\" retry_after_ms={}", level.wait.div_ceil(1_000_000));
+    line::debug("refused", &limit.name, limit.mode, request, more);
+}
+
+/// Tells the client of an allowed request.
+pub(super) fn announce(facts: &mut Facts) {
+    let Some(level) = facts.asked.tightest.take() else { return };
     let told = level.headers(level.seconds());
-    facts
-        .response_edits
-        .extend(told.into_iter().map(|(name, value)| HeaderEdit::Set(name.into(), value.into_bytes())));
+    let edits = told.into_iter().map(|(name, value)| HeaderEdit::Set(name.into(), value.into_bytes()));
+    facts.response_edits.extend(edits);
+}
+
+/// Refuses a request about which a service did not decide, in the words of Envoy's own filter.
+pub(super) fn undecided(limit: &GlobalLimit, request: &Request, facts: &mut Facts) -> Step {
+    let more = format_args!("cluster={:?} reason=\"the service did not decide\"", limit.cluster);
+    line::debug("refused", &limit.name, limit.mode, request, more);
+    facts.decision = Decision::RateLimited;
+    Step::Reply(Box::new(LocalReply {
+        status: 500,
+        details: "rate_limiter_error".to_owned(),
+        ..LocalReply::default()
+    }))
 }
 
 /// Refuses a request that cannot be decided; it is not the caller's fault.

@@ -46,12 +46,16 @@ pub struct Set {
 }
 
 /// What a bucket says to a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Taken {
     /// Whether the tokens were there, and are taken.
     pub allowed: bool,
     /// What is missing of the bucket now.
     pub debt: Tokens,
+    /// The key got a slot that was free.
+    pub claimed: bool,
+    /// Another bucket made room for it before it was full.
+    pub displaced: bool,
     /// Nothing is taken, but the set has changed: the key got an empty bucket of its own, because what holds it back
     /// would do so for longer than an empty bucket.
     pub outlasted: bool,
@@ -110,13 +114,19 @@ impl Set {
         // A slower limit's debt in the cell must not hold this key back for longer than its own bucket takes to fill
         // from empty: from now on it has one of its own.
         let outlasted = after.is_none() && cell_time > sizes.full_at(now, whole(sizes.max_tokens));
-        let taken = Taken { allowed: after.is_some(), debt: after.unwrap_or(fill.debt), outlasted };
+        let mut taken = Taken {
+            allowed: after.is_some(),
+            debt: after.unwrap_or(fill.debt),
+            claimed: false,
+            displaced: false,
+            outlasted,
+        };
         if taken.allowed || taken.outlasted {
             let fill = Fill { debt: taken.debt, ..fill };
             let bucket = Bucket { fingerprint, fill, full_at: sizes.full_at(fill.stamp, fill.debt) };
             match known.and_then(|index| self.buckets.get_mut(index)) {
                 Some(known) => *known = bucket,
-                None => self.insert(bucket, now),
+                None => self.insert(bucket, now, &mut taken),
             }
         }
         taken
@@ -131,11 +141,13 @@ impl Set {
         true
     }
 
-    fn insert(&mut self, bucket: Bucket, now: Instant) {
+    fn insert(&mut self, bucket: Bucket, now: Instant, taken: &mut Taken) {
         if self.buckets.len() < WAYS {
+            taken.claimed = true;
             self.buckets.push(bucket);
         } else if let Some(room) = self.buckets.iter_mut().min_by_key(|bucket| bucket.full_at) {
             let displaced = std::mem::replace(room, bucket);
+            taken.displaced = displaced.full_at > now;
             self.displace(displaced, now);
         }
     }

@@ -29,7 +29,11 @@ fn request(headers: &[(&str, &str)]) -> Request {
 /// What one request comes to.
 fn take(policy: &Policy, host: &dyn Host, headers: &[(&str, &str)]) -> (Step, Facts) {
     let mut facts = Facts::default();
-    let step = policy.rate_limits.take(&request(headers), &mut facts, host);
+    let mut request = request(headers);
+    let step = match policy.rate_limits.take(&request, &mut facts, host) {
+        Step::Continue => policy.rate_limits.ask(&mut request, &mut facts, host),
+        step => step,
+    };
     (step, facts)
 }
 
@@ -345,4 +349,27 @@ fn under_a_flood_of_new_keys_most_pass() {
     for (tokens, least) in [(1, 0.6), (2, 0.85), (3, 0.95), (100, 1.0)] {
         assert!(flood(tokens, 1_312, 20_000) >= least, "maxTokens {tokens}");
     }
+}
+
+#[test]
+fn it_is_counted_how_full_the_buckets_and_their_table_are() {
+    let host = Fake::new();
+    let document = json!({"rateLimitSlots": 64, "rateLimits": per_user(20)}).to_string();
+    let mut policy = config::load(document.as_bytes(), &|_| None).unwrap().policy;
+    policy.start(&host);
+    let metric = |name: &str| host.metric_value(&format!("meshfilter_rate_limit_{name}"));
+    let counted =
+        || [metric("slots_used"), metric("displaced_total"), metric("nearly_empty_total<policy=per-user>")];
+    assert_eq!((metric("slots"), counted()), (64, [0, 0, 0]));
+    let user = |name: &str| take(&policy, &host, &[("x-user", name)]).0;
+    // 19 of 20 leave one, which is less than a tenth; the refused one leaves nothing new.
+    for _ in 0..21 {
+        user("a");
+    }
+    assert_eq!(counted(), [1, 0, 2]);
+    // Everybody gets a slot, one that is free or another's.
+    for other in 0..400 {
+        user(&other.to_string());
+    }
+    assert_eq!(counted(), [64, 401 - 64, 2]);
 }

@@ -2,7 +2,7 @@
 
 use super::rewrite::replace_prefix;
 use crate::host::LocalReply;
-use crate::matchers::HttpMatch;
+use crate::policy::HttpMatch;
 use crate::request::{AttributeId, Request, clean, split_path};
 
 /// What Envoy has in `%RESPONSE_CODE_DETAILS%` for both of them.

@@ -7,8 +7,9 @@
 use std::collections::HashMap;
 
 use super::Entry;
-use crate::matchers::{HttpMatch, Pattern, StringMatch};
+use crate::matchers::{Pattern, StringMatch};
 use crate::policy::Facts;
+use crate::policy::HttpMatch;
 use crate::request::Request;
 
 /// So few are compared one by one.

@@ -10,9 +10,9 @@ pub mod upstream;
 use std::rc::Rc;
 
 use super::fault::Fault;
-use super::{Decision, Facts, Step};
+use super::{Decision, Facts, Mode, Step, line};
 use crate::host::Host;
-use crate::matchers::HttpMatch;
+use crate::policy::HttpMatch;
 use crate::request::{HeaderEdit, Request};
 use answer::{DirectResponse, Redirect};
 use cors::Cors;
@@ -78,7 +78,8 @@ impl Routing {
         let Some(entry) = self.entries.get(place) else { return Step::Continue };
         if log::log_enabled!(log::Level::Debug) {
             let by = index::find(&self.entries, (place, matched)).and_then(|matched| matched.name.as_deref());
-            log::debug!("meshfilter: http entry {} matches {}", entry.name, by.unwrap_or_default());
+            let more = format_args!("match={:?}", by.unwrap_or_default());
+            line::debug("chosen", &entry.name, Mode::Enforce, request, more);
         }
         facts.entry = Some(place);
         facts.entry_match = matched;
@@ -115,7 +116,8 @@ impl Routing {
             Action::Redirect(redirect) => (Decision::Redirected, redirect.reply(request, matched)),
             Action::DirectResponse(direct) => (Decision::DirectResponse, direct.reply()),
         };
-        log::debug!("meshfilter: http entry {}: answered with {}", entry.name, reply.status);
+        let more = format_args!("status={} reason={:?}", reply.status, decision.as_str());
+        line::debug("answered", &entry.name, Mode::Enforce, request, more);
         facts.decision = decision;
         Step::Reply(Box::new(reply))
     }

@@ -1,8 +1,7 @@
 //! Changes to the path.
 
-use regex::bytes::Regex;
-
-use crate::matchers::{HttpMatch, Pattern};
+use crate::matchers::{Pattern, regex};
+use crate::policy::HttpMatch;
 use crate::request::{Request, split_path};
 
 /// What becomes of the path; the query stays.
@@ -11,7 +10,7 @@ pub enum PathRewrite {
     /// Stands in for the prefix that matched, or for the whole path where no prefix did.
     Uri(Box<[u8]>),
     /// Every match is replaced.
-    Regex(Regex, Substitution),
+    Regex(regex::Replace, Substitution),
 }
 
 /// What stands in for a match, as RE2 writes it.
@@ -68,16 +67,17 @@ impl PathRewrite {
         let mut rewritten = match self {
             PathRewrite::Uri(uri) => replace_prefix(path, matched, uri),
             PathRewrite::Regex(expression, Substitution(parts)) => {
-                let replaced = expression.replace_all(path, |groups: &regex::bytes::Captures<'_>| {
-                    let part = |part: &Part| match part {
-                        Part::Text(text) => text.clone(),
-                        Part::Group(group) => {
-                            groups.get(*group).map(|group| group.as_bytes().to_vec()).unwrap_or_default()
-                        }
-                    };
-                    parts.iter().flat_map(part).collect::<Vec<u8>>()
-                });
-                replaced.into_owned()
+                expression.replace(path, |groups, replaced| {
+                    for part in parts {
+                        replaced.extend_from_slice(match part {
+                            Part::Text(text) => text,
+                            Part::Group(group) => groups
+                                .get_group(*group)
+                                .and_then(|group| path.get(group.range()))
+                                .unwrap_or_default(),
+                        });
+                    }
+                })
             }
         };
         rewritten.extend_from_slice(rest);

@@ -1,5 +1,6 @@
 //! Which of an entry's destinations a request goes to.
 
+use std::collections::BTreeMap;
 use std::hash::Hasher;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -161,39 +162,44 @@ impl Split {
 fn arcs(weights: &[u64], total: u64) -> Vec<Arc> {
     // Parts of the circle that nobody has yet, and those that are given.
     let mut free: Vec<(u128, u128)> = vec![(0, CIRCLE)];
-    let mut given: Vec<(u128, Arc)> = Vec::new();
+    let mut given: BTreeMap<u128, Arc> = BTreeMap::new();
     for (destination, weight) in weights.iter().enumerate().skip(1) {
         let size = CIRCLE.saturating_mul(u128::from(*weight)).checked_div(u128::from(total)).unwrap_or(0);
         let other = destination.saturating_sub(1);
         let anchor = u128::from((other as u64 >> 1).reverse_bits());
         for (start, end) in take(&mut free, anchor, other & 1 == 0, size) {
-            given.push((start, Arc { end, destination }));
+            given.insert(start, Arc { end, destination });
         }
     }
-    given.extend(free.into_iter().map(|(start, end)| (start, Arc { end, destination: 0 })));
-    given.sort_unstable_by_key(|(start, _)| *start);
-    given.into_iter().map(|(_, arc)| arc).collect()
+    for (start, end) in free {
+        given.insert(start, Arc { end, destination: 0 });
+    }
+    given.into_values().collect()
 }
 
 /// Takes so much of what is free, from a point of the circle on, upwards or downwards.
 fn take(free: &mut Vec<(u128, u128)>, anchor: u128, upwards: bool, mut size: u128) -> Vec<(u128, u128)> {
     // Cut at the anchor, so that each part lies on one side of it.
-    let mut parts: Vec<(u128, u128)> = Vec::new();
+    let mut cut: Vec<(u128, u128)> = Vec::new();
     for (start, end) in free.drain(..) {
         if start < anchor && anchor < end {
-            parts.push((start, anchor));
-            parts.push((anchor, end));
+            cut.push((start, anchor));
+            cut.push((anchor, end));
         } else {
-            parts.push((start, end));
+            cut.push((start, end));
         }
     }
     // In the order in which they are come upon.
-    parts.sort_unstable_by_key(|(start, end)| match upwards {
-        true => (*start < anchor, *start),
-        false => (*start >= anchor, CIRCLE.saturating_sub(*end)),
-    });
+    let mut parts = BTreeMap::new();
+    for (start, end) in cut {
+        let order = match upwards {
+            true => (start < anchor, start),
+            false => (start >= anchor, CIRCLE.saturating_sub(end)),
+        };
+        parts.insert(order, (start, end));
+    }
     let mut taken = Vec::new();
-    for (start, end) in parts {
+    for (start, end) in parts.into_values() {
         let part = size.min(end.saturating_sub(start));
         size = size.saturating_sub(part);
         let (mine, left) = match upwards {

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::rewrite::PathRewrite;
 use super::split::Split;
 use crate::host::Host;
-use crate::matchers::HttpMatch;
+use crate::policy::HttpMatch;
 use crate::policy::{Facts, fault};
 use crate::request::{HeaderEdit, Request};
 

@@ -16,8 +16,18 @@ use std::fmt::Write;
 pub const NO_VALUE: &str = "none";
 
 /// Every label that the filter uses beside the tags of the document. Each has its line in `envoy/envoy.yaml`.
-pub const LABELS: [&str; 9] =
-    ["route", "destination", "decision", "response_code", "policy", "mode", "tag", "result", "plugin"];
+pub const LABELS: [&str; 10] = [
+    "route",
+    "destination",
+    "decision",
+    "response_code",
+    "policy",
+    "mode",
+    "tag",
+    "result",
+    "reason",
+    "plugin",
+];
 
 /// The longest value, in bytes; what is longer is cut.
 pub const MAX_VALUE_LENGTH: usize = 128;

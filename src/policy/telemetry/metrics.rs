@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::{LabelId, NO_VALUE, Tag, metric_name};
-use crate::host::{Host, MetricId, MetricType};
+use crate::host::{Host, MetricId, MetricType, NumberHash};
 use crate::policy::{Decision, Mode, Verdict};
 
 /// What one worker keeps at most of combinations of tags; what comes after them is counted with every tag `other`.
@@ -31,8 +31,9 @@ pub(super) struct RequestMetrics {
 
 #[derive(Debug, Default)]
 struct Sets {
-    names: HashMap<Rc<str>, u32>,
-    sets: HashMap<Box<[u32]>, Ids>,
+    /// By their addresses: the policy has each name once. Kept here, none can become another's.
+    names: HashMap<*const u8, (Rc<str>, u32), NumberHash>,
+    sets: HashMap<Box<[u32]>, Ids, NumberHash>,
     key: Vec<u32>,
 }
 
@@ -71,7 +72,7 @@ impl RequestMetrics {
         }
         let ids = sets.find().or_else(|| sets.define(outcome, tags, counted, host));
         if let Some(Ids { requests, duration }) = ids {
-            let _ = host.increment(requests, 1);
+            host.increment(requests, 1);
             let _ = host.record(duration, outcome.milliseconds);
         }
         counted
@@ -90,11 +91,11 @@ impl Sets {
     /// The number of a name; the document bounds how many there are.
     fn name(&mut self, name: Option<&Rc<str>>) -> u32 {
         let Some(name) = name else { return 0 };
-        if let Some(number) = self.names.get(name) {
+        if let Some((_, number)) = self.names.get(&name.as_ptr()) {
             return *number;
         }
         let number = u32::try_from(self.names.len()).unwrap_or(u32::MAX).saturating_add(1);
-        self.names.insert(name.clone(), number);
+        self.names.insert(name.as_ptr(), (name.clone(), number));
         number
     }
 
@@ -141,37 +142,27 @@ impl Sets {
 
 /// The counters of the policies' decisions.
 #[derive(Debug, Default)]
-pub(super) struct VerdictMetrics(RefCell<HashMap<Rc<str>, Vec<VerdictCounter>>>);
+pub(super) struct VerdictMetrics(RefCell<HashMap<VerdictKey, (Rc<str>, MetricId), NumberHash>>);
 
-#[derive(Debug)]
-struct VerdictCounter {
-    decision: &'static str,
-    mode: Mode,
-    id: MetricId,
-}
+/// The addresses of the policy's name and of the decision's word, and the mode. The name is kept beside it.
+type VerdictKey = (*const u8, *const u8, bool);
 
 impl VerdictMetrics {
     /// Counts what a policy decided. The document bounds how many there are.
     pub fn count(&self, verdict: &Verdict, host: &dyn Host) {
         let Verdict { policy, decision, mode } = verdict;
         let Ok(mut policies) = self.0.try_borrow_mut() else { return };
-        let known = policies.get(policy).and_then(|counters| {
-            counters.iter().find(|counter| counter.decision == *decision && counter.mode == *mode)
-        });
-        let id = match known {
-            Some(counter) => counter.id,
+        let key = (policy.as_ptr(), decision.as_ptr(), *mode == Mode::Enforce);
+        let id = match policies.get(&key) {
+            Some((_, id)) => *id,
             None => {
                 let labels = [("policy", &**policy), ("decision", decision), ("mode", mode.as_str())];
                 let name = metric_name("meshfilter_policy_decisions_total", &labels);
                 let Ok(id) = host.metric(MetricType::Counter, &name) else { return };
-                policies.entry(policy.clone()).or_default().push(VerdictCounter {
-                    decision,
-                    mode: *mode,
-                    id,
-                });
+                policies.insert(key, (policy.clone(), id));
                 id
             }
         };
-        let _ = host.increment(id, 1);
+        host.increment(id, 1);
     }
 }

@@ -6,13 +6,13 @@ mod metric_name;
 mod metrics;
 mod tag;
 
-pub use counter::Counter;
+pub use counter::{Counter, Gauge};
 pub use labels::{LabelId, LabelValues};
 pub use metric_name::{LABELS, MAX_VALUE_LENGTH, NO_VALUE, metric_name, split_metric_name};
 pub use tag::{AttributeKind, Tag, TagSource};
 
 use super::{Facts, shared};
-use crate::host::{HeaderMap, Host, Instant, MapType, MetricType};
+use crate::host::{HeaderMap, Host, Instant, MapType};
 use crate::request::{HeaderEdit, Request, clean};
 use metrics::{Counted, MAX_LABEL_SETS, Outcome, RequestMetrics, VerdictMetrics};
 
@@ -68,6 +68,15 @@ impl Telemetry {
             tags,
         };
         Telemetry { requests: Some(requests), verdicts: VerdictMetrics::default() }
+    }
+
+    /// Shows what stands at 0 until something happens.
+    pub fn start(&self, host: &dyn Host) {
+        let Some(requests) = &self.requests else { return };
+        requests.overflows.define(host);
+        for tag in requests.tags.iter().filter(|tag| tag.labels.is_some()) {
+            tag.overflows.define(host);
+        }
     }
 
     /// Whether nothing is told of a request about which no policy had a say.
@@ -202,12 +211,24 @@ impl Requests {
     }
 }
 
+/// Counts that a worker had to look again because another one was faster. So rare that it needs no [`Counter`] of its own.
+pub fn count_retry(host: &dyn Host) {
+    retries().add(1, host);
+}
+
+/// Shows what stands at 0 until something happens.
+pub fn define(host: &dyn Host) {
+    retries().define(host);
+}
+
+fn retries() -> Counter {
+    Counter::new("meshfilter_cas_retries_total", &[])
+}
+
 /// Shows which document this VM decides by; documents that say the same show the same number.
 pub fn record_version(version: u32, host: &dyn Host) {
-    let name = metric_name("meshfilter_configuration_version", &[("plugin", shared::plugin_name(host))]);
-    if let Ok(id) = host.metric(MetricType::Gauge, &name) {
-        let _ = host.record(id, version.into());
-    }
+    let labels = [("plugin", shared::plugin_name(host))];
+    Gauge::new("meshfilter_configuration_version", &labels).set(version.into(), host);
 }
 
 fn milliseconds(from: Instant, to: Instant) -> u64 {

@@ -27,7 +27,7 @@ fn compile_match(
     source: &document::HttpMatch,
     path: &Path<'_>,
     cx: &Context<'_>,
-) -> crate::matchers::HttpMatch {
+) -> crate::policy::HttpMatch {
     let compiled = http_match::compile(source, path, cx);
     if !compiled.claims.is_empty() || !compiled.without_claims.is_empty() {
         cx.errors.add(

@@ -5,6 +5,7 @@ use super::Section;
 use super::values::{NOT_EMPTY, PRESENT};
 use crate::config::document::AuthorizationValue;
 use crate::matchers::Wildcard;
+use crate::matchers::regex::escape;
 use crate::policy::authorization::{Attribute, Condition};
 
 /// MeshConfig's default; in a principal it always names the mesh's own domain.
@@ -76,7 +77,7 @@ impl Section<'_> {
             if stars < 2 && (stars == 0 || text.starts_with('*') || text.ends_with('*')) {
                 return PRESENT.text(text, place, self.cx);
             }
-            let parts: Vec<String> = text.split('*').map(regex::escape).collect();
+            let parts: Vec<String> = text.split('*').map(escape).collect();
             PRESENT
                 .regex(&parts.join(".*"), place, self.cx)
                 .unwrap_or(Wildcard::Exact(text.as_bytes().into()))

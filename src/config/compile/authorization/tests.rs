@@ -190,7 +190,7 @@ fn a_value_is_a_string_or_an_object_with_one_member() {
         [
             &format!(".from[0].source.principals[0]: true does not belong here; {wants}"),
             &format!(".to[0].operation.methods[0]: 7 does not belong here; {wants}"),
-            ".to[0].operation.methods[1]: null does not belong here; leave the member out",
+            ".to[0].operation.methods[1]: null does not belong here; use a string, {regex: …} or {attribute: …}",
             &format!(".to[0].operation.methods[2]: not one value; {wants}"),
             &format!(".to[0].operation.methods[3]: not one value; {wants}"),
             ".to[0].operation.methods[4].regexp: there is no field \"regexp\" here; did you mean \"regex\"?",

@@ -47,7 +47,7 @@ impl Strings {
         }
         let star = (self.star)();
         if self.ignore_case {
-            Wildcard::parse(&text.to_lowercase(), star)
+            Wildcard::parse(&text.to_ascii_lowercase(), star)
         } else {
             Wildcard::parse(text, star)
         }

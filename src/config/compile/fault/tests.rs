@@ -1,8 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::config::deserialize;
-use crate::config::error::Errors;
+use crate::json::{self, Errors};
 use crate::policy::Mode;
 
 /// What a fault compiles to, its errors and its warnings.
@@ -11,7 +10,7 @@ fn compiled(source: &Value) -> (Fault, Vec<String>, Vec<String>) {
     let (fault, warnings) = {
         let cx = Context::new(&|_| None, &errors);
         let root = Path::ROOT.field("fault");
-        let source: document::Fault = deserialize::read(source, &root, &errors).unwrap_or_default();
+        let source: document::Fault = json::read(source, &root, &errors).unwrap_or_default();
         (compile(&source, &root, &"entry".into(), &cx), cx.warnings)
     };
     let text = |errors: Errors| errors.into_vec().iter().map(ToString::to_string).collect();

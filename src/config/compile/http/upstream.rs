@@ -6,7 +6,7 @@ use super::super::common::{parts_per_million, refuse};
 use super::destination::{ClusterNames, cluster};
 use crate::config::compile::{Context, Path};
 use crate::config::document::{self, HttpEntry, Percent};
-use crate::matchers::regex;
+use crate::matchers::regex::Replace;
 use crate::policy::routing::rewrite::{PathRewrite, Substitution};
 use crate::policy::routing::upstream::{MIRROR_CLUSTERS, Mirror, ORIGINAL_HOST, ORIGINAL_PATH};
 
@@ -73,12 +73,12 @@ fn regex_rewrite(source: &document::RegexRewrite, path: &Path<'_>, cx: &Context<
         return None;
     };
     let compiled =
-        regex::compile(expression).map_err(|error| cx.errors.add(&path.field("match"), error)).ok()?;
+        Replace::new(expression).map_err(|error| cx.errors.add(&path.field("match"), error)).ok()?;
     let Some(rewrite) = &source.rewrite else {
         cx.errors.add(&path.field("rewrite"), r"nothing to stand in; add a text such as /\1");
         return None;
     };
-    Substitution::parse(rewrite, compiled.captures_len())
+    Substitution::parse(rewrite, compiled.groups())
         .map_err(|error| cx.errors.add(&path.field("rewrite"), error))
         .ok()
         .map(|substitution| PathRewrite::Regex(compiled, substitution))

@@ -3,8 +3,8 @@ use std::rc::Rc;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::config::error::Errors;
-use crate::config::{deserialize, document};
+use crate::config::document;
+use crate::json::{self, Errors};
 use crate::policy::{Facts, Token};
 use crate::request::Request;
 
@@ -13,7 +13,7 @@ fn compiled(source: &Value) -> Result<HttpMatch, Vec<String>> {
     let matched = {
         let cx = Context::new(&|_| None, &errors);
         let root = Path::ROOT.field("match");
-        let source: document::HttpMatch = deserialize::read(source, &root, &errors).unwrap_or_default();
+        let source: document::HttpMatch = json::read(source, &root, &errors).unwrap_or_default();
         compile(&source, &root, &cx)
     };
     match errors.count() {

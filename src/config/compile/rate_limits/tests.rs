@@ -103,10 +103,6 @@ fn every_mistake_is_named_with_what_would_be_right() {
             json!({"tokenBucket": bucket, "key": [{"remoteAddress": {"v4PrefixLength": 33}}]}),
             "rateLimits[0].key[0].remoteAddress.v4PrefixLength: 33 is too long; use 0 to 32",
         ),
-        (
-            json!({"global": {"cluster": "rls", "domain": "d"}}),
-            "rateLimits[0].global: a rate limit service is not supported in this version; use tokenBucket",
-        ),
     ] {
         assert_eq!(errors(&json!({"rateLimits": [entry]})), [expected], "{entry}");
     }
@@ -126,5 +122,64 @@ fn names_and_slots_are_checked() {
                 "rateLimitSlots: {slots} is not a number of slots; use a whole number from 64 to 1048576"
             )]
         );
+    }
+}
+
+#[test]
+fn a_limit_of_a_services_is_checked_like_any_other() {
+    let descriptors = json!([{"entries": [{"key": "user", "value": {"claim": "sub", "default": "nobody"}}]}]);
+    let global = |more: Value| {
+        let mut global = json!({"cluster": "rls", "domain": "web", "descriptors": descriptors});
+        for (name, value) in more.as_object().cloned().unwrap_or_default() {
+            global[name] = value;
+        }
+        json!({"global": global})
+    };
+    for good in [json!({}), json!({"timeout": "1s", "failureMode": "deny"}), json!({"failureMode": "allow"})]
+    {
+        assert_eq!(errors(&json!({"rateLimits": [global(good)]})), Vec::<String>::new());
+    }
+    let with = |name: &str, value: Value| {
+        let mut entry = global(json!({}));
+        entry[name] = value;
+        entry
+    };
+    for (entry, expected) in [
+        (
+            with("tokenBucket", json!({"maxTokens": 1, "fillInterval": "1s"})),
+            "rateLimits[0].tokenBucket: a service keeps this limit; keep tokenBucket or global",
+        ),
+        (
+            with("key", json!([{"claim": "sub"}])),
+            "rateLimits[0].key: a service keeps this limit; say it in global.descriptors",
+        ),
+        (with("cost", json!(0)), "rateLimits[0].cost: 0 is not a cost; use a whole number from 1"),
+        (
+            json!({"global": {"domain": "web", "descriptors": descriptors}}),
+            "rateLimits[0].global: \"cluster\" is missing; add it",
+        ),
+        (global(json!({"domain": ""})), "rateLimits[0].global.domain: an empty name; give the service's"),
+        (
+            global(json!({"timeout": "0s"})),
+            "rateLimits[0].global.timeout: 0ns is not a time to wait for an answer; use 1ms to 60s",
+        ),
+        (
+            global(json!({"descriptors": []})),
+            "rateLimits[0].global.descriptors: no descriptor; give one, such as {entries: [{key: user, value: {claim: sub}}]}",
+        ),
+        (
+            global(json!({"descriptors": [{"entries": []}]})),
+            "rateLimits[0].global.descriptors[0].entries: no entry; give one, such as {key: user, value: {claim: sub}}",
+        ),
+        (
+            global(json!({"descriptors": [{"entries": [{"key": "user"}]}]})),
+            "rateLimits[0].global.descriptors[0].entries[0]: \"value\" is missing; add it",
+        ),
+        (
+            global(json!({"descriptors": [{"entries": [{"key": "u", "value": {"route": true}}]}]})),
+            "rateLimits[0].global.descriptors[0].entries[0].value.route: this belongs in a telemetry tag; a key has header, claim or path",
+        ),
+    ] {
+        assert_eq!(errors(&json!({"rateLimits": [entry]})), [expected], "{entry}");
     }
 }

@@ -1,7 +1,8 @@
 use std::hash::Hasher;
 
-use serde_json::Value;
 use siphasher::sip::SipHasher13;
+
+use crate::json::{self, Errors};
 
 /// Where something is on the server that a cluster stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,7 +99,7 @@ impl Location {
 
 /// Where an issuer's configuration says that its key set is.
 pub fn jwks_uri(configuration: &[u8], issuer: &str) -> Option<Url> {
-    let configuration: Value = serde_json::from_slice(configuration).ok()?;
+    let configuration = json::parse(configuration, &Errors::default()).ok()?;
     // OpenID Connect Discovery 1.0, 4.3: the very issuer that was asked. A slash at its end went into the question.
     let says = configuration.get("issuer")?.as_str()?;
     if says.trim_end_matches('/') != issuer.trim_end_matches('/') {
@@ -109,7 +110,7 @@ pub fn jwks_uri(configuration: &[u8], issuer: &str) -> Option<Url> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 

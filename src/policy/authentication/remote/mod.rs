@@ -16,8 +16,8 @@ pub use location::{Location, Url};
 
 use self::shared::{Shared, State};
 use super::{KeySet, Keys};
-use crate::host::{BufferType, Host, HttpCall, Instant, MapType, MetricType};
-use crate::policy::telemetry::metric_name;
+use crate::host::{BufferType, Host, HttpCall, Instant, MapType};
+use crate::policy::telemetry::{Counter, Gauge};
 
 /// How a key set is fetched and how long it is believed.
 #[derive(Clone, Debug)]
@@ -95,14 +95,24 @@ enum Fetch {
     KeySet,
 }
 
-/// Why a fetch came to nothing: its word in the metrics.
+/// Why a fetch came to nothing: its word in the metrics, one of [`FAILURES`].
 type Failure = &'static str;
+
+const FAILURES: [Failure; 6] =
+    ["no_cluster", "no_answer", "bad_status", "too_large", "bad_configuration", "bad_key_set"];
 
 impl Remote {
     /// A key set of which nothing is known yet.
     pub fn new(settings: Settings) -> Self {
         let shared = Shared::new(settings.location.shared_key(&settings.cluster));
         Remote { settings, shared, local: RefCell::default() }
+    }
+
+    /// Makes the proxy show the counters, at 0.
+    pub fn start(&self, host: &dyn Host) {
+        for result in FAILURES.into_iter().chain(["success"]) {
+            self.fetches(result).define(host);
+        }
     }
 
     /// The keys for a token that names `kid`; see [`super::KeySource::keys`].
@@ -318,6 +328,9 @@ impl Remote {
                     local.version = state.version;
                 }
                 local.keys = Some(Rc::new(keys));
+                let labels = [("destination", self.settings.cluster.as_str())];
+                Gauge::new("meshfilter_jwks_last_success_timestamp_seconds", &labels)
+                    .set(host.wall_clock().as_secs(), host);
                 "success"
             }
             Err(failure) => {
@@ -343,12 +356,12 @@ impl Remote {
         };
         local.wanted = false;
         local.news = true;
-        let labels = [("destination", self.settings.cluster.as_str()), ("result", word)];
-        if let Ok(counter) =
-            host.metric(MetricType::Counter, &metric_name("meshfilter_jwks_fetches_total", &labels))
-        {
-            let _ = host.increment(counter, 1);
-        }
+        self.fetches(word).add(1, host);
+    }
+
+    fn fetches(&self, result: &str) -> Counter {
+        let labels = [("destination", self.settings.cluster.as_str()), ("result", result)];
+        Counter::new("meshfilter_jwks_fetches_total", &labels)
     }
 
     fn schedule(&self, local: &mut Local, now: Instant) {

@@ -1,3 +1,4 @@
+use crate::policy::telemetry::metric_name;
 use serde_json::{Value, json};
 
 use super::super::signing::jwks;
@@ -80,6 +81,26 @@ fn keys(remote: &Remote, kid: &str, host: &Fake) -> Keys {
 
 fn is_ready(remote: &Remote, kid: &str, host: &Fake) -> bool {
     matches!(keys(remote, kid, host), Keys::Ready(keys) if keys.may_have(kid))
+}
+
+#[test]
+fn fetches_are_counted_from_0_and_the_last_good_one_has_a_time() {
+    let (host, remote) = (Fake::new(), remote());
+    host.set_wall_clock(Duration::from_secs(1_700_000_000));
+    remote.start(&host);
+    let name = |result: &str| format!("meshfilter_jwks_fetches_total<destination=auth><result={result}>");
+    for result in FAILURES.into_iter().chain(["success"]) {
+        assert_eq!(host.metrics()[&name(result)].value, 0, "{result}");
+    }
+    let succeeded = "meshfilter_jwks_last_success_timestamp_seconds<destination=auth>";
+    fail(&remote, &host);
+    assert_eq!((fetches(&host, "bad_status"), host.metric_value(succeeded)), (1, 0));
+    until_fetch(&remote, &host);
+    let (token, _) = one_call(&host);
+    answer_with(&host, &[(":status", "200")], good(&["rsa1"]));
+    remote.on_http_call_response(token, &host);
+    assert_eq!((fetches(&host, "success"), host.metric_value(succeeded)), (1, host.wall_clock().as_secs()));
+    assert!(host.wall_clock().as_secs() >= 1_700_000_000);
 }
 
 fn fetches(host: &Fake, result: &str) -> u64 {

@@ -1,5 +1,6 @@
 //! Signatures: RS* and ES* by the proxy's own cryptography where it lends it, everything else in the module.
 
+mod curve;
 mod der;
 mod provider;
 
@@ -8,6 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::DecodingKey;
 use prost::Message;
 
+pub use curve::Curve;
 pub use der::trim_zeros;
 
 use super::Algorithm;
@@ -21,47 +23,6 @@ pub const MIN_RSA_BITS: usize = 2048;
 
 /// RustCrypto's bound, and far above every exponent in use.
 const MAX_RSA_EXPONENT_BYTES: usize = 4;
-
-/// A curve of FIPS 186 that JWA signs on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Curve {
-    /// `P-256`, for ES256.
-    P256,
-    /// `P-384`, for ES384.
-    P384,
-    /// `P-521`, for ES512.
-    P521,
-}
-
-impl Curve {
-    /// The curve of this name in `crv`.
-    pub fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "P-256" => Some(Curve::P256),
-            "P-384" => Some(Curve::P384),
-            "P-521" => Some(Curve::P521),
-            _ => None,
-        }
-    }
-
-    /// The algorithm that JWA signs with on it.
-    pub fn algorithm(self) -> Algorithm {
-        match self {
-            Curve::P256 => Algorithm::Es256,
-            Curve::P384 => Algorithm::Es384,
-            Curve::P521 => Algorithm::Es512,
-        }
-    }
-
-    /// How many bytes a coordinate has, and each half of a signature.
-    pub fn field_length(self) -> usize {
-        match self {
-            Curve::P256 => 32,
-            Curve::P384 => 48,
-            Curve::P521 => 66,
-        }
-    }
-}
 
 /// A key in the forms that verifying wants, made once.
 pub enum Material {
@@ -78,10 +39,8 @@ pub enum Material {
         curve: Curve,
         /// SubjectPublicKeyInfo, for the proxy.
         public_key: Vec<u8>,
-        /// The point, uncompressed.
+        /// The point, uncompressed, for the module.
         point: Vec<u8>,
-        /// For the module.
-        key: DecodingKey,
     },
     /// For EdDSA.
     Ed25519 {
@@ -134,20 +93,10 @@ impl Material {
             point.resize(point.len().saturating_add(missing), 0);
             point.extend_from_slice(coordinate);
         }
-        let on_curve = match curve {
-            Curve::P256 => p256::ecdsa::VerifyingKey::from_sec1_bytes(&point).is_ok(),
-            Curve::P384 => p384::ecdsa::VerifyingKey::from_sec1_bytes(&point).is_ok(),
-            Curve::P521 => p521::ecdsa::VerifyingKey::from_sec1_bytes(&point).is_ok(),
-        };
-        if !on_curve {
+        if !curve.has(x, y) {
             return Err("a point that is not on its curve".to_owned());
         }
-        Ok(Material::Ec {
-            curve,
-            public_key: der::ec_public_key(curve, &point),
-            key: DecodingKey::from_ec_der(&point),
-            point,
-        })
+        Ok(Material::Ec { curve, public_key: der::ec_public_key(curve, &point), point })
     }
 
     /// An Ed25519 key from its 32 bytes.
@@ -194,33 +143,21 @@ impl Material {
                 verify_on_host(algorithm, public_key, input, signature, host)
                     .unwrap_or_else(|| in_module(key))
             }
-            Material::Ec { curve, public_key, point, key } => {
+            Material::Ec { curve, public_key, point } => {
                 // Both numbers in full (RFC 7518, 3.4) and neither zero, whatever a verifier makes of others.
                 let (r, s) = signature.split_at_checked(curve.field_length()).unwrap_or_default();
                 if r.len() != s.len() || trim_zeros(r).is_empty() || trim_zeros(s).is_empty() {
                     return false;
                 }
                 let encoded = der::ecdsa_signature(signature);
-                verify_on_host(algorithm, public_key, input, &encoded, host).unwrap_or_else(|| match curve {
-                    Curve::P521 => verify_p521(point, input, signature),
-                    Curve::P256 | Curve::P384 => in_module(key),
-                })
+                verify_on_host(algorithm, public_key, input, &encoded, host)
+                    .unwrap_or_else(|| provider::verify_ecdsa(*curve, point, input, signature))
             }
             Material::Rsa { key, .. } | Material::Ed25519 { key } | Material::Secret { key, .. } => {
                 in_module(key)
             }
         }
     }
-}
-
-/// The one algorithm of JWA that `jsonwebtoken` does not have.
-fn verify_p521(point: &[u8], input: &[u8], signature: &[u8]) -> bool {
-    use p521::ecdsa::signature::Verifier;
-    let verify = || {
-        let key = p521::ecdsa::VerifyingKey::from_sec1_bytes(point).ok()?;
-        key.verify(input, &p521::ecdsa::Signature::from_slice(signature).ok()?).ok()
-    };
-    verify().is_some()
 }
 
 fn name_in_jsonwebtoken(algorithm: Algorithm) -> Option<jsonwebtoken::Algorithm> {
@@ -232,9 +169,7 @@ fn name_in_jsonwebtoken(algorithm: Algorithm) -> Option<jsonwebtoken::Algorithm>
         Algorithm::Ps256 => Theirs::PS256,
         Algorithm::Ps384 => Theirs::PS384,
         Algorithm::Ps512 => Theirs::PS512,
-        Algorithm::Es256 => Theirs::ES256,
-        Algorithm::Es384 => Theirs::ES384,
-        Algorithm::Es512 => return None,
+        Algorithm::Es256 | Algorithm::Es384 | Algorithm::Es512 => return None,
         Algorithm::EdDsa => Theirs::EdDSA,
         Algorithm::Hs256 => Theirs::HS256,
         Algorithm::Hs384 => Theirs::HS384,

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::host::fake::Fake;
 use crate::host::{
-    BufferType, HeaderMap, Host, HttpCall, Instant, LocalReply, MapType, MetricId, MetricType, Result, Status,
+    BufferType, Counters, HeaderMap, Host, HttpCall, Instant, LocalReply, MapType, MetricId, MetricType,
+    Result, Status,
 };
 
 /// Everything but clocks and shared data comes from a fake.
@@ -40,8 +41,14 @@ macro_rules! the_rest_is_a_fake {
         fn metric(&self, kind: MetricType, name: &str) -> Result<MetricId> {
             self.fake.metric(kind, name)
         }
-        fn increment(&self, counter: MetricId, by: u64) -> Result<()> {
-            self.fake.increment(counter, by)
+        fn counters(&self) -> &Counters {
+            self.fake.counters()
+        }
+        fn increment_now(&self, counter: MetricId, by: u64) -> Result<()> {
+            self.fake.increment_now(counter, by)
+        }
+        fn adjust(&self, gauge: MetricId, by: i64) -> Result<()> {
+            self.fake.adjust(gauge, by)
         }
         fn record(&self, metric: MetricId, value: u64) -> Result<()> {
             self.fake.record(metric, value)

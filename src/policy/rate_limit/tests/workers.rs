@@ -25,6 +25,7 @@ fn workers_that_come_between_each_other_pass_no_more_than_the_bucket_has() {
     }
     assert!(host.writes.get() > 500);
     assert_eq!(passed.get(), 1000);
+    assert!(fake.metric_value("meshfilter_cas_retries_total") > 300);
 }
 
 #[test]
@@ -36,6 +37,7 @@ fn who_is_slower_every_time_is_refused_in_the_end() {
     let reply = refused(take(&mine, &host, &[("x-user", "a")]).0);
     assert_eq!((reply.status, headers(&reply)[0]), (429, ("retry-after", "1")));
     assert_eq!(host.writes.get(), 101);
+    assert_eq!(fake.metric_value("meshfilter_cas_retries_total"), 101);
 }
 
 #[test]

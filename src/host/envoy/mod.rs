@@ -1,29 +1,59 @@
-//! The proxy-wasm ABI 0.2.1 as Envoy speaks it: the only hostcalls, and the only `unsafe`, of the crate.
+//! The proxy-wasm ABI 0.2.1 as Envoy speaks it: the only hostcalls of the crate.
 //!
-//! The SDK's own wrappers panic on a status that they do not expect, and a panic costs the worker its VM; these
-//! return it. Registered callouts are the one exception: the SDK keeps their table, so its call is used.
+//! No SDK stands in between: its wrappers panic on a status that they do not expect, and a panic costs the worker its
+//! VM; and it exports every callback there is, each of which the proxy then calls.
 
-use std::cell::RefCell;
+mod exports;
+mod logger;
+
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ptr::{null, null_mut};
 use std::time::{Duration, SystemTime};
 
-use proxy_wasm::types::LogLevel;
-
 use super::{
-    BufferType, HeaderMap, Host, HttpCall, Instant, LocalReply, MapType, MetricId, MetricType, Result, Status,
+    BufferType, Counters, HeaderMap, Host, HttpCall, Instant, LocalReply, MapType, MetricId, MetricType,
+    Result, Status,
 };
 
-/// The proxy that loaded this module.
-pub struct Envoy;
-
-/// Names of metrics to ids, for the whole VM: `define_metric` gives a fresh id at every call, and the host keeps
-/// them all.
-type Metrics = RefCell<HashMap<String, MetricId>>;
-
-thread_local! {
-    static METRICS: Metrics = RefCell::default();
+/// The proxy that loaded this module. A VM has one of it.
+#[derive(Default)]
+pub struct Envoy {
+    /// Names of metrics to ids: `define_metric` gives a fresh id at every call, and the host keeps them all.
+    metrics: RefCell<HashMap<String, MetricId>>,
+    counters: Counters,
+    clock: Clock,
+    random: Cell<Random>,
+    /// When to look again which level the log has.
+    next_log_level: Cell<Instant>,
 }
+
+/// Random bits, so many numbers with one hostcall.
+#[derive(Clone, Copy)]
+struct Random {
+    bits: [u8; 128],
+    /// How many numbers were given away.
+    used: usize,
+}
+
+impl Default for Random {
+    fn default() -> Self {
+        Random { bits: [0; 128], used: usize::MAX }
+    }
+}
+
+/// Both clocks, read as seldom as they can be.
+#[derive(Default)]
+struct Clock {
+    /// The monotonic clock in this callback; `None` until somebody asks.
+    now: Cell<Option<Instant>>,
+    /// What both clocks said when the wall clock was last read.
+    read: Cell<Option<(Instant, Duration)>>,
+}
+
+/// What may change at any time, and does so hardly ever, is looked at again after so many nanoseconds: the log level,
+/// and whether the wall clock has stepped. In between the monotonic clock says how far the other one went.
+const HOLDS: u64 = 1_000_000_000;
 
 #[link(wasm_import_module = "env")]
 unsafe extern "C" {
@@ -85,6 +115,18 @@ unsafe extern "C" {
     fn proxy_continue_stream(stream: u32) -> u32;
     fn proxy_close_stream(stream: u32) -> u32;
     fn proxy_set_effective_context(context: u32) -> u32;
+    fn proxy_http_call(
+        cluster: *const u8,
+        cluster_size: usize,
+        headers: *const u8,
+        headers_size: usize,
+        body: *const u8,
+        body_size: usize,
+        trailers: *const u8,
+        trailers_size: usize,
+        timeout: u32,
+        token: *mut u32,
+    ) -> u32;
     fn proxy_call_foreign_function(
         name: *const u8,
         name_size: usize,
@@ -124,9 +166,25 @@ fn owned(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Result<Vec<u8>> 
     if data.is_null() {
         return Ok(Vec::new());
     }
-    // SAFETY: the host wrote `size` bytes into a block that it asked of `proxy_on_memory_allocate`, which the SDK
-    // makes from a `Vec` of that capacity and gives away.
+    // SAFETY: the host wrote `size` bytes into a block that it asked of `proxy_on_memory_allocate`, which
+    // makes it from a boxed slice of that size and gives it away.
     Ok(unsafe { Vec::from_raw_parts(data, size, size) })
+}
+
+impl Envoy {
+    /// A callback begins: time has passed since the last one.
+    fn begin(&self) {
+        self.clock.now.set(None);
+    }
+
+    /// Follows the proxy's log level, which its operator may change at any time: asks once a second.
+    fn follow_log_level(&self) {
+        let now = self.now();
+        if now >= self.next_log_level.get() {
+            self.next_log_level.set(now.saturating_add(HOLDS));
+            logger::follow_level();
+        }
+    }
 }
 
 impl Host for Envoy {
@@ -166,21 +224,40 @@ impl Host for Envoy {
     }
 
     fn now(&self) -> Instant {
+        if let Some(now) = self.clock.now.get() {
+            return now;
+        }
         // WASI's monotonic clock, which is Envoy's own; the standard library reaches it only as a difference.
         let mut now: u64 = 0;
         // SAFETY: the pointer is valid for the call; clock 1 is the monotonic one.
         let _ = unsafe { clock_time_get(1, 1, &mut now) };
+        self.clock.now.set(Some(now));
         now
     }
 
     fn wall_clock(&self) -> Duration {
-        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+        let now = self.now();
+        if let Some((then, wall)) = self.clock.read.get() {
+            let passed = now.saturating_sub(then);
+            if passed < HOLDS {
+                return wall.saturating_add(Duration::from_nanos(passed));
+            }
+        }
+        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.clock.read.set(Some((now, wall)));
+        wall
     }
 
     fn random(&self) -> u64 {
-        let mut bytes = [0u8; 8];
-        // SAFETY: the pointer and length are those of the array.
-        let _ = unsafe { random_get(bytes.as_mut_ptr(), bytes.len()) };
+        let mut pool = self.random.get();
+        let bytes = pool.bits.as_chunks::<8>().0.get(pool.used).copied().unwrap_or_else(|| {
+            // SAFETY: the pointer and length are those of the array.
+            let _ = unsafe { random_get(pool.bits.as_mut_ptr(), pool.bits.len()) };
+            pool.used = 0;
+            pool.bits.first_chunk().copied().unwrap_or_default()
+        });
+        pool.used = pool.used.saturating_add(1);
+        self.random.set(pool);
         u64::from_le_bytes(bytes)
     }
 
@@ -203,26 +280,32 @@ impl Host for Envoy {
     }
 
     fn metric(&self, kind: MetricType, name: &str) -> Result<MetricId> {
-        METRICS.with(|metrics| {
-            let mut metrics = metrics.try_borrow_mut().map_err(|_| Status::InternalFailure)?;
-            if let Some(id) = metrics.get(name) {
-                return Ok(*id);
-            }
-            let mut id = 0;
-            // SAFETY: pointers and lengths are those of live slices and values.
-            check(unsafe { proxy_define_metric(kind as u32, name.as_ptr(), name.len(), &mut id) })?;
-            metrics.insert(name.to_owned(), id);
-            Ok(id)
-        })
+        let mut metrics = self.metrics.try_borrow_mut().map_err(|_| Status::InternalFailure)?;
+        if let Some(id) = metrics.get(name) {
+            return Ok(*id);
+        }
+        let mut id = 0;
+        // SAFETY: pointers and lengths are those of live slices and values.
+        check(unsafe { proxy_define_metric(kind as u32, name.as_ptr(), name.len(), &mut id) })?;
+        metrics.insert(name.to_owned(), id);
+        Ok(id)
     }
 
-    fn increment(&self, counter: MetricId, by: u64) -> Result<()> {
+    fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    fn increment_now(&self, counter: MetricId, by: u64) -> Result<()> {
         match i64::try_from(by) {
-            Ok(0) => Ok(()),
             // SAFETY: no pointers.
             Ok(by) => check(unsafe { proxy_increment_metric(counter, by) }),
             Err(_) => Err(Status::BadArgument),
         }
+    }
+
+    fn adjust(&self, gauge: MetricId, by: i64) -> Result<()> {
+        // SAFETY: no pointers.
+        check(unsafe { proxy_increment_metric(gauge, by) })
     }
 
     fn record(&self, metric: MetricId, value: u64) -> Result<()> {
@@ -271,10 +354,25 @@ impl Host for Envoy {
     }
 
     fn http_call(&self, call: &HttpCall) -> Result<u32> {
-        let headers = call.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        let body = (!call.body.is_empty()).then_some(call.body.as_slice());
-        proxy_wasm::hostcalls::dispatch_http_call(&call.cluster, headers, body, Vec::new(), call.timeout)
-            .map_err(|status| reason(status as u32))
+        let headers = HeaderMap::serialize(&call.headers);
+        let trailers = HeaderMap::serialize::<&str, &str>(&[]);
+        let mut token = 0;
+        // SAFETY: pointers and lengths are those of live slices and values.
+        check(unsafe {
+            proxy_http_call(
+                call.cluster.as_ptr(),
+                call.cluster.len(),
+                headers.as_ptr(),
+                headers.len(),
+                call.body.as_ptr(),
+                call.body.len(),
+                trailers.as_ptr(),
+                trailers.len(),
+                u32::try_from(call.timeout.as_millis()).unwrap_or(u32::MAX),
+                &mut token,
+            )
+        })?;
+        Ok(token)
     }
 
     fn buffer(&self, kind: BufferType, start: usize, max_size: usize) -> Result<Vec<u8>> {
@@ -305,69 +403,4 @@ impl Host for Envoy {
 unsafe extern "C" {
     fn clock_time_get(clock: u32, precision: u64, time: *mut u64) -> u16;
     fn random_get(buffer: *mut u8, size: usize) -> u16;
-}
-
-/// Sends the `log` crate's records to the proxy's own log.
-struct Logger;
-
-impl log::Log for Logger {
-    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
-        metadata.level() <= log::max_level()
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        if !self.enabled(record.metadata()) {
-            return;
-        }
-        let level = match record.level() {
-            log::Level::Trace => LogLevel::Trace,
-            log::Level::Debug => LogLevel::Debug,
-            log::Level::Info => LogLevel::Info,
-            log::Level::Warn => LogLevel::Warn,
-            log::Level::Error => LogLevel::Error,
-        };
-        write_log(level, &record.args().to_string());
-    }
-
-    fn flush(&self) {}
-}
-
-fn write_log(level: LogLevel, message: &str) {
-    // SAFETY: pointer and length are those of a live slice.
-    let _ = unsafe { proxy_log(level as u32, message.as_ptr(), message.len()) };
-}
-
-/// Makes the `log` crate, and should the worst happen a panic, speak through the proxy's log.
-pub fn install_logger() {
-    let _ = log::set_logger(&Logger);
-    log::set_max_level(log::LevelFilter::Info);
-    std::panic::set_hook(Box::new(|panic| write_log(LogLevel::Critical, &panic.to_string())));
-}
-
-/// Follows the proxy's log level, which its operator may change at any time. One cheap hostcall.
-pub fn follow_log_level() {
-    let mut level = LogLevel::Info as u32;
-    // SAFETY: the pointer is valid for the call.
-    let _ = unsafe { proxy_get_log_level(&mut level) };
-    log::set_max_level(match level {
-        0 => log::LevelFilter::Trace,
-        1 => log::LevelFilter::Debug,
-        2 => log::LevelFilter::Info,
-        3 => log::LevelFilter::Warn,
-        4 => log::LevelFilter::Error,
-        _ => log::LevelFilter::Off,
-    });
-}
-
-unsafe extern "C" {
-    fn __wasm_call_ctors();
-}
-
-/// The module's entry. Only logging and WASI are allowed here.
-#[unsafe(no_mangle)]
-pub extern "C" fn _initialize() {
-    // SAFETY: the host calls this once, before everything else.
-    unsafe { __wasm_call_ctors() };
-    install_logger();
-    crate::filter::register();
 }

@@ -1,3 +1,5 @@
+//! What is wrong, and where.
+
 use std::cell::RefCell;
 use std::fmt;
 
@@ -54,7 +56,7 @@ impl fmt::Display for Path<'_> {
 
 /// One thing that is wrong with a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigError {
+pub struct Error {
     /// Where: `http[1].route[0].weight`; empty for the document itself.
     pub path: String,
     /// What, and what would be right.
@@ -63,33 +65,48 @@ pub struct ConfigError {
     pub at_name: bool,
 }
 
-impl fmt::Display for ConfigError {
+impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let place = if self.path.is_empty() { "document" } else { &self.path };
         write!(f, "{place}: {}", self.message)
     }
 }
 
+/// How many errors are reported: nobody reads more, and a document of nothing but errors is not to cost more.
+const MOST: usize = 200;
+
 /// Collects what is wrong, so that all of it is reported at once.
 #[derive(Debug, Default)]
-pub struct Errors(RefCell<Vec<ConfigError>>);
+pub struct Errors(RefCell<Vec<Error>>);
 
 impl Errors {
     /// Reports one error. The same one at the same place counts once.
     pub fn add(&self, path: &Path<'_>, message: impl fmt::Display) {
-        self.push(ConfigError { path: path.to_string(), message: message.to_string(), at_name: false });
+        if self.is_full() {
+            return;
+        }
+        self.push(Error { path: path.to_string(), message: message.to_string(), at_name: false });
     }
 
     /// Reports that a member should not have the name that it has, whatever its value.
     pub fn add_at_name(&self, path: &Path<'_>, message: impl fmt::Display) {
-        self.push(ConfigError { path: path.to_string(), message: message.to_string(), at_name: true });
+        self.push(Error { path: path.to_string(), message: message.to_string(), at_name: true });
     }
 
-    fn push(&self, error: ConfigError) {
+    fn push(&self, error: Error) {
         let mut errors = self.0.borrow_mut();
-        if !errors.contains(&error) {
-            errors.push(error);
+        if errors.len() > MOST || errors.contains(&error) {
+            return;
         }
+        let error = match errors.len() {
+            MOST => Error {
+                path: String::new(),
+                message: "there is more wrong than this; correct it first".to_owned(),
+                at_name: false,
+            },
+            _ => error,
+        };
+        errors.push(error);
     }
 
     /// Whether there is one at this place or inside it: what was read there is a placeholder then.
@@ -99,13 +116,24 @@ impl Errors {
         self.0.borrow().iter().any(|error| error.path.strip_prefix(&place).is_some_and(inside))
     }
 
+    /// Whether what follows is not reported any more, so that nobody has to look for it.
+    pub fn is_full(&self) -> bool {
+        self.0.borrow().len() > MOST
+    }
+
     /// How many there are so far.
     pub fn count(&self) -> usize {
         self.0.borrow().len()
     }
 
+    /// All of them so far, for tests to look at.
+    #[cfg(test)]
+    pub fn all(&self) -> Vec<Error> {
+        self.0.borrow().clone()
+    }
+
     /// All of them, in the order they were found.
-    pub fn into_vec(self) -> Vec<ConfigError> {
+    pub fn into_vec(self) -> Vec<Error> {
         self.0.into_inner()
     }
 }
@@ -113,6 +141,16 @@ impl Errors {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_very_many_errors_some_are_reported() {
+        let errors = Errors::default();
+        (0..1000).for_each(|index| errors.add(&Path::ROOT.index(index), "no"));
+        let errors = errors.into_vec();
+        assert_eq!(errors.len(), MOST + 1);
+        assert_eq!(errors[MOST].to_string(), "document: there is more wrong than this; correct it first");
+        assert_eq!(errors[MOST - 1].to_string(), "[199]: no");
+    }
 
     #[test]
     fn paths_read_like_the_contract_writes_them() {

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::{ClaimPath, Pattern, StringMatch};
-use crate::policy::Facts;
+use super::Facts;
+use crate::matchers::{ClaimPath, Pattern, StringMatch};
 use crate::request::{AttributeId, Request};
 
 /// Conditions that all have to hold. One without any holds always.

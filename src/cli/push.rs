@@ -1,0 +1,191 @@
+//! `meshfilter push`: uploads what `meshfilter image` makes.
+
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use oci_client::Reference;
+use serde_json::json;
+
+use super::{Format, Outcome, image::read_module};
+use crate::package::fetchers::{Form, Step};
+use crate::package::image::Packed;
+use crate::package::module::Module;
+use crate::package::registry::Registry;
+use crate::package::{Problem, digest, fetchers, image, layout};
+
+/// Upload the module to a registry, in both forms
+///
+/// REFERENCE becomes the container image, which Istio, Envoy Gateway and Kubernetes take; REFERENCE-artifact becomes the
+/// artifact, whose layer is the module itself, for Envoy's remote.http_uri. Both are checked against what the fetchers take
+/// before anything is uploaded. Credentials come from Docker's configuration ($DOCKER_CONFIG/config.json, or that of
+/// ~/.docker), where `docker login` puts them. The exit code is 0 if all is there, 1 if the module or an image is wrong, 2
+/// if the command was used wrongly or the registry does not take it.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// Where to: HOST/NAME:TAG
+    #[arg(value_name = "REFERENCE")]
+    reference: String,
+
+    /// What: the layout that `meshfilter image` makes, or a module
+    #[arg(value_name = "FROM", default_value = "dist/oci")]
+    from: PathBuf,
+
+    /// Use HTTP without TLS; registries on this machine get that by themselves
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    plain_http: Option<bool>,
+
+    /// How to print what was uploaded
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  meshfilter push registry.example.com/mesh/meshfilter:0.1.0
+  meshfilter push localhost:5000/meshfilter:dev target/wasm32-wasip1/release/meshfilter.wasm
+  meshfilter check policies/*.yaml && meshfilter push registry.example.com/mesh/meshfilter:0.1.0";
+
+/// Uploads both forms, and says to `output` under which names and digests.
+pub fn run(arguments: &Arguments, output: &mut Vec<u8>) -> Outcome {
+    Outcome::of(push(arguments), output)
+}
+
+fn push(arguments: &Arguments) -> Result<String, Problem> {
+    let reference = parse(&arguments.reference)?;
+    let Some(tag) = named_tag(&arguments.reference, &reference) else {
+        return Err(Problem::Misused(format!(
+            "{}: say under which tag, as in {}/{}:{}; a digest cannot be chosen",
+            arguments.reference,
+            reference.registry(),
+            reference.repository(),
+            env!("CARGO_PKG_VERSION"),
+        )));
+    };
+    let Both { container, artifact, module } = both(&arguments.from)?;
+    let registry = Registry::of(&reference, arguments.plain_http)?;
+    let (host, name) = (reference.registry().to_owned(), reference.repository().to_owned());
+    let artifact_reference = Reference::with_tag(host, name, format!("{tag}-artifact"));
+    let total = container.size().saturating_add(artifact.size());
+    let progress = Progress::new(total, &reference.whole());
+    registry.push(&reference, &container, |blob, there| progress.add(blob, there))?;
+    registry.push(&artifact_reference, &artifact, |blob, there| progress.add(blob, there))?;
+    progress.bar.finish_and_clear();
+
+    let url = registry.blob_url(&reference, &module.digest());
+    let sha256 = module.digest().replace("sha256:", "");
+    Ok(match arguments.format {
+        Format::Text => format!(
+            "{} {}\n  container image: Istio, Envoy Gateway, image volumes\n\
+             {} {}\n  artifact: the module as it is, for Envoy itself\n    http_uri {url}\n    sha256   {sha256}\n",
+            reference.whole(),
+            container.digest(),
+            artifact_reference.whole(),
+            artifact.digest(),
+        ),
+        Format::Json => format!(
+            "{:#}\n",
+            json!({
+                "image": {"reference": reference.whole(), "digest": container.digest()},
+                "artifact": {"reference": artifact_reference.whole(), "digest": artifact.digest()},
+                "module": {"url": url, "sha256": sha256},
+            })
+        ),
+    })
+}
+
+/// The two forms of one module.
+struct Both {
+    container: Packed,
+    artifact: Packed,
+    module: Module,
+}
+
+fn both(from: &Path) -> Result<Both, Problem> {
+    if !from.is_dir() {
+        let module = read_module(from)?;
+        return Ok(Both {
+            container: image::container_image(&module)?,
+            artifact: image::artifact(&module)?,
+            module,
+        });
+    }
+    let (mut container, mut artifact) = (None, None);
+    for (name, packed) in layout::read(from)? {
+        let (form, module) =
+            opened(&packed).map_err(|why| Problem::Wrong(format!("{}: {name}: {why}", from.display())))?;
+        match form {
+            Form::ContainerImage => container = Some((packed, module)),
+            Form::Artifact => artifact = Some((packed, module)),
+        }
+    }
+    let (Some((container, module)), Some((artifact, other))) = (container, artifact) else {
+        let message = "the layout needs a container image and an artifact; `make image` makes one with both";
+        return Err(Problem::Wrong(format!("{}: {message}", from.display())));
+    };
+    match module == other {
+        true => Ok(Both { container, artifact, module: Module::read(module)? }),
+        false => {
+            let message = "the two images hold different modules; make the layout again, with `make image`";
+            Err(Problem::Wrong(format!("{}: {message}", from.display())))
+        }
+    }
+}
+
+/// What a fetcher gets out of an image: its form, and the module.
+pub(super) fn opened(packed: &Packed) -> Result<(Form, Vec<u8>), String> {
+    let Step::Layer(found) = fetchers::find(&packed.manifest)? else {
+        return Err("this is a list of images; a single one is needed".to_owned());
+    };
+    let wanted = found.layer.digest().to_string();
+    let layer = packed.blobs.iter().find(|blob| digest(blob) == wanted);
+    let layer = layer.ok_or_else(|| format!("the layer {wanted} is missing; make the layout again"))?;
+    Ok((found.form, fetchers::open(&found, layer.clone())?))
+}
+
+/// Reads HOST/NAME[:TAG][@DIGEST].
+pub(super) fn parse(reference: &str) -> Result<Reference, Problem> {
+    Reference::try_from(reference).map_err(|error| {
+        Problem::Misused(format!(
+            "{reference}: this is no reference: {error}; write HOST/NAME:TAG in lower case"
+        ))
+    })
+}
+
+/// The tag, if one is written; the parser takes `latest` for none.
+fn named_tag<'a>(text: &str, reference: &'a Reference) -> Option<&'a str> {
+    let last = text.rsplit('/').next().unwrap_or_default();
+    reference.tag().filter(|_| reference.digest().is_none() && last.contains(':'))
+}
+
+/// A bar on a terminal; elsewhere a line for each blob.
+struct Progress {
+    bar: ProgressBar,
+    lines: bool,
+}
+
+impl Progress {
+    fn new(bytes: usize, what: &str) -> Self {
+        let lines = !io::stderr().is_terminal();
+        let bar = if lines {
+            ProgressBar::hidden()
+        } else {
+            ProgressBar::new(u64::try_from(bytes).unwrap_or(u64::MAX))
+        };
+        if let Ok(style) = ProgressStyle::with_template("{msg} {bar:30} {bytes}/{total_bytes} {elapsed}") {
+            bar.set_style(style);
+        }
+        bar.set_message(what.to_owned());
+        bar.enable_steady_tick(std::time::Duration::from_millis(100));
+        Progress { bar, lines }
+    }
+
+    fn add(&self, blob: &[u8], there: bool) {
+        self.bar.inc(u64::try_from(blob.len()).unwrap_or(u64::MAX));
+        if self.lines {
+            let what = if there { "is there already" } else { "uploaded" };
+            eprintln!("{} {} bytes {what}", digest(blob), blob.len());
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! What the proxy calls. A callback that a module does not export is never called, so what nothing needs (bodies,
+//! trailers, TCP, queues, gRPC) is not here: see `tests/module-interface.txt`.
+
+use std::rc::Rc;
+
+use super::{Envoy, logger};
+use crate::filter::{Contexts, Flow};
+use crate::host::allocator::Allocator;
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator::new();
+
+thread_local! {
+    /// Of this VM, which has one thread.
+    static VM: Vm = Vm::new();
+}
+
+struct Vm {
+    envoy: Rc<Envoy>,
+    contexts: Contexts,
+}
+
+impl Vm {
+    fn new() -> Self {
+        let envoy = Rc::new(Envoy::default());
+        Vm { contexts: Contexts::new(envoy.clone()), envoy }
+    }
+}
+
+/// Runs a callback.
+fn call<T>(callback: impl FnOnce(&Vm) -> T) -> T {
+    VM.with(|vm| {
+        vm.envoy.begin();
+        callback(vm)
+    })
+}
+
+/// `Action` of the ABI.
+const CONTINUE: u32 = 0;
+const PAUSE: u32 = 1;
+
+unsafe extern "C" {
+    fn __wasm_call_ctors();
+}
+
+/// The module's entry. Only logging and WASI are allowed here.
+#[unsafe(no_mangle)]
+extern "C" fn _initialize() {
+    // SAFETY: the host calls this once, before everything else.
+    unsafe { __wasm_call_ctors() };
+    logger::install();
+}
+
+/// Says by its name which version of the ABI this is.
+#[unsafe(no_mangle)]
+extern "C" fn proxy_abi_version_0_2_1() {}
+
+/// Room for what a hostcall gives; [`super::owned`] takes it over.
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_memory_allocate(size: usize) -> *mut u8 {
+    // Every byte of it is written by the host before it is read.
+    Box::into_raw(Box::<[u8]>::new_uninit_slice(size)).cast()
+}
+
+/// A new root where `root` is 0, else a new stream of that root.
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_context_create(context: u32, root: u32) {
+    call(|vm| vm.contexts.create(context, root));
+}
+
+/// The configuration is there; 0 refuses it.
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_configure(root: u32, _size: usize) -> u32 {
+    call(|vm| {
+        vm.envoy.follow_log_level();
+        vm.contexts.on_configure(root)
+    })
+    .into()
+}
+
+/// The time that was asked for has come.
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_tick(root: u32) {
+    call(|vm| {
+        vm.envoy.follow_log_level();
+        vm.contexts.on_tick(root);
+    });
+}
+
+/// A callout was answered.
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_http_call_response(
+    root: u32,
+    token: u32,
+    _headers: usize,
+    _body: usize,
+    _trailers: usize,
+) {
+    call(|vm| vm.contexts.on_http_call_response(root, token));
+}
+
+/// A request's headers are there.
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_request_headers(stream: u32, _count: usize, _end_of_stream: u32) -> u32 {
+    let flow = call(|vm| {
+        vm.envoy.follow_log_level();
+        vm.contexts.on_request_headers(stream)
+    });
+    match flow {
+        Flow::Continue => CONTINUE,
+        Flow::Pause => PAUSE,
+    }
+}
+
+/// A response's headers are there.
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_response_headers(stream: u32, _count: usize, _end_of_stream: u32) -> u32 {
+    call(|vm| vm.contexts.on_response_headers(stream));
+    CONTINUE
+}
+
+/// A stream is over.
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_log(stream: u32) {
+    call(|vm| vm.contexts.on_log(stream));
+}
+
+/// A stream or a root is gone.
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_delete(context: u32) {
+    call(|vm| vm.contexts.delete(context));
+}

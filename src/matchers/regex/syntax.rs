@@ -1,0 +1,99 @@
+//! RE2's syntax: that of the `regex` crate, but `\d`, `\s`, `\w` and `\b` know ASCII alone.
+
+use regex_syntax::ast::{
+    Assertion, AssertionKind, Ast, ClassBracketed, ClassPerl, ClassPerlKind, ClassSet, ClassSetItem,
+    ClassSetRange, ClassSetUnion, Flag, Flags, FlagsItem, FlagsItemKind, Group, GroupKind, Literal,
+    LiteralKind, parse,
+};
+use regex_syntax::hir::Hir;
+use regex_syntax::hir::translate::TranslatorBuilder;
+
+/// How an expression is read, besides what it says itself.
+#[derive(Clone, Copy)]
+pub struct Reading {
+    /// Whether the value is text in UTF-8, and not mere bytes.
+    pub unicode: bool,
+    /// Whether case does not count.
+    pub ignore_case: bool,
+    /// Whether `.` is a line's end, too.
+    pub dot_matches_new_line: bool,
+}
+
+/// Parses an expression.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse(expression: &str, reading: Reading) -> Result<Hir, String> {
+    let mut ast = parse::Parser::new().parse(expression).map_err(|error| error.kind().to_string())?;
+    ascii(&mut ast);
+    TranslatorBuilder::new()
+        .utf8(false)
+        .unicode(reading.unicode)
+        .case_insensitive(reading.ignore_case)
+        .dot_matches_new_line(reading.dot_matches_new_line)
+        .build()
+        .translate(expression, &ast)
+        .map_err(|error| error.kind().to_string())
+}
+
+/// Puts ASCII's meaning in the place of Unicode's. The parser bounds how deep an expression nests.
+fn ascii(ast: &mut Ast) {
+    match ast {
+        Ast::ClassPerl(class) => *ast = Ast::class_bracketed(perl(class)),
+        Ast::Assertion(assertion)
+            if matches!(assertion.kind, AssertionKind::WordBoundary | AssertionKind::NotWordBoundary) =>
+        {
+            *ast = in_bytes(assertion);
+        }
+        Ast::ClassBracketed(class) => set(&mut class.kind),
+        Ast::Repetition(repetition) => ascii(&mut repetition.ast),
+        Ast::Group(group) => ascii(&mut group.ast),
+        Ast::Alternation(alternation) => alternation.asts.iter_mut().for_each(ascii),
+        Ast::Concat(concat) => concat.asts.iter_mut().for_each(ascii),
+        _ => {}
+    }
+}
+
+fn set(class: &mut ClassSet) {
+    match class {
+        ClassSet::Item(item) => self::item(item),
+        ClassSet::BinaryOp(operation) => {
+            set(&mut operation.lhs);
+            set(&mut operation.rhs);
+        }
+    }
+}
+
+fn item(item: &mut ClassSetItem) {
+    match item {
+        ClassSetItem::Perl(class) => *item = ClassSetItem::Bracketed(Box::new(perl(class))),
+        ClassSetItem::Bracketed(class) => set(&mut class.kind),
+        ClassSetItem::Union(union) => union.items.iter_mut().for_each(self::item),
+        _ => {}
+    }
+}
+
+/// RE2's `\s` has no vertical tab.
+fn perl(class: &ClassPerl) -> ClassBracketed {
+    let span = class.span;
+    let ranges: &[(char, char)] = match class.kind {
+        ClassPerlKind::Digit => &[('0', '9')],
+        ClassPerlKind::Space => &[('\t', '\n'), ('\u{c}', '\r'), (' ', ' ')],
+        ClassPerlKind::Word => &[('0', '9'), ('A', 'Z'), ('_', '_'), ('a', 'z')],
+    };
+    let literal = |c: &char| Literal { span, kind: LiteralKind::Verbatim, c: *c };
+    let range = |(start, end): &(char, char)| {
+        ClassSetItem::Range(ClassSetRange { span, start: literal(start), end: literal(end) })
+    };
+    let items = ranges.iter().map(range).collect();
+    ClassBracketed { span, negated: class.negated, kind: ClassSet::union(ClassSetUnion { span, items }) }
+}
+
+/// `(?-u:\b)`.
+fn in_bytes(assertion: &Assertion) -> Ast {
+    let span = assertion.span;
+    let items = [FlagsItemKind::Negation, FlagsItemKind::Flag(Flag::Unicode)];
+    let items = items.map(|kind| FlagsItem { span, kind }).into();
+    let kind = GroupKind::NonCapturing(Flags { span, items });
+    Ast::group(Group { span, kind, ast: Box::new(Ast::assertion(assertion.clone())) })
+}

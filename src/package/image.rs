@@ -1,0 +1,148 @@
+//! The two forms in which the module is published.
+
+use std::collections::HashMap;
+use std::io::Write;
+
+use flate2::{Compression, GzBuilder};
+use oci_spec::OciSpecError;
+use oci_spec::image::{
+    ANNOTATION_CREATED, ANNOTATION_DESCRIPTION, ANNOTATION_LICENSES, ANNOTATION_REVISION, ANNOTATION_SOURCE,
+    ANNOTATION_TITLE, ANNOTATION_VERSION, Arch, Descriptor, Digest, HistoryBuilder,
+    ImageConfigurationBuilder, ImageManifestBuilder, MediaType, Os, RootFsBuilder,
+};
+use serde::Serialize;
+use serde_json::json;
+
+use super::fetchers::{FILE_NAME, MODULE_CONFIG, MODULE_LAYER};
+use super::module::Module;
+use super::{Problem, digest};
+
+/// A manifest and everything that it points to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packed {
+    /// As it is uploaded.
+    pub manifest: Vec<u8>,
+    /// Each digest once.
+    pub blobs: Vec<Vec<u8>>,
+}
+
+impl Packed {
+    /// What names it, whatever tag it has.
+    pub fn digest(&self) -> String {
+        digest(&self.manifest)
+    }
+
+    /// How many bytes it has, all together.
+    pub fn size(&self) -> usize {
+        self.blobs.iter().map(Vec::len).fold(self.manifest.len(), usize::saturating_add)
+    }
+}
+
+/// The container image: `FROM scratch`, and one layer with `plugin.wasm`.
+pub fn container_image(module: &Module) -> Result<Packed, Problem> {
+    build(|| {
+        let tar = archive(&module.bytes)?;
+        let mut gzip = GzBuilder::new().mtime(0).operating_system(255).write(Vec::new(), Compression::best());
+        gzip.write_all(&tar)?;
+        let layer = gzip.finish()?;
+        let mut history = HistoryBuilder::default().created_by(format!("COPY meshfilter.wasm /{FILE_NAME}"));
+        // Who fetches a single image does not look at its platform; who picks one of several asks for this one.
+        let mut configuration = ImageConfigurationBuilder::default()
+            .architecture(Arch::Amd64)
+            .os(Os::Linux)
+            .rootfs(RootFsBuilder::default().typ("layers").diff_ids([digest(&tar)]).build()?);
+        if let Some(created) = module.created() {
+            history = history.created(created.clone());
+            configuration = configuration.created(created);
+        }
+        let configuration = json_bytes(&configuration.history([history.build()?]).build()?)?;
+        let mut annotations = annotations(module);
+        annotations.insert("module.wasm.image/variant".to_owned(), "compat".to_owned());
+        let manifest = ImageManifestBuilder::default()
+            .schema_version(2u32)
+            .media_type(MediaType::ImageManifest)
+            .config(descriptor(MediaType::ImageConfig, &configuration)?)
+            .layers([descriptor(MediaType::ImageLayerGzip, &layer)?])
+            .annotations(annotations)
+            .build()?;
+        Ok(Packed { manifest: json_bytes(&manifest)?, blobs: vec![configuration, layer] })
+    })
+}
+
+/// The artifact: the module as it is, so that the layer's digest is the module's, and a URL of it is one of the module.
+///
+/// The fetchers take an artifact only if it has two layers, the other one being what stands in the configuration.
+pub fn artifact(module: &Module) -> Result<Packed, Problem> {
+    build(|| {
+        let configuration = json_bytes(&json!({
+            "type": "envoy_proxy",
+            "abiVersions": [module.facts.abi],
+            "config": {"rootIds": ["meshfilter"]},
+        }))?;
+        let titled = |media_type: &str, bytes: &[u8], title: &str| -> Result<Descriptor, Failure> {
+            let mut descriptor = descriptor(MediaType::from(media_type), bytes)?;
+            descriptor
+                .set_annotations(Some(HashMap::from([(ANNOTATION_TITLE.to_owned(), title.to_owned())])));
+            Ok(descriptor)
+        };
+        let manifest = ImageManifestBuilder::default()
+            .schema_version(2u32)
+            .media_type(MediaType::ImageManifest)
+            .config(descriptor(MediaType::from(MODULE_CONFIG), &configuration)?)
+            .layers([
+                titled(MODULE_CONFIG, &configuration, "runtime-config.json")?,
+                titled(MODULE_LAYER, &module.bytes, FILE_NAME)?,
+            ])
+            .annotations(annotations(module))
+            .build()?;
+        Ok(Packed { manifest: json_bytes(&manifest)?, blobs: vec![configuration, module.bytes.clone()] })
+    })
+}
+
+/// A tar archive with the module in it, whose only file is nobody's and of no time.
+fn archive(module: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut header = tar::Header::new_ustar();
+    header.set_size(u64::try_from(module.len()).unwrap_or(u64::MAX));
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    let mut archive = tar::Builder::new(Vec::new());
+    archive.append_data(&mut header, FILE_NAME, module)?;
+    archive.into_inner()
+}
+
+fn annotations(module: &Module) -> HashMap<String, String> {
+    let known = [
+        (ANNOTATION_TITLE, "meshfilter"),
+        (ANNOTATION_DESCRIPTION, env!("CARGO_PKG_DESCRIPTION")),
+        (ANNOTATION_SOURCE, env!("CARGO_PKG_REPOSITORY")),
+        (ANNOTATION_LICENSES, env!("CARGO_PKG_LICENSE")),
+        (ANNOTATION_VERSION, &module.facts.version),
+        (ANNOTATION_REVISION, &module.facts.commit),
+    ];
+    let created = module.created().map(|created| (ANNOTATION_CREATED.to_owned(), created));
+    known.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).chain(created).collect()
+}
+
+type Failure = Box<dyn std::error::Error>;
+
+/// Nothing of this fails for any module; if it ever does, the reason is told.
+fn build(make: impl FnOnce() -> Result<Packed, Failure>) -> Result<Packed, Problem> {
+    make().map_err(|error| Problem::Wrong(format!("the image cannot be made: {error}")))
+}
+
+fn descriptor(media_type: MediaType, bytes: &[u8]) -> Result<Descriptor, OciSpecError> {
+    let digest: Digest = digest(bytes).parse()?;
+    Ok(Descriptor::new(media_type, u64::try_from(bytes.len()).unwrap_or(u64::MAX), digest))
+}
+
+/// The members in the order of their names: annotations come out of a map without one.
+pub(super) fn json_bytes(value: &impl Serialize) -> Result<Vec<u8>, serde_json::Error> {
+    let mut value = serde_json::to_value(value)?;
+    value.sort_all_objects();
+    serde_json::to_vec(&value)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,100 @@
+//! An OCI layout: images as files in a folder, which skopeo, oras, crane and podman read, too.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+use oci_spec::OciSpecError;
+use oci_spec::image::{
+    ANNOTATION_REF_NAME, Descriptor, ImageIndex, ImageIndexBuilder, ImageManifest, MediaType,
+    OciLayoutBuilder,
+};
+
+use super::image::{Packed, json_bytes};
+use super::{Problem, digest};
+
+/// Writes a layout with these images, by their names. What lay there before is gone.
+pub fn write(folder: &Path, images: &[(&str, &Packed)]) -> Result<(), Problem> {
+    let wrong = |error: &dyn std::fmt::Display| {
+        Problem::Misused(format!("{}: the layout cannot be written: {error}", folder.display()))
+    };
+    let blobs = folder.join("blobs/sha256");
+    if folder.join("oci-layout").exists() {
+        fs::remove_dir_all(folder).map_err(|error| wrong(&error))?;
+    }
+    fs::create_dir_all(&blobs).map_err(|error| wrong(&error))?;
+    for (_, image) in images {
+        for blob in image.blobs.iter().chain([&image.manifest]) {
+            let name = digest(blob).replace("sha256:", "");
+            fs::write(blobs.join(name), blob).map_err(|error| wrong(&error))?;
+        }
+    }
+    let (index, layout) = index(images).map_err(|error| wrong(&error))?;
+    fs::write(folder.join("index.json"), index).map_err(|error| wrong(&error))?;
+    fs::write(folder.join("oci-layout"), layout).map_err(|error| wrong(&error))
+}
+
+fn index(images: &[(&str, &Packed)]) -> Result<(Vec<u8>, Vec<u8>), OciSpecError> {
+    let descriptor = |(name, image): &(&str, &Packed)| -> Result<Descriptor, OciSpecError> {
+        let size = u64::try_from(image.manifest.len()).unwrap_or(u64::MAX);
+        let digest: oci_spec::image::Digest = image.digest().parse()?;
+        let mut descriptor = Descriptor::new(MediaType::ImageManifest, size, digest);
+        let name = (ANNOTATION_REF_NAME.to_owned(), (*name).to_owned());
+        descriptor.set_annotations(Some(HashMap::from([name])));
+        Ok(descriptor)
+    };
+    let manifests = images.iter().map(descriptor).collect::<Result<Vec<_>, _>>()?;
+    let index = ImageIndexBuilder::default()
+        .schema_version(2u32)
+        .media_type(MediaType::ImageIndex)
+        .manifests(manifests)
+        .build()?;
+    let layout = OciLayoutBuilder::default().image_layout_version("1.0.0").build()?;
+    Ok((json_bytes(&index)?, json_bytes(&layout)?))
+}
+
+/// Reads every image of a layout, with its name, and checks that each blob is what its digest says.
+pub fn read(folder: &Path) -> Result<Vec<(String, Packed)>, Problem> {
+    let index = folder.join("index.json");
+    let index = ImageIndex::from_file(&index).map_err(|error| {
+        Problem::Misused(format!("{}: {error}; `make image` makes a layout at dist/oci", index.display()))
+    })?;
+    let blob = |descriptor: &Descriptor| -> Result<Vec<u8>, Problem> {
+        let wanted = descriptor.digest().to_string();
+        let path = folder.join("blobs").join(wanted.replace(':', "/"));
+        let bytes = fs::read(&path).map_err(|error| {
+            Problem::Wrong(format!("{}: {error}; make the layout again, with `make image`", path.display()))
+        })?;
+        match digest(&bytes) == wanted {
+            true => Ok(bytes),
+            false => Err(Problem::Wrong(format!(
+                "{} is {}, so it was changed; make the layout again, with `make image`",
+                path.display(),
+                digest(&bytes)
+            ))),
+        }
+    };
+    let image = |descriptor: &Descriptor| -> Result<(String, Packed), Problem> {
+        let name = descriptor.annotations().as_ref().and_then(|notes| notes.get(ANNOTATION_REF_NAME));
+        let bytes = blob(descriptor)?;
+        let manifest: ImageManifest = serde_json::from_slice(&bytes).map_err(|error| {
+            Problem::Wrong(format!(
+                "{}: {error}; make the layout again, with `make image`",
+                descriptor.digest()
+            ))
+        })?;
+        let mut seen = Vec::new();
+        let mut blobs = Vec::new();
+        for part in [manifest.config()].into_iter().chain(manifest.layers()) {
+            if !seen.contains(part.digest()) {
+                seen.push(part.digest().clone());
+                blobs.push(blob(part)?);
+            }
+        }
+        Ok((name.cloned().unwrap_or_default(), Packed { manifest: bytes, blobs }))
+    };
+    index.manifests().iter().map(image).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,95 @@
+//! What a module says about itself.
+
+use serde::Deserialize;
+use wasmparser::{Parser, Payload};
+
+use super::{Problem, digest};
+use crate::version;
+
+/// A module of this project, and what stands in its section.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Module {
+    /// All of it.
+    pub bytes: Vec<u8>,
+    /// Who it is.
+    pub facts: Facts,
+}
+
+/// What stands in the module's custom section, [`version::SECTION`].
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Facts {
+    /// Of the package.
+    pub version: String,
+    /// Of git; ends in `-dirty` if the sources differed from it; `unknown` where there was none.
+    pub commit: String,
+    /// Seconds since 1970, as text; empty if unknown.
+    pub commit_time: String,
+    /// The version of the proxy-wasm ABI.
+    pub abi: String,
+    /// The sections of the policy document that it decides by.
+    pub policies: Vec<String>,
+}
+
+impl Module {
+    /// Reads a module; the error says why it is none of this project.
+    pub fn read(bytes: Vec<u8>) -> Result<Self, Problem> {
+        let facts = facts(&bytes).map_err(Problem::Wrong)?;
+        Ok(Module { bytes, facts })
+    }
+
+    /// Of the bytes: what Envoy and Istio call `sha256`, with `sha256:` before it.
+    pub fn digest(&self) -> String {
+        digest(&self.bytes)
+    }
+
+    /// When the commit was made, as RFC 3339 has it.
+    pub fn created(&self) -> Option<String> {
+        let seconds = self.facts.commit_time.parse().ok()?;
+        let time = chrono::DateTime::from_timestamp(seconds, 0)?;
+        Some(time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true))
+    }
+}
+
+fn facts(bytes: &[u8]) -> Result<Facts, String> {
+    if bytes.get(..4) != Some(b"\0asm") {
+        return Err("this is no WebAssembly module; `make build` makes one".to_owned());
+    }
+    let broken = |error: wasmparser::BinaryReaderError| {
+        format!("this WebAssembly module is broken or cut off: {error}; build or copy it again")
+    };
+    let (mut section, mut exports) = (None, Vec::new());
+    for payload in Parser::new(0).parse_all(bytes) {
+        match payload.map_err(broken)? {
+            Payload::CustomSection(custom) if custom.name() == version::SECTION => {
+                section = Some(custom.data())
+            }
+            Payload::ExportSection(reader) => {
+                for export in reader {
+                    exports.push(export.map_err(broken)?.name);
+                }
+            }
+            _ => {}
+        }
+    }
+    let section = section.ok_or_else(|| {
+        format!(
+            "this module has no section {}, so it is none of meshfilter's; `make build` makes one",
+            version::SECTION
+        )
+    })?;
+    let facts: Facts = serde_json::from_slice(section).map_err(|error| {
+        format!("the module's section {} cannot be read: {error}; build it again", version::SECTION)
+    })?;
+    let abi = format!("proxy_abi_version_{}", facts.abi.replace('.', "_"));
+    match exports.contains(&abi.as_str()) {
+        true => Ok(facts),
+        false => Err(format!(
+            "this module says that it speaks ABI {}, but does not export {abi}; build it again",
+            facts.abi
+        )),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests;
