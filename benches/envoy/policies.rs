@@ -1,0 +1,171 @@
+//! The policies as documents, and the filters that carry them.
+
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use crate::support::sign;
+
+pub const ISSUER: &str = "https://auth.example.com";
+pub const AUDIENCE: &str = "webapp-api";
+pub const KEY: &str = "rsa1";
+
+/// What both verify tokens with.
+pub fn key_set() -> Value {
+    sign::jwks(&[KEY])
+}
+
+pub fn authentication() -> Value {
+    json!({"authentication": {"jwtRules": [{
+        "issuer": ISSUER,
+        "audiences": [AUDIENCE],
+        "jwks": key_set(),
+        "outputClaimToHeaders": [{"header": "x-user", "claim": "sub"}],
+    }]}})
+}
+
+pub fn authorization() -> Value {
+    json!({"authorization": [{
+        "name": "webapp-authz",
+        "action": "ALLOW",
+        "rules": [{
+            "to": [{"operation": {"methods": ["GET", "POST"], "paths": ["/api/*"]}}],
+            "when": [{"key": "request.headers[user-role]", "values": ["admin", "user"]}],
+        }],
+    }]})
+}
+
+/// One rule for each of so many path prefixes.
+pub fn many_rules(count: usize) -> Value {
+    let rule = |number: usize| {
+        let paths = [format!("/service-{number}/*")];
+        json!({"to": [{"operation": {"methods": ["GET"], "paths": paths}}]})
+    };
+    let rules: Vec<Value> = (0..count).map(rule).collect();
+    json!({"authorization": [{"name": "many", "action": "ALLOW", "rules": rules}]})
+}
+
+pub fn faults() -> Value {
+    json!({"http": [fault_entry()]})
+}
+
+pub fn routing() -> Value {
+    json!({"http": routing_entries()})
+}
+
+/// One entry for each of so many path prefixes.
+pub fn many_entries(count: usize) -> Value {
+    let entry = |number: usize| {
+        let subset = if number.is_multiple_of(2) { "v1" } else { "v2" };
+        json!({
+            "match": [{"uri": {"prefix": format!("/service-{number}/")}}],
+            "route": [{"destination": {"host": "webapp", "subset": subset}}],
+        })
+    };
+    json!({"http": (0..count).map(entry).collect::<Vec<_>>()})
+}
+
+pub fn rate_limits(tokens: u32) -> Value {
+    json!({"rateLimits": [{
+        "name": "all",
+        "tokenBucket": {"maxTokens": tokens, "tokensPerFill": 1, "fillInterval": "1h"},
+    }]})
+}
+
+/// A bucket for each value of a header.
+pub fn keyed_rate_limits() -> Value {
+    json!({"rateLimits": [{
+        "name": "per-key",
+        "key": [{"header": "x-key"}],
+        "tokenBucket": {"maxTokens": 100, "tokensPerFill": 1, "fillInterval": "1h"},
+    }]})
+}
+
+pub fn telemetry() -> Value {
+    json!({"telemetry": {"tags": [
+        {"name": "tenant", "value": {"header": "x-tenant"}, "default": "none", "in": ["logs"]},
+    ]}})
+}
+
+/// All of them in one document.
+pub fn chain(tokens: u32) -> Value {
+    let [canary, weighted] = routing_entries();
+    document(vec![fault_entry(), canary, weighted], tokens)
+}
+
+/// What Envoy has filters for; routing is left to its routes.
+pub fn filters(tokens: u32) -> Value {
+    document(vec![fault_entry()], tokens)
+}
+
+fn document(http: Vec<Value>, tokens: u32) -> Value {
+    let mut whole = Map::from_iter([("http".to_owned(), Value::from(http))]);
+    for part in [authentication(), authorization(), rate_limits(tokens), telemetry()] {
+        if let Value::Object(sections) = part {
+            whole.extend(sections);
+        }
+    }
+    Value::Object(whole)
+}
+
+fn fault_entry() -> Value {
+    json!({
+        "name": "fault-test",
+        "match": [{"headers": {"test-fault": {"exact": "true"}}}],
+        "fault": {
+            "delay": {"percentage": {"value": 100}, "fixedDelay": "10ms"},
+            "abort": {"percentage": {"value": 100}, "httpStatus": 503},
+        },
+    })
+}
+
+fn routing_entries() -> [Value; 2] {
+    [
+        json!({
+            "name": "canary-by-header",
+            "match": [{"headers": {"canary": {"exact": "true"}}}],
+            "route": [{"destination": {"host": "webapp", "subset": "v2"}}],
+        }),
+        json!({
+            "name": "weighted",
+            "route": [
+                {"destination": {"host": "webapp", "subset": "v1"}, "weight": 90},
+                {"destination": {"host": "webapp", "subset": "v2"}, "weight": 10},
+            ],
+        }),
+    ]
+}
+
+/// The filter with this document.
+pub fn meshfilter(module: &Path, document: &Value) -> Value {
+    plugin(module, &json!({"@type": "type.googleapis.com/google.protobuf.Struct", "value": document}))
+}
+
+/// A module without a configuration.
+pub fn wasm(module: &Path) -> Value {
+    plugin(module, &Value::Null)
+}
+
+fn plugin(module: &Path, configuration: &Value) -> Value {
+    let mut config = json!({
+        "name": "measured",
+        "failure_policy": "FAIL_RELOAD",
+        "vm_config": {"runtime": "envoy.wasm.runtime.v8", "code": {"local": {"filename": module}}},
+    });
+    if !configuration.is_null() {
+        config["configuration"] = configuration.clone();
+    }
+    json!({"name": "envoy.filters.http.wasm", "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
+        "config": config,
+    }})
+}
+
+/// The routes that read what the filter decided, as in `envoy/envoy.yaml`.
+pub fn routes() -> Vec<Value> {
+    let chosen = json!({"name": "x-meshfilter-cluster", "present_match": true});
+    vec![
+        json!({"match": {"prefix": "/", "headers": [chosen]}, "route": {"cluster_header": "x-meshfilter-cluster"}}),
+        json!({"match": {"prefix": "/"}, "route": {"cluster": "webapp|v1"}}),
+    ]
+}
