@@ -89,12 +89,140 @@ fn wrong_use_is_told_from_a_wrong_document() {
     assert!(ran.stdout.contains("there is no field"), "{}", ran.stdout);
 }
 
+/// The subcommands that the command's own help lists.
+fn subcommands() -> Vec<String> {
+    let help = run(&["--help"], "").stdout;
+    let (_, commands) = help.split_once("Commands:\n").unwrap();
+    let lines = commands.lines().take_while(|line| !line.is_empty());
+    let names: Vec<String> =
+        lines.filter_map(|line| line.split_whitespace().next().map(str::to_owned)).collect();
+    assert!(
+        ["check", "schema", "completions"].iter().all(|name| names.contains(&(*name).to_owned())),
+        "{names:?}"
+    );
+    names.into_iter().filter(|name| name != "help").collect()
+}
+
 #[test]
 fn help_has_examples() {
-    let ran = run(&["check", "--help"], "");
-    assert_eq!(ran.code, Some(0));
-    for part in ["Examples:", "meshfilter check policy.yaml", "--format", "NO_COLOR"] {
-        assert!(ran.stdout.contains(part), "{part}: {}", ran.stdout);
+    for name in subcommands() {
+        let ran = run(&[&name, "--help"], "");
+        assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{name}");
+        let (_, examples) =
+            ran.stdout.split_once("Examples:\n").unwrap_or_else(|| panic!("{name}: {}", ran.stdout));
+        assert!(examples.contains(&format!("meshfilter {name} ")), "{name}: {examples}");
+    }
+    for part in ["Examples:", "exit code"] {
+        assert!(run(&["--help"], "").stdout.contains(part), "{part}");
+    }
+    let check = run(&["check", "--help"], "").stdout;
+    for part in ["--format", "NO_COLOR", "CLICOLOR_FORCE"] {
+        assert!(check.contains(part), "{part}: {check}");
     }
     assert!(run(&["--version"], "").stdout.contains(env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn json_is_shown_with_a_mark_under_the_place_too() {
+    let policy = file("wrong.json", "{\n\t\"namespace\": \"値\", \"rateLimitSlots\": [1],\n\t\"x\": 1}\n");
+    let ran = run(&["check", &policy], "");
+    assert_eq!(ran.code, Some(1));
+    assert!(
+        ran.stdout.contains(
+            "    2 |  \"namespace\": \"値\", \"rateLimitSlots\": [1],\n      |                     ^^^^^^^^^^^^^^^^\n"
+        ),
+        "{}",
+        ran.stdout
+    );
+    assert!(ran.stdout.contains("    3 |  \"x\": 1}\n      |  ^^^\n"), "{}", ran.stdout);
+}
+
+#[test]
+fn of_a_line_without_end_a_piece_is_shown() {
+    let keys: Vec<String> = (0..3000).map(|number| format!("\"k{number}\": {number}")).collect();
+    let ran = run(&["check", "-"], &format!("{{{}, \"namespace\": 5}}", keys.join(", ")));
+    assert_eq!(ran.code, Some(1));
+    let longest =
+        ran.stdout.lines().filter(|line| line.contains(" | ")).map(|line| line.chars().count()).max();
+    assert!(longest.is_some_and(|longest| longest < 120), "{longest:?}");
+}
+
+/// Runs the command in a terminal of its own and gives what appeared there.
+#[cfg(unix)]
+fn in_a_terminal(arguments: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, String) {
+    let spawn = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
+    let output = Command::new("python3")
+        .args(["-c", spawn, env!("CARGO_BIN_EXE_meshfilter")])
+        .args(arguments)
+        .env("TERM", "xterm")
+        .env_remove("NO_COLOR")
+        .env_remove("CLICOLOR")
+        .env_remove("CLICOLOR_FORCE")
+        // Where it is set, a dumb terminal counts as a log that can show colours.
+        .env_remove("CI")
+        .envs(environment.iter().copied())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    (output.status.code(), String::from_utf8(output.stdout).unwrap())
+}
+
+#[cfg(unix)]
+#[test]
+fn colours_are_for_terminals_and_for_those_who_want_them() {
+    let policy = file("colours.yaml", "namespace: 5\n");
+    let (code, shown) = in_a_terminal(&["check", &policy], &[]);
+    assert_eq!(code, Some(1));
+    assert!(shown.contains("\x1b[1;31mnamespace\x1b[0m: 5 does not belong here"), "{shown:?}");
+    for environment in [("NO_COLOR", "1"), ("TERM", "dumb"), ("CLICOLOR", "0")] {
+        let (code, shown) = in_a_terminal(&["check", &policy], &[environment]);
+        assert!(code == Some(1) && !shown.contains('\x1b'), "{environment:?}: {shown:?}");
+        assert!(shown.contains("namespace: 5 does not belong here"), "{environment:?}: {shown:?}");
+    }
+    // Machines get none even there.
+    assert!(!in_a_terminal(&["check", "--format", "json", &policy], &[]).1.contains('\x1b'));
+
+    assert!(!run(&["check", &policy], "").stdout.contains('\x1b'));
+    let forced = Command::new(env!("CARGO_BIN_EXE_meshfilter"))
+        .args(["check", &policy])
+        .env("CLICOLOR_FORCE", "1")
+        .output()
+        .unwrap();
+    assert!(String::from_utf8(forced.stdout).unwrap().contains("\x1b[1;31m"));
+}
+
+#[test]
+fn completions_know_every_subcommand() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let ran = run(&["completions", shell], "");
+        assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{shell}");
+        for name in subcommands() {
+            assert!(ran.stdout.contains(&name), "{shell}: {name}");
+        }
+    }
+    assert_eq!(run(&["completions", "cmd"], "").code, Some(2));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_shell_completes_with_them() {
+    let script = file("completions.bash", &run(&["completions", "bash"], "").stdout);
+    let complete = format!(
+        "source {script}; COMP_WORDS=(meshfilter check --format ''); COMP_CWORD=3; \
+         _meshfilter meshfilter '' --format; echo \"${{COMPREPLY[@]}}\"; complete -p meshfilter"
+    );
+    let output = Command::new("bash").args(["-euc", &complete]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(printed.starts_with("text json\n") && printed.contains("-F _meshfilter"), "{printed}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn output_that_cannot_be_written_is_no_success() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let ran = Command::new(env!("CARGO_BIN_EXE_meshfilter")).arg("schema").stdout(full).output().unwrap();
+    assert_eq!(ran.status.code(), Some(2));
+    assert!(String::from_utf8(ran.stderr).unwrap().contains("the output cannot be written"));
 }

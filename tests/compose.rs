@@ -1,4 +1,4 @@
-//! `docker-compose.yml` as a user starts it, wherever a Docker Engine answers.
+//! `docker-compose.yml` as a user starts it, and as `docs/install.md` does, wherever a Docker Engine answers.
 //!
 //! It has a `main` of its own, so that it is ignored, and says why, where a test of the usual kind could only pass.
 
@@ -7,24 +7,38 @@ mod support;
 
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, ExitCode, Output};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use libtest_mimic::{Arguments, Trial};
 use support::envoy;
 use support::http::{self, Response};
+use support::{install, prometheus};
 
 const IMAGE: &str = "envoyproxy/envoy:v1.40.0";
+const PROMETHEUS: &str = "prom/prometheus:v3.5.0";
+const REGISTRY: &str = "registry:2";
+const REGISTRY_BINARY: &str = "/usr/bin/docker-registry";
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
-    let trial = match engine() {
-        Ok(compose) => Trial::test("compose", move || Ok(bring_up_and_ask(compose)?)),
-        Err(reason) => {
-            println!("compose is NOT RUN: {reason}");
-            Trial::test("compose", || Ok(())).with_kind("not run").with_ignored_flag(true)
-        }
-    };
-    libtest_mimic::run(&Arguments::from_args(), vec![trial]).exit_code()
+    type Test = fn(&'static [&'static str]) -> Result<(), String>;
+    let tests: [(&str, Test); 4] = [
+        ("compose with the profile observability", bring_up_prometheus),
+        ("compose", bring_up_and_ask),
+        ("compose in docs/install.md", |compose| run_the_page(compose, "Docker compose")),
+        ("compose with a registry in docs/install.md", |compose| run_the_page(compose, "From a registry")),
+    ];
+    let engine = engine();
+    if let Err(reason) = engine {
+        println!("compose is NOT RUN: {reason}");
+    }
+    let trials = tests.map(|(name, test)| match engine {
+        Ok(compose) => Trial::test(name, move || Ok(test(compose)?)),
+        Err(_) => Trial::test(name, || Ok(())).with_kind("not run").with_ignored_flag(true),
+    });
+    libtest_mimic::run(&Arguments::from_args(), trials.into()).exit_code()
 }
 
 /// The command that reaches a Docker Engine, or why there is none.
@@ -40,9 +54,61 @@ fn bring_up_and_ask(compose: &'static [&'static str]) -> Result<(), String> {
     envoy::module()?;
     provide_image()?;
     let stack = Stack::new(compose);
-    stack.up().and_then(|()| stack.exercise()).map_err(|reason| {
+    stack.up(&["up", "--detach"]).and_then(|()| stack.exercise()).map_err(|reason| {
         let logs = stack.run(&["logs", "--no-color", "--tail", "30", "proxy"]);
         format!("{reason}\n{}", String::from_utf8_lossy(&logs.stdout))
+    })
+}
+
+/// The commands of a section of the page, with ports and a project of their own.
+fn run_the_page(compose: &'static [&'static str], section: &str) -> Result<(), String> {
+    envoy::module()?;
+    provide_image()?;
+    if section == "From a registry" {
+        provide_registry()?;
+    }
+    // Takes the services down should a command fail.
+    let stack = Stack::new(compose);
+    let (script, expected) = install::block(section).script();
+    let registry = free_port();
+    let script = script
+        .replace("make build\n", "")
+        .replace("docker compose", &compose.join(" "))
+        .replace("cargo run -q --", env!("CARGO_BIN_EXE_meshfilter"))
+        .replace("localhost:5000", &format!("localhost:{registry}"))
+        .replace("localhost:10000", &format!("localhost:{}", stack.port));
+    let output = command(&["bash", "-ec", &script])
+        .env("COMPOSE_PROJECT_NAME", &stack.project)
+        .env("MESHFILTER_PORT", stack.port.to_string())
+        .env("MESHFILTER_ADMIN_PORT", stack.admin.to_string())
+        .env("MESHFILTER_REGISTRY_PORT", registry.to_string())
+        .output()
+        .map_err(|error| error.to_string())?;
+    let answer = String::from_utf8_lossy(&output.stdout);
+    let says = |expected: &String| answer.contains(expected.trim());
+    match output.status.success() && !expected.is_empty() && expected.iter().all(says) {
+        true => Ok(()),
+        false => Err(format!("{script}\n{answer}\n{}", String::from_utf8_lossy(&output.stderr))),
+    }
+}
+
+/// Grafana is left out: there is no package of it to build an image from.
+fn bring_up_prometheus(compose: &'static [&'static str]) -> Result<(), String> {
+    envoy::module()?;
+    provide_image()?;
+    provide_prometheus()?;
+    let stack = Stack::new(compose);
+    stack.up(&["--profile", "observability", "up", "--detach", "proxy", "prometheus"])?;
+    let api = prometheus::Api(SocketAddr::from(([127, 0, 0, 1], stack.prometheus)));
+    api.wait_until_ready()?;
+    let rules = api.get("rules", &[])?["groups"].as_array().map_or(0, Vec::len);
+    if rules != 3 {
+        return Err(format!("Prometheus should have three groups of rules, not {rules}"));
+    }
+    envoy::wait_until("Prometheus has scraped the proxy", || {
+        let canary = get(stack.port, "/", &[("canary", "true")]).ok()?;
+        let counted = api.number(r#"sum(meshfilter_requests_total{destination="webapp|v2"})"#).ok()?;
+        (canary.status == 200 && counted > 0.0).then_some(())
     })
 }
 
@@ -64,6 +130,9 @@ fn compose_command() -> Option<&'static [&'static str]> {
 
 /// Takes the image that is there, or pulls it, or builds one of its name.
 fn provide_image() -> Result<(), String> {
+    // One test at a time.
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().map_err(|_| "another test failed to build the image")?;
     if works(&["docker", "image", "inspect", IMAGE]) || works(&["timeout", "120", "docker", "pull", IMAGE]) {
         return Ok(());
     }
@@ -76,18 +145,68 @@ fn provide_image() -> Result<(), String> {
     }
 }
 
+/// The same for Prometheus, of Debian's program. It starts as the official image does.
+fn provide_prometheus() -> Result<(), String> {
+    if works(&["docker", "image", "inspect", PROMETHEUS])
+        || works(&["timeout", "120", "docker", "pull", PROMETHEUS])
+    {
+        return Ok(());
+    }
+    let unpacked = support::repository(".tools/debian/usr/bin/prometheus");
+    let binary = if unpacked.exists() { unpacked } else { prometheus::tool("prometheus")? };
+    println!("{PROMETHEUS} cannot be pulled; building it from {}", binary.display());
+    let entry = r#"ENTRYPOINT ["/usr/local/bin/prometheus"]"#;
+    let command =
+        r#"CMD ["--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/tmp/prometheus"]"#;
+    match works(&["tests/build-image.sh", &binary.to_string_lossy(), PROMETHEUS, entry, command]) {
+        true => Ok(()),
+        false => Err("tests/build-image.sh fails for Prometheus".to_owned()),
+    }
+}
+
+/// The same for the registry, which Debian has, too.
+fn provide_registry() -> Result<(), String> {
+    if works(&["docker", "image", "inspect", REGISTRY])
+        || works(&["timeout", "120", "docker", "pull", REGISTRY])
+    {
+        return Ok(());
+    }
+    let folder = std::env::temp_dir().join(format!("meshfilter-registry-image-{}", std::process::id()));
+    let configuration = folder.join("etc/docker/registry");
+    let text =
+        "{version: 0.1, storage: {filesystem: {rootdirectory: /var/lib/registry}}, http: {addr: ':5000'}}";
+    let written = std::fs::create_dir_all(&configuration)
+        .and_then(|()| std::fs::write(configuration.join("config.yml"), text));
+    written.map_err(|error| error.to_string())?;
+    println!("{REGISTRY} cannot be pulled; building it from {REGISTRY_BINARY}");
+    let entry =
+        r#"ENTRYPOINT ["/usr/local/bin/docker-registry", "serve", "/etc/docker/registry/config.yml"]"#;
+    let built =
+        command(&["tests/build-image.sh", REGISTRY_BINARY, REGISTRY, entry]).env("FILES", &folder).status();
+    let _ = std::fs::remove_dir_all(&folder);
+    match built.is_ok_and(|status| status.success()) {
+        true => Ok(()),
+        false => Err(format!(
+            "tests/build-image.sh fails; scripts/install-tools.sh registry installs {REGISTRY_BINARY}"
+        )),
+    }
+}
+
 /// The services under a project name and ports of their own; taken down when dropped.
 struct Stack {
     compose: &'static [&'static str],
     project: String,
     port: u16,
     admin: u16,
+    prometheus: u16,
 }
 
 impl Stack {
     fn new(compose: &'static [&'static str]) -> Self {
-        let project = format!("meshfilter-test-{}", std::process::id());
-        Stack { compose, project, port: free_port(), admin: free_port() }
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let project = format!("meshfilter-test-{}-{count}", std::process::id());
+        Stack { compose, project, port: free_port(), admin: free_port(), prometheus: free_port() }
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
@@ -96,12 +215,13 @@ impl Stack {
             .args(arguments)
             .env("MESHFILTER_PORT", self.port.to_string())
             .env("MESHFILTER_ADMIN_PORT", self.admin.to_string())
+            .env("PROMETHEUS_PORT", self.prometheus.to_string())
             .output()
             .unwrap()
     }
 
-    fn up(&self) -> Result<(), String> {
-        let up = self.run(&["up", "--detach"]);
+    fn up(&self, command: &[&str]) -> Result<(), String> {
+        let up = self.run(command);
         if !up.status.success() {
             return Err(String::from_utf8_lossy(&up.stderr).into_owned());
         }
@@ -112,6 +232,15 @@ impl Stack {
     }
 
     fn exercise(&self) -> Result<(), String> {
+        let project = format!("label=com.docker.compose.project={}", self.project);
+        let running = command(&["docker", "ps", "--quiet", "--filter", &project]).output();
+        let running = running.map_err(|error| error.to_string())?.stdout;
+        let count = String::from_utf8_lossy(&running).lines().count();
+        if count != 3 {
+            return Err(format!(
+                "without a profile there should be the proxy and two upstreams, not {count} services"
+            ));
+        }
         for _ in 0..10 {
             let answer = get(self.port, "/", &[("canary", "true")])?;
             if answer.status != 200 || answer.header("x-upstream").as_deref() != Some("v2") {
@@ -140,7 +269,7 @@ impl Stack {
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        let down = self.run(&["down", "--volumes", "--timeout", "2"]);
+        let down = self.run(&["down", "--volumes", "--remove-orphans", "--timeout", "2"]);
         if !down.status.success() {
             eprintln!("{} stays up: {}", self.project, String::from_utf8_lossy(&down.stderr));
         }

@@ -2,97 +2,19 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Barrier, Mutex};
+use std::net::SocketAddr;
+use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use support::envoy::{Bootstrap, Configuration, Envoy, Upstreams, wait_until};
 use support::http::{Response, request};
+use support::issuer::{Answer, Issuer, http, keys};
 use support::sign;
 
 /// What Envoy says where no key has the name that the token gives.
 const MISMATCH: &str = "Jwks doesn't have key to match kid or alg from Jwt";
-
-/// What the issuer does with a connection.
-#[derive(Clone)]
-enum Answer {
-    /// Sends these bytes.
-    Bytes(Vec<u8>),
-    /// Waits, and sends these bytes.
-    Late(Duration, Vec<u8>),
-    /// Closes the connection.
-    Nothing,
-    /// Sends a body of so many bytes.
-    Endless(usize),
-}
-
-/// An issuer whose behaviour can change while it runs.
-struct Issuer {
-    address: SocketAddr,
-    answer: Arc<Mutex<Answer>>,
-    asked: Arc<Mutex<Vec<String>>>,
-}
-
-impl Issuer {
-    fn start(answer: Answer) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let issuer = Issuer {
-            address: listener.local_addr().unwrap(),
-            answer: Arc::new(Mutex::new(answer)),
-            asked: Arc::default(),
-        };
-        let (answer, asked) = (issuer.answer.clone(), issuer.asked.clone());
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let (answer, asked) = (answer.clone(), asked.clone());
-                // Whoever hangs up first is the other's business.
-                thread::spawn(move || serve(&stream, &answer, &asked).ok());
-            }
-        });
-        issuer
-    }
-
-    fn says(&self, answer: Answer) {
-        *self.answer.lock().unwrap() = answer;
-    }
-
-    fn asked(&self) -> usize {
-        self.asked.lock().unwrap().len()
-    }
-}
-
-fn serve(mut stream: &TcpStream, answer: &Mutex<Answer>, asked: &Mutex<Vec<String>>) -> std::io::Result<()> {
-    let mut lines = BufReader::new(stream).lines();
-    let first = lines.next().transpose()?.unwrap_or_default();
-    while !lines.next().transpose()?.unwrap_or_default().is_empty() {}
-    asked.lock().unwrap().push(first);
-    let answer = answer.lock().unwrap().clone();
-    match answer {
-        Answer::Bytes(bytes) => stream.write_all(&bytes),
-        Answer::Late(wait, bytes) => {
-            thread::sleep(wait);
-            stream.write_all(&bytes)
-        }
-        Answer::Nothing => Ok(()),
-        Answer::Endless(length) => {
-            stream.write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n").as_bytes())?;
-            let chunk = vec![b' '; 64 * 1024];
-            (0..length / chunk.len()).try_for_each(|_| stream.write_all(&chunk))
-        }
-    }
-}
-
-fn http(status: &str, body: &str) -> Vec<u8> {
-    format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
-        .into_bytes()
-}
-
-fn keys(names: &[&str]) -> Answer {
-    Answer::Bytes(http("200 OK", &sign::jwks(names).to_string()))
-}
 
 struct Running {
     envoy: Envoy,
@@ -234,7 +156,7 @@ fn discovery_finds_the_keys() {
     issuer.says(Answer::Bytes(http("200 OK", &configuration.to_string())));
     let running = start(&issuer, 1, json!({"jwksUri": null}));
     assert_eq!(running.status(&token("rsa1")), 200);
-    let asked = issuer.asked.lock().unwrap().clone();
+    let asked = issuer.requests();
     let paths: Vec<_> = asked.iter().filter_map(|line| line.split(' ').nth(1)).collect();
     assert_eq!(paths, ["/.well-known/openid-configuration", "/found"]);
 }

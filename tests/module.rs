@@ -1,11 +1,52 @@
-//! The module's interface: what it asks of a proxy, and what it offers, is pinned in `tests/module-interface.txt`.
+//! The module itself: its size has a bound, it says which one it is, and its interface, what it asks of a proxy and what
+//! it offers, is pinned in `tests/module-interface.txt`.
 //!
 //! A proxy refuses a module with an import that it does not know, and calls every callback that is exported; neither
 //! should change by accident.
 
 mod support;
 
-use support::envoy;
+use meshfilter::version;
+use serde_json::{Value, json};
+use support::envoy::{self, Bootstrap, Configuration, Envoy, Upstreams};
+
+/// How large the module may be, in bytes. Every worker of every proxy compiles all of it before the first request;
+/// docs/performance.md says what was done to keep it small.
+const MOST_BYTES: usize = 1_300_000;
+
+#[test]
+fn it_has_not_grown() {
+    let size = std::fs::read(envoy::module().unwrap()).unwrap().len();
+    assert!(
+        size <= MOST_BYTES,
+        "the module has {size} bytes, and {MOST_BYTES} is the bound; \
+         `scripts/build-module.sh named` makes one whose functions have names"
+    );
+}
+
+#[test]
+fn it_says_which_one_it_is_in_a_section_and_in_its_first_line() {
+    let module = std::fs::read(envoy::module().unwrap()).unwrap();
+    let section = custom_section(&module, version::SECTION).expect("the section");
+    let facts: Value = serde_json::from_slice(section).unwrap();
+    let own: Value = serde_json::from_str(version::TEXT).unwrap();
+    for fact in ["version", "abi", "policies"] {
+        assert_eq!(facts[fact], own[fact], "{fact}");
+    }
+    let commit = facts["commit"].as_str().unwrap();
+    assert!(commit == "unknown" || commit.trim_end_matches("-dirty").len() == 40, "{commit}");
+
+    let bootstrap = Bootstrap::new(Configuration::Struct(json!({})), &Upstreams::start().unwrap());
+    let log = Envoy::start(&bootstrap).unwrap().log();
+    let first =
+        log.lines().find_map(|line| line.split_once(" wasm log").and_then(|(_, line)| line.split_once(": ")));
+    let (version, abi) = (env!("CARGO_PKG_VERSION"), own["abi"].as_str().unwrap());
+    let expected = format!("meshfilter {version}, commit {commit}, proxy-wasm ABI {abi}");
+    assert_eq!(first.map(|(_, said)| said), Some(expected.as_str()), "{log}");
+    assert!(
+        interface(&module).unwrap().contains(&format!("export proxy_abi_version_{}", abi.replace('.', "_")))
+    );
+}
 
 #[test]
 fn imports_and_exports_are_those_that_are_pinned() {
@@ -63,6 +104,19 @@ fn interface(bytes: &[u8]) -> Option<Vec<String>> {
         }
     }
     Some(found)
+}
+
+/// What stands in the custom section of this name.
+fn custom_section<'a>(bytes: &'a [u8], wanted: &str) -> Option<&'a [u8]> {
+    let mut reader = Reader(bytes.strip_prefix(b"\0asm\x01\0\0\0")?);
+    while !reader.0.is_empty() {
+        let (section, size) = (reader.byte()?, reader.number()?);
+        let mut content = Reader(reader.take(size)?);
+        if section == 0 && content.name()? == wanted {
+            return Some(content.0);
+        }
+    }
+    None
 }
 
 /// Reads WebAssembly's binary format.

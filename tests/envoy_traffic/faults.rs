@@ -140,7 +140,7 @@ fn ten_thousand_delays_at_once_lose_none() {
     }]);
     let address = running.addresses["ours"];
     let answered: usize = std::thread::scope(|scope| {
-        let one = |_| scope.spawn(move || http2::get_all(address, STREAMS, DELAY).unwrap());
+        let one = |_| scope.spawn(move || http2::get_all(address, "/", STREAMS, DELAY).unwrap());
         let threads: Vec<_> = (0..CONNECTIONS).map(one).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).sum()
     });

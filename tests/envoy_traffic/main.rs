@@ -3,12 +3,14 @@
 //! `MESHFILTER_SEED` repeats a run; the seed is printed. `MESHFILTER_LOAD_SECONDS` makes the load last longer.
 
 mod faults;
-mod http2;
+mod global;
 mod limits;
 mod load;
 mod pair;
-mod random;
 mod routing;
+mod service;
 mod statistics;
 #[path = "../support/mod.rs"]
 mod support;
+
+use support::{http2, random};

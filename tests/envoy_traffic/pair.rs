@@ -74,11 +74,17 @@ pub struct SideBySide {
 
 impl SideBySide {
     pub fn start(listeners: &[Listener]) -> Self {
+        Self::start_with(listeners, Vec::new())
+    }
+
+    /// With more clusters than those of the upstreams.
+    pub fn start_with(listeners: &[Listener], more: Vec<Value>) -> Self {
         let upstreams: Vec<Upstream> = UPSTREAMS.iter().map(|name| upstream(name)).collect();
         let clusters: Vec<Value> = UPSTREAMS
             .iter()
             .zip(&upstreams)
             .map(|(name, upstream)| cluster(name, upstream.address()))
+            .chain(more)
             .collect();
         let bootstrap = |folder: &Path| {
             let listeners: Vec<Value> = listeners.iter().map(|listener| json_of(listener, folder)).collect();

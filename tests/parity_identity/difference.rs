@@ -291,7 +291,12 @@ fn decided(exchange: &Exchange) -> Option<&'static str> {
     }
     let tokens = || request.tokens.iter().map(|(_, token)| token.text.as_str());
     let too_long = "jwt_authn_access_denied{Jwt_ED25519_signature_is_wrong_length}";
-    if tokens().any(token::names_no_key) && (native.details() == too_long || setup.lets_bad_tokens_pass) {
+    // Of several rules that fail, Envoy tells of one, which need not be this one.
+    let told_of_another =
+        setup.has_several_rules() && request.tokens.len() > 1 && native.refused_by("jwt_authn");
+    if tokens().any(token::names_no_key)
+        && (native.details() == too_long || setup.lets_bad_tokens_pass || told_of_another)
+    {
         return Some("family");
     }
     // What is left refuses more, or counts less in what passes all the same.

@@ -38,6 +38,7 @@ pub struct Seen {
     pub path: Vec<u8>,
     /// With `:method` and `:authority`.
     pub headers: Headers,
+    pub body: Vec<u8>,
 }
 
 /// What the upstream of a cluster calls itself.

@@ -77,6 +77,36 @@ impl<S: Read + Write> Client<S> {
     }
 }
 
+/// A client that keeps its connection until the server says that it is to be closed, and connects anew then.
+pub struct Keeping {
+    address: SocketAddr,
+    client: Option<Client>,
+    /// How many connections there have been.
+    pub connections: usize,
+}
+
+impl Keeping {
+    pub fn new(address: SocketAddr) -> Self {
+        Keeping { address, client: None, connections: 0 }
+    }
+
+    /// One request and its answer. Nothing is tried twice: every error is an answer that was lost.
+    pub fn request(&mut self, method: &str, path: &str, headers: &[(&str, &str)]) -> io::Result<Response> {
+        let mut client = match self.client.take() {
+            Some(client) => client,
+            None => {
+                self.connections += 1;
+                Client::connect(self.address)?
+            }
+        };
+        let response = client.request(method, path, headers)?;
+        if response.header("connection").as_deref() != Some("close") {
+            self.client = Some(client);
+        }
+        Ok(response)
+    }
+}
+
 /// One request on a connection of its own.
 pub fn request(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> io::Result<Response> {
     Client::connect(address)?.request("GET", path, headers)
@@ -171,6 +201,7 @@ pub struct Upstream {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
     stopped: Arc<AtomicBool>,
+    forgetful: Arc<AtomicBool>,
 }
 
 impl Upstream {
@@ -194,18 +225,31 @@ impl Upstream {
         respond: impl Fn(&Seen) -> (Headers, Vec<u8>) + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
-        let upstream =
-            Upstream { address: listener.local_addr()?, seen: Arc::default(), stopped: Arc::default() };
+        let upstream = Upstream {
+            address: listener.local_addr()?,
+            seen: Arc::default(),
+            stopped: Arc::default(),
+            forgetful: Arc::default(),
+        };
         let (name, respond): (String, Respond) = (name.to_owned(), Arc::new(respond));
         let (seen, stopped) = (upstream.seen.clone(), upstream.stopped.clone());
+        let forgetful = upstream.forgetful.clone();
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 if stopped.load(Ordering::SeqCst) {
                     return;
                 }
                 let (name, seen, respond) = (name.clone(), seen.clone(), respond.clone());
+                let forgetful = forgetful.clone();
+                let remember = move |request| {
+                    if !forgetful.load(Ordering::Relaxed)
+                        && let Ok(mut seen) = seen.lock()
+                    {
+                        seen.push(request);
+                    }
+                };
                 // A connection that breaks is the client's business.
-                thread::spawn(move || serve(stream, &name, &seen, &respond).ok());
+                thread::spawn(move || serve(stream, &name, &remember, &respond).ok());
             }
         });
         Ok(upstream)
@@ -213,6 +257,11 @@ impl Upstream {
 
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Remembers nothing from now on: a load lasts long.
+    pub fn forget(&self) {
+        self.forgetful.store(true, Ordering::Relaxed);
     }
 
     /// Every request so far.
@@ -233,12 +282,12 @@ fn owned_header((name, value): (&str, &str)) -> (String, Vec<u8>) {
     (name.to_owned(), value.as_bytes().to_vec())
 }
 
-fn serve(stream: TcpStream, name: &str, seen: &Mutex<Vec<Seen>>, respond: &Respond) -> io::Result<()> {
+fn serve(stream: TcpStream, name: &str, remember: &dyn Fn(Seen), respond: &Respond) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut reader = BufReader::new(stream);
     loop {
         let (line, mut headers) = read_head(&mut reader)?;
-        read_body(&mut reader, &headers, false)?;
+        let body = read_body(&mut reader, &headers, false)?;
         let mut parts = line.split(' ');
         let (method, path) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         for (name, _) in &mut headers {
@@ -247,11 +296,9 @@ fn serve(stream: TcpStream, name: &str, seen: &Mutex<Vec<Seen>>, respond: &Respo
             }
         }
         headers.push(owned_header((":method", method)));
-        let request = Seen { upstream: name.to_owned(), path: path.as_bytes().to_vec(), headers };
+        let request = Seen { upstream: name.to_owned(), path: path.as_bytes().to_vec(), headers, body };
         let (headers, body) = respond(&request);
-        if let Ok(mut seen) = seen.lock() {
-            seen.push(request);
-        }
+        remember(request);
         let status = headers.iter().find(|(name, _)| name == ":status").map(|(_, status)| status.as_slice());
         let mut answer = [b"HTTP/1.1 ", status.unwrap_or(b"200"), b" \r\n"].concat();
         for (name, value) in headers.iter().filter(|(name, _)| name != ":status") {

@@ -13,7 +13,19 @@ pub mod check;
 pub mod envoy;
 #[cfg(feature = "envoy")]
 pub mod http;
+#[cfg(feature = "envoy")]
+pub mod http2;
+pub mod install;
+#[cfg(feature = "envoy")]
+pub mod issuer;
+#[cfg(feature = "envoy")]
+pub mod load;
+#[cfg(feature = "envoy")]
+pub mod memory;
 pub mod native;
+#[cfg(feature = "envoy")]
+pub mod prometheus;
+pub mod random;
 pub mod sign;
 pub mod token;
 

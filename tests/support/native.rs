@@ -195,7 +195,7 @@ impl Proxy {
         let upstream = upstream_name(&cluster).to_owned();
         let response = [(":status", "200"), ("x-upstream", upstream.as_str())].into_iter().collect();
         let path = request.get(b":path").unwrap_or_default().to_vec();
-        answer.upstream = Some(Seen { upstream, path, headers });
+        answer.upstream = Some(Seen { upstream, path, headers, body: Vec::new() });
         (response, Vec::new())
     }
 

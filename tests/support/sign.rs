@@ -52,19 +52,24 @@ pub fn token(
     Ok(format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature)))
 }
 
+/// A member of a JWK that is encoded bytes.
+pub fn member(key: &Value, name: &str) -> Result<Vec<u8>, String> {
+    let text = key[name].as_str().ok_or_else(|| format!("the key has no {name:?}"))?;
+    URL_SAFE_NO_PAD.decode(text).map_err(|error| error.to_string())
+}
+
+fn rsa_key(key: &Value) -> Result<RsaPrivateKey, String> {
+    let number = |name: &str| Ok::<_, String>(BigUint::from_bytes_be(&member(key, name)?));
+    let primes = vec![number("p")?, number("q")?];
+    RsaPrivateKey::from_components(number("n")?, number("e")?, number("d")?, primes)
+        .map_err(|error| error.to_string())
+}
+
 /// A signature by a private JWK.
 pub fn signature(key: &Value, algorithm: &str, text: &[u8]) -> Result<Vec<u8>, String> {
-    let member = |name: &str| -> Result<Vec<u8>, String> {
-        let text = key[name].as_str().ok_or_else(|| format!("{algorithm} needs a key with {name:?}"))?;
-        URL_SAFE_NO_PAD.decode(text).map_err(|error| error.to_string())
-    };
     let wrong = |error: &dyn std::fmt::Display| format!("{algorithm}: {error}");
-    let rsa = || -> Result<RsaPrivateKey, String> {
-        let number = |name: &str| Ok::<_, String>(BigUint::from_bytes_be(&member(name)?));
-        let primes = vec![number("p")?, number("q")?];
-        RsaPrivateKey::from_components(number("n")?, number("e")?, number("d")?, primes)
-            .map_err(|error| wrong(&error))
-    };
+    let member = |name: &str| member(key, name).map_err(|error| wrong(&error));
+    let rsa = || rsa_key(key).map_err(|error| wrong(&error));
     macro_rules! hmac {
         ($hash:ty) => {{
             let mut mac = Hmac::<$hash>::new_from_slice(&member("k")?).map_err(|error| wrong(&error))?;

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::{ID_HEADER, Upstreams, module};
+use super::{DRAIN, ID_HEADER, Upstreams, module, version};
 use crate::support::case::{Case, yaml};
 use crate::support::repository;
 
@@ -30,6 +31,15 @@ pub struct Bootstrap {
     pub filter_state: Vec<String>,
     /// Whether the listener comes from a file that can be replaced while Envoy runs.
     pub dynamic: bool,
+    /// Whether the filter, too, comes from a file of its own.
+    pub dynamic_filter: bool,
+    /// How long connections of a replaced listener may last.
+    pub drain: Duration,
+    /// The module, if it is not the one that `make build` leaves.
+    pub module: Option<PathBuf>,
+    /// Fields of the plugin and of the connection manager, laid over what `envoy/envoy.yaml` says.
+    pub plugin_fields: Map<String, Value>,
+    pub manager_fields: Map<String, Value>,
     /// The listener's transport socket, for TLS.
     pub transport_socket: Option<Value>,
     clusters: Vec<(String, SocketAddr)>,
@@ -45,6 +55,11 @@ impl Bootstrap {
             plugin: ["meshfilter", "meshfilter", ""].map(str::to_owned),
             filter_state: Vec::new(),
             dynamic: false,
+            dynamic_filter: false,
+            drain: DRAIN,
+            module: None,
+            plugin_fields: Map::new(),
+            manager_fields: Map::new(),
             transport_socket: None,
             clusters: upstreams.clusters().map(|(cluster, address)| (cluster.to_owned(), address)).collect(),
         }
@@ -91,15 +106,9 @@ impl Bootstrap {
         if self.dynamic {
             let listeners = resources["listeners"].take();
             resources["listeners"] = json!([]);
-            write_listener(&listeners[0], folder)?;
+            write_resource(folder, "lds", LISTENER, &listeners[0])?;
             bootstrap["node"] = json!({"id": "test", "cluster": "test"});
-            bootstrap["dynamic_resources"] = json!({"lds_config": {
-                "resource_api_version": "V3",
-                "path_config_source": {
-                    "path": folder.join("lds.json"),
-                    "watched_directory": {"path": folder},
-                },
-            }});
+            bootstrap["dynamic_resources"] = json!({"lds_config": source(folder, "lds")});
         }
         let path = folder.join("bootstrap.json");
         fs::write(&path, bootstrap.to_string()).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -112,7 +121,7 @@ impl Bootstrap {
         let mut bootstrap = yaml(&text)?;
         let listener = at(&mut bootstrap, "/static_resources/listeners/0")?;
         self.listener(listener, folder)?;
-        write_listener(listener, folder)
+        write_resource(folder, "lds", LISTENER, listener)
     }
 
     fn listener(&self, listener: &mut Value, folder: &Path) -> Result<(), String> {
@@ -127,8 +136,12 @@ impl Bootstrap {
         manager["path_with_escaped_slashes_action"] = "KEEP_UNCHANGED".into();
         manager["common_http_protocol_options"]["headers_with_underscores_action"] = "ALLOW".into();
         manager["xff_num_trusted_hops"] = 1.into();
+        if version()? < (1, 37) {
+            // The tags of its spans cannot be read from formats yet.
+            at(manager, "/tracing")?.take();
+        }
         let state = |name: &String| (name.clone(), format!("%FILTER_STATE(wasm.{name}:PLAIN)%").into());
-        let state: serde_json::Map<String, Value> = self.filter_state.iter().map(state).collect();
+        let state: Map<String, Value> = self.filter_state.iter().map(state).collect();
         manager["access_log"] = json!([{
             "name": "file",
             "typed_config": {
@@ -143,6 +156,9 @@ impl Bootstrap {
                 }},
             },
         }]);
+        for (name, value) in &self.manager_fields {
+            manager[name] = value.clone();
+        }
         let filters = at(manager, "/http_filters")?.as_array_mut().ok_or("http_filters is no list")?;
         let filter = filters.iter_mut().find(|filter| filter["name"] == "meshfilter");
         let filter = filter.ok_or("envoy.yaml has no filter named meshfilter")?;
@@ -151,7 +167,11 @@ impl Bootstrap {
         plugin["name"] = name.as_str().into();
         plugin["root_id"] = root_id.as_str().into();
         plugin["vm_config"]["vm_id"] = vm_id.as_str().into();
-        plugin["vm_config"]["code"] = json!({"local": {"filename": module()?}});
+        let module = self.module.clone().map_or_else(module, Ok)?;
+        plugin["vm_config"]["code"] = json!({"local": {"filename": module}});
+        for (name, value) in &self.plugin_fields {
+            plugin[name] = value.clone();
+        }
         plugin["vm_config"]["environment_variables"] = json!({"key_values": self.environment});
         plugin["configuration"] = match &self.configuration {
             Configuration::Struct(policy) => {
@@ -161,6 +181,13 @@ impl Bootstrap {
                 json!({"@type": "type.googleapis.com/google.protobuf.StringValue", "value": text})
             }
         };
+        if self.dynamic_filter {
+            write_resource(folder, "ecds", EXTENSION, filter)?;
+            *filter = json!({"name": "meshfilter", "config_discovery": {
+                "config_source": source(folder, "ecds"),
+                "type_urls": ["type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm"],
+            }});
+        }
         *at(manager, "/route_config/virtual_hosts/0/routes/1/route/cluster")? = "fallback".into();
         Ok(())
     }
@@ -173,16 +200,36 @@ impl Bootstrap {
     }
 }
 
-/// A listener update has to appear at once, so the file is moved into place.
-fn write_listener(listener: &Value, folder: &Path) -> Result<(), String> {
-    let mut resource = listener.clone();
-    resource["@type"] = "type.googleapis.com/envoy.config.listener.v3.Listener".into();
-    let (new, path) = (folder.join("lds.new"), folder.join("lds.json"));
-    fs::write(&new, json!({"resources": [resource]}).to_string()).map_err(|error| error.to_string())?;
-    fs::rename(new, path).map_err(|error| error.to_string())
+const LISTENER: &str = "envoy.config.listener.v3.Listener";
+const EXTENSION: &str = "envoy.config.core.v3.TypedExtensionConfig";
+
+/// An update has to appear at once, so the file is moved into place.
+fn write_resource(folder: &Path, name: &str, kind: &str, resource: &Value) -> Result<(), String> {
+    let mut resource = resource.clone();
+    resource["@type"] = format!("type.googleapis.com/{kind}").into();
+    replace_file(&folder.join(format!("{name}.json")), &json!({"resources": [resource]}).to_string())
 }
 
-fn at<'a>(value: &'a mut Value, pointer: &str) -> Result<&'a mut Value, String> {
+/// Replaces a file as Envoy wants it: a new one is moved over it.
+pub fn replace_file(path: &Path, text: &str) -> Result<(), String> {
+    let new = path.with_extension("new");
+    fs::write(&new, text)
+        .and_then(|()| fs::rename(&new, path))
+        .map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// Where Envoy finds a resource that [`write_resource`] wrote.
+fn source(folder: &Path, name: &str) -> Value {
+    json!({
+        "resource_api_version": "V3",
+        "path_config_source": {
+            "path": folder.join(format!("{name}.json")),
+            "watched_directory": {"path": folder},
+        },
+    })
+}
+
+pub(super) fn at<'a>(value: &'a mut Value, pointer: &str) -> Result<&'a mut Value, String> {
     value.pointer_mut(pointer).ok_or_else(|| format!("envoy.yaml has no {pointer}"))
 }
 

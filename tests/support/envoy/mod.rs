@@ -2,6 +2,7 @@
 
 mod bootstrap;
 mod run;
+pub mod sample;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,12 +10,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub use bootstrap::{Bootstrap, Configuration, any_port, cluster};
+pub use bootstrap::{Bootstrap, Configuration, any_port, cluster, replace_file};
 pub use run::run;
+pub use sample::Sample;
 
 use super::check::{Seen, Series, upstream_name};
 use super::http::{self, Response, Upstream};
@@ -24,12 +27,32 @@ use super::repository;
 /// How long anything may take that has to happen.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long connections of a replaced listener may last, unless a bootstrap says otherwise.
+const DRAIN: Duration = Duration::from_secs(1);
+
 /// The header by which a request is found again in the access log and at the upstreams.
 pub const ID_HEADER: &str = "x-case-request";
 
 /// The binary: `MESHFILTER_ENVOY`, or what `make tools` installs.
 pub fn binary() -> Result<PathBuf, String> {
     existing("MESHFILTER_ENVOY", ".tools/envoy", "make tools")
+}
+
+/// The first two numbers of the binary's version.
+pub fn version() -> Result<(u32, u32), String> {
+    static VERSION: OnceLock<Result<(u32, u32), String>> = OnceLock::new();
+    let ask = || {
+        let output = Command::new(binary()?).arg("--version").output().map_err(|error| error.to_string())?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        // …/envoy  version: <commit>/1.40.0/Clean/RELEASE/BoringSSL
+        let version = text.split("version: ").nth(1).and_then(|rest| rest.split('/').nth(1));
+        let numbers = version.and_then(|version| {
+            let mut numbers = version.split('.').map(str::parse);
+            Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+        });
+        numbers.ok_or_else(|| format!("which version is this? {text}"))
+    };
+    VERSION.get_or_init(ask).clone()
 }
 
 /// The module: `MESHFILTER_WASM`, or what `make build` leaves.
@@ -68,6 +91,9 @@ pub fn wait_at_most<T>(
     }
 }
 
+/// Logs that a test can read, and soon.
+const LOGS: [&str; 4] = ["--file-flush-interval-msec", "10", "--component-log-level", "wasm:debug"];
+
 /// One echo server for each cluster that a case can name.
 pub struct Upstreams(BTreeMap<&'static str, Upstream>);
 
@@ -80,6 +106,11 @@ impl Upstreams {
     /// Name of the cluster and address of its upstream.
     pub fn clusters(&self) -> impl Iterator<Item = (&'static str, SocketAddr)> {
         self.0.iter().map(|(cluster, upstream)| (*cluster, upstream.address()))
+    }
+
+    /// They remember nothing from now on.
+    pub fn forget(&self) {
+        self.0.values().for_each(Upstream::forget);
     }
 
     /// The requests with this id, wherever they arrived.
@@ -101,7 +132,7 @@ pub struct Envoy {
 impl Envoy {
     /// Starts Envoy and waits until it serves. The error has what it logged.
     pub fn start(bootstrap: &Bootstrap) -> Result<Self, String> {
-        Self::launch(bootstrap.workers, |folder| bootstrap.write(folder))?.ready()
+        Self::launch(bootstrap.workers, bootstrap.drain, |folder| bootstrap.write(folder))?.ready()
     }
 
     /// [`Self::start`] with a bootstrap that is not made from `envoy/envoy.yaml`.
@@ -114,12 +145,23 @@ impl Envoy {
         workers: u32,
         bootstrap: impl FnOnce(&Path) -> serde_json::Value,
     ) -> Result<Self, String> {
-        let write = |folder: &Path| {
-            let path = folder.join("bootstrap.json");
-            fs::write(&path, bootstrap(folder).to_string()).map_err(|error| error.to_string())?;
-            Ok(path)
-        };
-        Self::launch(workers, write)?.ready()
+        Self::launch(workers, DRAIN, |folder| write_bootstrap(folder, &bootstrap(folder)))?.ready()
+    }
+
+    /// [`Self::start_in`], with the log that Envoy has when nobody asks for more.
+    pub fn start_quietly(workers: u32, bootstrap: &serde_json::Value) -> Result<Self, String> {
+        let write = |folder: &Path| write_bootstrap(folder, bootstrap);
+        Self::launch_with(workers, DRAIN, &[], write)?.ready()
+    }
+
+    /// [`Self::start_in`] with one worker, and a second bootstrap, in YAML, that Envoy merges into the first.
+    pub fn start_merged(
+        second: &str,
+        bootstrap: impl FnOnce(&Path) -> serde_json::Value,
+    ) -> Result<Self, String> {
+        let write = |folder: &Path| write_bootstrap(folder, &bootstrap(folder));
+        let arguments = [&LOGS[..], &["--config-yaml", second]].concat();
+        Self::launch_with(1, DRAIN, &arguments, write)?.ready()
     }
 
     fn ready(self) -> Result<Self, String> {
@@ -150,13 +192,26 @@ impl Envoy {
 
     /// Starts Envoy with a configuration that it has to refuse; gives its exit code and what it logged.
     pub fn refuse(bootstrap: &Bootstrap) -> Result<(Option<i32>, String), String> {
-        let mut envoy = Self::launch(bootstrap.workers, |folder| bootstrap.write(folder))?;
+        let mut envoy = Self::launch(bootstrap.workers, bootstrap.drain, |folder| bootstrap.write(folder))?;
         let status = wait_until("Envoy ends", || envoy.child.try_wait().ok().flatten())
             .map_err(|error| format!("{error}\n{}", envoy.log()))?;
         Ok((status.code(), envoy.log()))
     }
 
-    fn launch(workers: u32, write: impl FnOnce(&Path) -> Result<PathBuf, String>) -> Result<Self, String> {
+    fn launch(
+        workers: u32,
+        drain: Duration,
+        write: impl FnOnce(&Path) -> Result<PathBuf, String>,
+    ) -> Result<Self, String> {
+        Self::launch_with(workers, drain, &LOGS, write)
+    }
+
+    fn launch_with(
+        workers: u32,
+        drain: Duration,
+        arguments: &[&str],
+        write: impl FnOnce(&Path) -> Result<PathBuf, String>,
+    ) -> Result<Self, String> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("meshfilter-{}-{count}", std::process::id()));
@@ -164,8 +219,9 @@ impl Envoy {
         fs::create_dir_all(&folder).map_err(wrong)?;
         let configuration = write(&folder)?;
         let child = Command::new(binary()?)
-            .args(["--disable-hot-restart", "--file-flush-interval-msec", "10", "--log-level", "info"])
-            .args(["--component-log-level", "wasm:debug", "--drain-time-s", "1"])
+            .args(["--disable-hot-restart", "--log-level", "info"])
+            .args(["--drain-time-s", &drain.as_secs().to_string()])
+            .args(arguments)
             .args(["--concurrency", &workers.to_string()])
             .arg("-c")
             .arg(configuration)
@@ -179,6 +235,11 @@ impl Envoy {
             .spawn()
             .map_err(|error| format!("Envoy does not start: {error}"))?;
         Ok(Envoy { child, folder, admin: SocketAddr::from(([127, 0, 0, 1], 0)) })
+    }
+
+    /// The process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Where the files of this Envoy are.
@@ -199,9 +260,19 @@ impl Envoy {
         lines.filter_map(|line| serde_json::from_slice(line).ok()).collect()
     }
 
+    /// Where the admin interface is.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin
+    }
+
     /// Asks the admin interface.
     pub fn admin(&self, path: &str) -> io::Result<Response> {
         http::request(self.admin, path, &[])
+    }
+
+    /// Tells the admin interface to do something.
+    pub fn admin_post(&self, path: &str) -> io::Result<Response> {
+        http::Client::connect(self.admin)?.request("POST", path, &[])
     }
 
     /// The address of the only listener.
@@ -244,6 +315,12 @@ impl Envoy {
             })
             .collect()
     }
+}
+
+fn write_bootstrap(folder: &Path, bootstrap: &serde_json::Value) -> Result<PathBuf, String> {
+    let path = folder.join("bootstrap.json");
+    fs::write(&path, bootstrap.to_string()).map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(path)
 }
 
 impl Drop for Envoy {

@@ -27,10 +27,15 @@ impl Random {
 
     /// True so many times in a hundred.
     pub fn percent(&mut self, share: u64) -> bool {
-        self.next() % 100 < share
+        self.below(100) < share
+    }
+
+    /// Less than that.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
     }
 
     pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
-        of[(self.next() % of.len() as u64) as usize]
+        of[self.below(of.len() as u64) as usize]
     }
 }
