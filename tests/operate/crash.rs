@@ -128,7 +128,8 @@ fn fail_reload_refuses_for_a_moment_and_then_decides_as_before() {
     // What waited in the module has nobody who would let it go on.
     let (status, took) = waiting.join().unwrap();
     assert_eq!(status, 503);
-    assert!(took >= IDLE, "{took:?}");
+    // Envoy counts from when its event loop last looked at the clock, which is a little before it arms the timer.
+    assert!(took >= IDLE - Duration::from_millis(100), "{took:?}");
 }
 
 #[test]
