@@ -1,9 +1,9 @@
 //! What is measured: how Envoy is configured each time, and what it has to answer.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::native;
 use crate::policies;
@@ -121,6 +121,30 @@ impl Configuration {
         Configuration { routes: policies::routes(), ..Self::new(name, title, filters, probes) }
     }
 
+    /// The same with another build of the module; `None` where there is no module, or a build was put in already.
+    pub fn with_module(&self, module: &Path, name: &str, other: &Path) -> Option<Self> {
+        let filters = |filters: &[Value]| {
+            let mut filters = filters.to_vec();
+            let mut found = false;
+            for filter in &mut filters {
+                if let Some(code) = filter.pointer_mut("/typed_config/config/vm_config/code/local/filename")
+                    && code.as_str().map(Path::new) == Some(module)
+                {
+                    *code = Value::from(other.to_string_lossy());
+                    found = true;
+                }
+            }
+            found.then_some(filters)
+        };
+        Some(Configuration {
+            name: format!("{}@{name}", self.name),
+            title: format!("{}, {name}", self.title),
+            filters: filters(&self.filters)?,
+            limited: self.limited.as_deref().and_then(filters),
+            ..self.clone()
+        })
+    }
+
     fn beside(mut self, native: &str) -> Self {
         self.native = Some(native.to_owned());
         self
@@ -191,6 +215,7 @@ fn chain(modules: &Modules) -> Vec<Configuration> {
     vec![
         Configuration::bare(),
         Configuration::new("empty", "an empty wasm filter", vec![policies::wasm(&modules.empty)], &[Good]),
+        Configuration::ours(modules, "nothing", "meshfilter, an empty document", &json!({}), &[Good]),
         tuned(),
         default(),
         filters(modules),

@@ -39,6 +39,9 @@ struct Arguments {
     /// What is measured, by its name; everything unless given
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
+    /// Another build of the module, beside this one: name=path
+    #[arg(long, value_name = "NAME=PATH", value_parser = named_module)]
+    other: Vec<(String, PathBuf)>,
     /// How many keys of a limit are sent
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     keys: u64,
@@ -60,6 +63,15 @@ fn positive(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "use a whole number from 1".to_owned())
 }
 
+fn named_module(text: &str) -> Result<(String, PathBuf), String> {
+    let (name, path) = text.split_once('=').ok_or_else(|| "write name=path".to_owned())?;
+    let path = std::path::absolute(path).map_err(|error| error.to_string())?;
+    if !path.is_file() {
+        return Err(format!("there is no file {}", path.display()));
+    }
+    Ok((name.to_owned(), path))
+}
+
 pub fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -79,7 +91,7 @@ fn run(arguments: &Arguments) -> Result<(), String> {
     }
     let results = measure(arguments)?;
     println!("{}", report(&results));
-    match arguments.only.is_empty() && arguments.rounds >= WHOLE {
+    match arguments.only.is_empty() && arguments.other.is_empty() && arguments.rounds >= WHOLE {
         true => documents::write(&results),
         false => {
             eprintln!("docs/performance.* stay as they are: this was not everything, {WHOLE} times");
@@ -94,7 +106,12 @@ fn measure(arguments: &Arguments) -> Result<Results, String> {
     let processors = Processors::choose()?;
     let modules = Modules { meshfilter: envoy::module()?, empty: empty_module()? };
     let known = configurations::all(&modules);
-    let chosen = choose(&known, &arguments.only)?;
+    let mut chosen = choose(&known, &arguments.only)?;
+    for (name, path) in &arguments.other {
+        let others: Vec<Configuration> =
+            chosen.iter().filter_map(|one| one.with_module(&modules.meshfilter, name, path)).collect();
+        chosen.extend(others);
+    }
     let order: Vec<String> = chosen.iter().map(|configuration| configuration.name.clone()).collect();
     let wanted = |name: &str| arguments.only.is_empty() || arguments.only.iter().any(|only| only == name);
 
@@ -115,12 +132,26 @@ fn measure(arguments: &Arguments) -> Result<Results, String> {
         true => Some(resources::keys(&mut load, &modules, arguments.keys, arguments.slice, &processors)?),
         false => None,
     };
-    let mut all = up(&mut load, chosen, &wallet, &processors)?;
     if arguments.first {
-        let mut ours = all.iter().map(|measured| measured.proxy.envoy.id()).chain([std::process::id()]);
-        ours.try_for_each(proxy::go_first)?;
+        proxy::go_first(std::process::id())?;
     }
-    let slices = measure::rounds(&mut load, &mut all, arguments.rounds, arguments.slice)?;
+    let upstreams = load.upstreams().map_err(|error| error.to_string())?;
+    let start = |configuration: &Configuration| {
+        let proxy = Proxy::start(configuration, &configuration.filters, &upstreams, &processors)?;
+        if arguments.first {
+            proxy::go_first(proxy.envoy.id())?;
+        }
+        Ok(proxy)
+    };
+    let mut all = Vec::new();
+    for configuration in chosen {
+        eprintln!("starting {}", configuration.name);
+        let proxy = start(&configuration)?;
+        check(&mut load, &proxy, &configuration, &wallet, &processors)?;
+        let pool = wallet.pool(configuration.traffic);
+        all.push(Measured { configuration, proxy, pool });
+    }
+    let slices = measure::rounds(&mut load, &mut all, arguments.rounds, arguments.slice, start)?;
     all.sort_by_key(|measured| order.iter().position(|name| *name == measured.configuration.name));
     Ok(Results {
         rounds: arguments.rounds,
@@ -131,24 +162,6 @@ fn measure(arguments: &Arguments) -> Result<Results, String> {
         starts,
         keys,
     })
-}
-
-/// All of them started, and checked.
-fn up(
-    load: &mut Load,
-    chosen: Vec<Configuration>,
-    wallet: &Wallet,
-    processors: &Processors,
-) -> Result<Vec<Measured>, String> {
-    let upstreams = load.upstreams().map_err(|error| error.to_string())?;
-    let start = |configuration: Configuration| {
-        eprintln!("starting {}", configuration.name);
-        let proxy = Proxy::start(&configuration, &configuration.filters, &upstreams, processors)?;
-        check(load, &proxy, &configuration, wallet, processors)?;
-        let pool = wallet.pool(configuration.traffic);
-        Ok(Measured { configuration, proxy, pool })
-    };
-    chosen.into_iter().map(start).collect()
 }
 
 /// Those that are named, with what is subtracted from them and what they stand beside.
