@@ -145,7 +145,8 @@ impl Bench {
 
     /// A request like many before it.
     fn usual(&self, headers: &[(&str, &str)]) -> Cost {
-        self.request(headers);
+        // As many as it takes until what is guessed is right.
+        (0..8).for_each(|_| drop(self.request(headers)));
         self.request(headers)
     }
 }
@@ -199,8 +200,7 @@ fn a_request_of_the_sample_policy_makes_these_hostcalls_and_no_others() {
         ("add_header", 1),
         ("remove_header", 1),
         ("set_header", 1),
-        // One bucket.
-        ("shared_data", 1),
+        // One bucket, which nobody else took from.
         ("shared_data_swap", 1),
         // Five tags.
         ("set_filter_state", 5),

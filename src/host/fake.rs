@@ -54,6 +54,7 @@ pub struct Fake {
     next_tick: Cell<Instant>,
     streams: RefCell<BTreeMap<u32, Stream>>,
     shared: RefCell<HashMap<String, (Vec<u8>, u32)>>,
+    shared_writes: Cell<u32>,
     metrics: RefCell<Vec<(String, Metric)>>,
     counters: Counters,
     calls: RefCell<Vec<(u32, HttpCall)>>,
@@ -192,8 +193,10 @@ impl Fake {
 
     /// Puts these bytes in place of every value in shared data, as another module could.
     pub fn overwrite_shared_data(&self, bytes: &[u8]) {
-        for (value, _) in self.shared.borrow_mut().values_mut() {
+        for (value, cas) in self.shared.borrow_mut().values_mut() {
             bytes.clone_into(value);
+            self.shared_writes.set(self.shared_writes.get().wrapping_add(1).max(1));
+            *cas = self.shared_writes.get();
         }
     }
 
@@ -288,11 +291,12 @@ impl Host for Fake {
     fn shared_data_swap(&self, key: &str, value: &[u8], cas: u32) -> Result<()> {
         self.count("shared_data_swap");
         let mut shared = self.shared.borrow_mut();
-        let next = match shared.get(key) {
-            Some((_, current)) if *current != cas => return Err(Status::CasMismatch),
-            Some((_, current)) => current.wrapping_add(1).max(1),
-            None => 1,
-        };
+        if shared.get(key).is_some_and(|(_, current)| *current != cas) {
+            return Err(Status::CasMismatch);
+        }
+        // One sequence for all keys, as in Envoy.
+        let next = self.shared_writes.get().wrapping_add(1).max(1);
+        self.shared_writes.set(next);
         shared.insert(key.to_owned(), (value.to_vec(), next));
         Ok(())
     }

@@ -3,6 +3,7 @@
 mod bucket;
 pub mod global;
 mod key;
+mod last_write;
 mod metrics;
 mod reply;
 mod set;
@@ -23,6 +24,7 @@ use crate::request::Request;
 use bucket::Tokens;
 use global::Question;
 use key::{KeyHasher, Place};
+use last_write::LastWrite;
 use metrics::TableMetrics;
 use set::{Set, Taken};
 
@@ -38,6 +40,7 @@ pub struct RateLimits {
     /// What each limit has from the start on; none before it.
     started: Vec<Started>,
     table: TableMetrics,
+    last: LastWrite,
 }
 
 /// What a limit has from the start on.
@@ -94,6 +97,7 @@ struct Applied<'a> {
     limit: &'a Limit,
     started: &'a Started,
     table: &'a TableMetrics,
+    last: &'a LastWrite,
     place: Place,
     now: Instant,
 }
@@ -103,13 +107,17 @@ struct Read {
     set: Set,
     /// What swapping wants; none if there was no such set.
     cas: Option<u32>,
+    /// Nobody asked the proxy: it is what this worker wrote last.
+    expected: bool,
+    /// How many sets this worker had written by then.
+    writes: u64,
     taken: Taken,
 }
 
 impl RateLimits {
     /// Limits whose buckets stand in so many sets, and those that a service keeps.
     pub fn new(limits: Vec<Limit>, sets: u32, globals: Vec<GlobalLimit>) -> Self {
-        RateLimits { limits, globals, sets, started: Vec::new(), table: TableMetrics::default() }
+        RateLimits { limits, globals, sets, ..RateLimits::default() }
     }
 
     /// Whether there is no limit.
@@ -158,7 +166,7 @@ impl RateLimits {
         let mut applied = Vec::new();
         for (limit, started) in limits {
             if let Some(place) = limit.place(&started.hasher, self.sets, request, facts) {
-                applied.push(Applied { limit, started, table: &self.table, place, now });
+                applied.push(self.applied(limit, started, place, now));
             }
         }
         let (enforced, shadow): (Vec<_>, Vec<_>) =
@@ -219,9 +227,19 @@ impl RateLimits {
         let enforced = self.limits.iter().zip(&self.started).filter(|(limit, _)| limit.mode == Mode::Enforce);
         for (limit, started) in enforced {
             if let Some(place) = limit.place(&started.hasher, self.sets, request, facts) {
-                Applied { limit, started, table: &self.table, place, now: host.now() }.give_back(host);
+                self.applied(limit, started, place, host.now()).give_back(host);
             }
         }
+    }
+
+    fn applied<'a>(
+        &'a self,
+        limit: &'a Limit,
+        started: &'a Started,
+        place: Place,
+        now: Instant,
+    ) -> Applied<'a> {
+        Applied { limit, started, table: &self.table, last: &self.last, place, now }
     }
 }
 
@@ -239,11 +257,13 @@ fn take_all(applied: &[Applied<'_>], host: &dyn Host) -> Result<Vec<Taken>> {
     if !taken.iter().all(|taken| taken.allowed) {
         for (applied, read) in applied.iter().zip(&reads).filter(|(_, read)| read.taken.outlasted) {
             // Should another worker come between, the next request does it.
-            let _ = applied.write(read, host);
+            if applied.write(read, host).is_ok() {
+                applied.last.wrote_something();
+            }
         }
         return Ok(taken);
     }
-    for (index, (applied_here, read)) in applied.iter().zip(&reads).enumerate() {
+    for (index, (applied_here, read)) in applied.iter().zip(reads).enumerate() {
         let outcome = applied_here.commit(read, host);
         if !matches!(outcome, Ok(Taken { allowed: true, .. })) {
             applied.iter().take(index).for_each(|earlier| earlier.give_back(host));
@@ -260,15 +280,23 @@ fn take_all(applied: &[Applied<'_>], host: &dyn Host) -> Result<Vec<Taken>> {
 }
 
 impl Applied<'_> {
-    /// Looks what the bucket would say.
+    /// Looks what the bucket would say. What it is expected to say is enough to take from it, as the swap proves it, and
+    /// not enough to refuse.
     fn read(&self, host: &dyn Host) -> Result<Read> {
+        let writes = self.last.writes();
+        if let Some((mut set, cas)) = self.last.expected(&self.place.set) {
+            let taken = self.take_from(&mut set);
+            if taken.allowed {
+                return Ok(Read { set, cas: Some(cas), expected: true, writes, taken });
+            }
+        }
         let (mut set, cas) = match host.shared_data(&self.place.set) {
             Ok((bytes, cas)) => (Set::decode(&bytes), Some(cas)),
             Err(Status::NotFound) => (Set::default(), None),
             Err(status) => return Err(status),
         };
         let taken = self.take_from(&mut set);
-        Ok(Read { set, cas, taken })
+        Ok(Read { set, cas, expected: false, writes, taken })
     }
 
     fn take_from(&self, set: &mut Set) -> Taken {
@@ -286,11 +314,23 @@ impl Applied<'_> {
     }
 
     /// Takes what was looked at; if another worker came between, looks again.
-    fn commit(&self, read: &Read, host: &dyn Host) -> Result<Taken> {
-        match self.write(read, host) {
-            Ok(()) => Ok(read.taken),
+    fn commit(&self, read: Read, host: &dyn Host) -> Result<Taken> {
+        let written = self.write(&read, host);
+        if read.expected {
+            self.last.guessed(written.is_ok());
+        }
+        match written {
+            Ok(()) => {
+                match read.cas {
+                    Some(cas) => self.last.wrote(&self.place.set, read.set, cas, read.writes),
+                    None => self.last.wrote_something(),
+                }
+                Ok(read.taken)
+            }
             Err(Status::CasMismatch) => {
-                telemetry::count_retry(host);
+                if !read.expected {
+                    telemetry::count_retry(host);
+                }
                 self.take(host)
             }
             Err(status) => Err(status),
@@ -307,7 +347,10 @@ impl Applied<'_> {
         });
         match taken {
             Err(Status::CasMismatch) => Ok(Taken { allowed: false, ..seen }),
-            taken => taken.inspect(|taken| self.table.wrote(taken, host)),
+            taken => taken.inspect(|taken| {
+                self.last.wrote_something();
+                self.table.wrote(taken, host);
+            }),
         }
     }
 
@@ -325,6 +368,7 @@ impl Applied<'_> {
             let there = set.give_back(self.place.fingerprint, &self.limit.bucket, self.limit.cost);
             (there.then(|| set.encode()), ())
         });
+        self.last.wrote_something();
         if let Err(status) = given {
             log::debug!("meshfilter: rate limit {}: nothing given back: {status:?}", self.limit.name);
         }

@@ -91,17 +91,70 @@ fn the_bucket_starts_full_and_a_refusal_says_when_to_come_again() {
     assert!(!passes(&policy, &host, &[]));
 }
 
+/// How often a request read shared data, and how often it swapped there.
+fn reads_and_swaps(policy: &Policy, host: &Fake, user: &str) -> (u64, u64) {
+    host.take_hostcalls();
+    assert!(passes(policy, host, &[("x-user", user)]));
+    let calls = host.take_hostcalls();
+    let count = |call| calls.get(call).copied().unwrap_or(0);
+    let known = ["now", "adjust", "shared_data", "shared_data_swap"].map(count);
+    assert_eq!((count("now"), calls.values().sum::<u64>()), (1, known.iter().sum()), "{calls:?}");
+    (count("shared_data"), count("shared_data_swap"))
+}
+
 #[test]
-fn an_uncontended_take_is_one_read_and_one_swap() {
+fn a_bucket_that_nobody_else_takes_from_is_read_once() {
     let host = Fake::new();
     let policy = policy(&per_user(10), &host);
     assert!(passes(&policy, &host, &[("x-user", "a")]));
-    host.take_hostcalls();
+    assert_eq!(reads_and_swaps(&policy, &host, "a"), (1, 1), "a new value has a number that nobody knows");
+    for _ in 2..9 {
+        assert_eq!(reads_and_swaps(&policy, &host, "a"), (0, 1));
+    }
+    assert_eq!(reads_and_swaps(&policy, &host, "b"), (1, 1), "another bucket");
     assert!(passes(&policy, &host, &[("x-user", "a")]));
-    let calls = host.take_hostcalls();
-    assert_eq!((calls.get("shared_data"), calls.get("shared_data_swap")), (Some(&1), Some(&1)));
-    assert_eq!(calls.get("now"), Some(&1));
-    assert_eq!(calls.values().sum::<u64>(), 3);
+    host.take_hostcalls();
+    assert!(!passes(&policy, &host, &[("x-user", "a")]));
+    assert_eq!(host.take_hostcalls().get("shared_data"), Some(&1), "nobody is refused on a guess");
+}
+
+#[test]
+fn a_wrong_guess_is_found_out_and_makes_the_next_ones_rarer() {
+    let host = Fake::new();
+    let [mine, other] = [(), ()].map(|()| policy(&per_user(1000), &host));
+    for _ in 0..3 {
+        assert!(passes(&mine, &host, &[("x-user", "a")]));
+    }
+    assert!(passes(&other, &host, &[("x-user", "a")]));
+    assert_eq!(reads_and_swaps(&mine, &host, "a"), (1, 2), "the guess, and what every other request does");
+    assert_eq!(host.metric_value("meshfilter_cas_retries_total"), 0, "nobody came between");
+    let mut guesses = 0;
+    for _ in 0..200 {
+        assert!(passes(&other, &host, &[("x-user", "a")]));
+        guesses += reads_and_swaps(&mine, &host, "a").1 - 1;
+    }
+    assert!((2..20).contains(&guesses), "{guesses}");
+    for _ in 0..100 {
+        assert!(passes(&mine, &host, &[("x-user", "a")]));
+    }
+    assert_eq!(reads_and_swaps(&mine, &host, "a"), (0, 1), "it is guessed again when it is of use");
+    let taken = 3 + 1 + 1 + 400 + 101;
+    let left = (0..1000).filter(|_| passes(&other, &host, &[("x-user", "a")])).count();
+    assert_eq!(left, 1000 - taken);
+}
+
+#[test]
+fn a_policy_of_two_buckets_guesses_nothing() {
+    let host = Fake::new();
+    let limits = json!([
+        {"name": "one", "key": [{"header": "x-user"}], "tokenBucket": bucket(100)},
+        {"name": "two", "key": [{"header": "x-user"}], "tokenBucket": bucket(100)},
+    ]);
+    let policy = policy(&limits, &host);
+    for _ in 0..5 {
+        assert!(passes(&policy, &host, &[("x-user", "a")]));
+    }
+    assert_eq!(reads_and_swaps(&policy, &host, "a"), (2, 2));
 }
 
 #[test]
