@@ -44,6 +44,22 @@ pub enum HeaderEdit {
     Remove(Cow<'static, str>),
 }
 
+/// Where the parts of a `:path` end.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ends {
+    path: usize,
+    /// None where there is no query.
+    query: Option<usize>,
+}
+
+impl Ends {
+    fn of(path_and_query: &[u8]) -> Self {
+        let (path, query) = split_path(path_and_query);
+        let query_end = |query: &[u8]| path.len().saturating_add(1).saturating_add(query.len());
+        Ends { path: path.len(), query: query.map(query_end) }
+    }
+}
+
 /// The snapshot, and what the policies changed in it.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
@@ -51,6 +67,8 @@ pub struct Request {
     attributes: Vec<Option<Vec<u8>>>,
     edits: Vec<HeaderEdit>,
     original_path: Option<Vec<u8>>,
+    /// Where path and query of `:path` end.
+    ends: Ends,
     /// When the request came, on the monotonic clock.
     pub received_at: Instant,
     /// The proxy's id of the stream.
@@ -60,7 +78,8 @@ pub struct Request {
 impl Request {
     /// A request with its headers, and the attributes of an [`AttributeTable`] in the table's order.
     pub fn new(headers: HeaderMap, attributes: Vec<Option<Vec<u8>>>, received_at: Instant) -> Self {
-        Request { headers, attributes, received_at, ..Request::default() }
+        let ends = Ends::of(headers.get(b":path").unwrap_or_default());
+        Request { headers, attributes, received_at, ends, ..Request::default() }
     }
 
     // Reading.
@@ -107,12 +126,12 @@ impl Request {
 
     /// The path without query and fragment.
     pub fn path(&self) -> &[u8] {
-        split_path(self.path_and_query()).0
+        self.path_and_query().get(..self.ends.path).unwrap_or_default()
     }
 
     /// The query without its `?` and without the fragment.
     pub fn query(&self) -> Option<&[u8]> {
-        split_path(self.path_and_query()).1
+        self.path_and_query().get(self.ends.path.checked_add(1)?..self.ends.query?)
     }
 
     /// Every value of a query parameter, percent-decoded; a parameter without `=` has an empty one.
@@ -173,6 +192,7 @@ impl Request {
         }
         self.headers.remove(name.as_bytes());
         self.headers.add(name.as_bytes(), &value);
+        self.note_edit(&name);
         self.edits.push(HeaderEdit::Set(name, value.into_owned()));
     }
 
@@ -180,6 +200,7 @@ impl Request {
     pub fn add_header(&mut self, name: impl Into<Cow<'static, str>>, value: &[u8]) {
         let (name, value) = (name.into(), clean(value));
         self.headers.add(name.as_bytes(), &value);
+        self.note_edit(&name);
         self.edits.push(HeaderEdit::Add(name, value.into_owned()));
     }
 
@@ -187,7 +208,14 @@ impl Request {
     pub fn remove_header(&mut self, name: impl AsRef<str>) {
         let name = name.as_ref();
         if self.headers.remove(name.as_bytes()) {
+            self.note_edit(name);
             self.edits.push(HeaderEdit::Remove(Cow::Owned(name.to_owned())));
+        }
+    }
+
+    fn note_edit(&mut self, name: &str) {
+        if name == ":path" {
+            self.ends = Ends::of(self.path_and_query());
         }
     }
 

@@ -8,6 +8,26 @@ use super::Status;
 pub struct HeaderMap {
     buffer: Vec<u8>,
     entries: Vec<Entry>,
+    lengths: Lengths,
+}
+
+/// Which lengths the names have: most names that are looked for are absent, and this tells of most of those.
+#[derive(Clone, Copy, Debug, Default)]
+struct Lengths(u64);
+
+impl Lengths {
+    fn add(&mut self, length: usize) {
+        self.0 |= Self::bit(length);
+    }
+
+    fn may_contain(self, length: usize) -> bool {
+        self.0 & Self::bit(length) != 0
+    }
+
+    /// All long ones share the last.
+    fn bit(length: usize) -> u64 {
+        1 << length.min(63)
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +43,10 @@ impl HeaderMap {
     /// [`Status::ParseFailure`] when its lengths do not fit together.
     pub fn parse(buffer: Vec<u8>) -> Result<Self, Status> {
         let entries = if buffer.is_empty() { Some(Vec::new()) } else { parse_entries(&buffer) };
-        Ok(HeaderMap { entries: entries.ok_or(Status::ParseFailure)?, buffer })
+        let entries = entries.ok_or(Status::ParseFailure)?;
+        let mut lengths = Lengths::default();
+        entries.iter().for_each(|entry| lengths.add(entry.name.1 as usize));
+        Ok(HeaderMap { buffer, entries, lengths })
     }
 
     /// Writes pairs the way that the proxy does.
@@ -51,10 +74,8 @@ impl HeaderMap {
 
     /// Every value of a header. Envoy gives names in lower case; `name` must be, too.
     pub fn values<'a>(&'a self, name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
-        self.entries
-            .iter()
-            .filter(move |entry| self.is_named(entry, name))
-            .map(|entry| self.slice(entry.value))
+        let entries = if self.lengths.may_contain(name.len()) { self.entries.as_slice() } else { &[] };
+        entries.iter().filter(move |entry| self.is_named(entry, name)).map(|entry| self.slice(entry.value))
     }
 
     /// The first value of a header.
@@ -65,7 +86,7 @@ impl HeaderMap {
     /// Drops every value of a header; says whether there was one.
     pub fn remove(&mut self, name: &[u8]) -> bool {
         // Mostly there is none, and looking costs less than moving.
-        if !self.entries.iter().any(|entry| self.is_named(entry, name)) {
+        if self.get(name).is_none() {
             return false;
         }
         let buffer = &self.buffer;
@@ -75,6 +96,7 @@ impl HeaderMap {
 
     /// Adds a pair at the end.
     pub fn add(&mut self, name: &[u8], value: &[u8]) {
+        self.lengths.add(name.len());
         let (name, value) = (self.append(name), self.append(value));
         self.entries.push(Entry { name, value });
     }

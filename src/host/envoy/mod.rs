@@ -171,6 +171,17 @@ fn owned(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Result<Vec<u8>> 
     Ok(unsafe { Vec::from_raw_parts(data, size, size) })
 }
 
+/// The parts with a NUL between them, if there is room; the room holds nothing but NULs.
+fn joined<'a>(parts: &[&str], room: &'a mut [u8]) -> Option<&'a [u8]> {
+    let mut end: usize = 0;
+    for part in parts {
+        let start = if end == 0 { 0 } else { end.checked_add(1)? };
+        end = start.checked_add(part.len())?;
+        room.get_mut(start..end)?.copy_from_slice(part.as_bytes());
+    }
+    room.get(..end)
+}
+
 impl Envoy {
     /// A callback begins: time has passed since the last one.
     fn begin(&self) {
@@ -213,7 +224,16 @@ impl Host for Envoy {
     }
 
     fn property(&self, path: &[&str]) -> Option<Vec<u8>> {
-        let path = path.join("\0");
+        // Those of every request are short.
+        let mut short = [0; 64];
+        let long;
+        let path = match joined(path, &mut short) {
+            Some(path) => path,
+            None => {
+                long = path.join("\0");
+                long.as_bytes()
+            }
+        };
         // SAFETY: pointers and lengths are those of live slices.
         owned(|data, size| unsafe { proxy_get_property(path.as_ptr(), path.len(), data, size) }).ok()
     }

@@ -74,21 +74,26 @@ impl Locations {
 
     /// Every token, of repeated headers, parameters and cookies all; [`MAX_TOKENS`] and one more at most.
     pub fn find<'a>(&'a self, request: &'a Request) -> Vec<Found<'a>> {
-        let headers = self.headers.iter().enumerate().flat_map(|(place, header)| {
-            let values = request.header_values(&header.name);
-            values.filter_map(move |value| {
-                let token = after_prefix(value, header.prefix.as_bytes())?;
-                Some(Found { token: Cow::Borrowed(token), place: Place::Header(place) })
-            })
-        });
-        let params = self.params.iter().enumerate().flat_map(|(place, name)| {
-            request.query_values(name).map(move |token| Found { token, place: Place::Param(place) })
-        });
-        let cookies = self.cookies.iter().enumerate().flat_map(|(place, name)| {
-            let values = request.cookie_values(name);
-            values.map(move |token| Found { token: Cow::Borrowed(token), place: Place::Cookie(place) })
-        });
-        headers.chain(params).chain(cookies).take(MAX_TOKENS.saturating_add(1)).collect()
+        let mut found = Vec::new();
+        let mut add = |token, place| {
+            if found.len() <= MAX_TOKENS {
+                found.push(Found { token, place });
+            }
+        };
+        for (place, header) in self.headers.iter().enumerate() {
+            for value in request.header_values(&header.name) {
+                if let Some(token) = after_prefix(value, header.prefix.as_bytes()) {
+                    add(Cow::Borrowed(token), Place::Header(place));
+                }
+            }
+        }
+        for (place, name) in self.params.iter().enumerate() {
+            request.query_values(name).for_each(|token| add(token, Place::Param(place)));
+        }
+        for (place, name) in self.cookies.iter().enumerate() {
+            request.cookie_values(name).for_each(|token| add(Cow::Borrowed(token), Place::Cookie(place)));
+        }
+        found
     }
 
     /// Takes the tokens out of the place where one was found: all of a header, all values of one parameter or

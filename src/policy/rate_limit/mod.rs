@@ -162,15 +162,15 @@ impl RateLimits {
             return reply::unavailable(facts);
         }
         let now = host.now();
-        let limits = self.limits.iter().zip(&self.started);
-        let mut applied = Vec::new();
-        for (limit, started) in limits {
-            if let Some(place) = limit.place(&started.hasher, self.sets, request, facts) {
-                applied.push(self.applied(limit, started, place, now));
-            }
-        }
-        let (enforced, shadow): (Vec<_>, Vec<_>) =
-            applied.into_iter().partition(|applied| applied.limit.mode == Mode::Enforce);
+        let applied = |mode| {
+            let limits = self.limits.iter().zip(&self.started).filter(move |(limit, _)| limit.mode == mode);
+            limits.filter_map(|(limit, started)| {
+                let place = limit.place(&started.hasher, self.sets, request, facts)?;
+                Some(self.applied(limit, started, place, now))
+            })
+        };
+        let enforced: Vec<Applied<'_>> = applied(Mode::Enforce).collect();
+        let shadow: Vec<Applied<'_>> = applied(Mode::Shadow).collect();
         let taken = match take_all(&enforced, host) {
             Ok(taken) => taken,
             Err(status) => {
