@@ -24,9 +24,10 @@ pub struct Root {
     flush_at: Cell<Option<Instant>>,
 }
 
-/// So many streams go on in one callback at most. Envoy carries out what a callback asks for when it is over, and each
-/// local reply calls the filter again from within, on the same stack: hundreds of them in one callback overflow it, and
-/// that is the end of the VM.
+/// So many streams go on in one callback at most. Envoy carries out what a callback asks for when it is over. Where that
+/// answers a request at once, the filter hears of it and the next one is carried out from within, on the same stack:
+/// some 270 overflow it, and that is the end of the VM. It need not be a reply of ours: the router answers, too, where
+/// it has no route, no healthy upstream or no connection left.
 const MOST_AT_ONCE: usize = 100;
 
 const NANOSECONDS_PER_MILLISECOND: u64 = 1_000_000;

@@ -4,6 +4,7 @@
 
 mod faults;
 mod global;
+mod keys;
 mod limits;
 mod load;
 mod pair;

@@ -10,6 +10,7 @@ const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 /// What a header block begins with that says `:status: 200` by the static table.
@@ -17,6 +18,22 @@ const STATUS_200: u8 = 0x88;
 
 /// So many GETs of a path at once. Counts those that are answered with 200, and fails if one is answered sooner than that.
 pub fn get_all(address: SocketAddr, path: &str, count: usize, least: Duration) -> io::Result<usize> {
+    ask_all(address, path, &[], count, |stream, after, status_200| match (status_200, after < least) {
+        (false, _) => Err(io::Error::other(format!("stream {stream} is not answered with 200"))),
+        (true, true) => Err(io::Error::other(format!("stream {stream} is answered too early"))),
+        (true, false) => Ok(()),
+    })
+}
+
+/// So many GETs of a path at once. Counts the answers, and tells of each: the stream, how long it took, and whether it
+/// is 200.
+pub fn ask_all(
+    address: SocketAddr,
+    path: &str,
+    headers: &[(&str, &str)],
+    count: usize,
+    mut answer: impl FnMut(u32, Duration, bool) -> io::Result<()>,
+) -> io::Result<usize> {
     let stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(Duration::from_secs(60)))?;
@@ -24,10 +41,12 @@ pub fn get_all(address: SocketAddr, path: &str, count: usize, least: Duration) -
     let mut reader = BufReader::new(stream);
     let mut opening = PREFACE.to_vec();
     opening.extend(frame(SETTINGS, 0, 0, &[]));
+    // Room for all the bodies.
+    opening.extend(frame(WINDOW_UPDATE, 0, 0, &(1_u32 << 30).to_be_bytes()));
     writer.write_all(&opening)?;
 
-    let block =
-        block(&[(":method", "GET"), (":scheme", "http"), (":path", path), (":authority", "example.com")]);
+    let pseudo = [(":method", "GET"), (":scheme", "http"), (":path", path), (":authority", "example.com")];
+    let block = block(&[&pseudo, headers].concat());
     let mut sent = Vec::with_capacity(count);
     for index in 0..count {
         sent.push(Instant::now());
@@ -44,12 +63,8 @@ pub fn get_all(address: SocketAddr, path: &str, count: usize, least: Duration) -
         match kind {
             HEADERS => {
                 let index = (stream as usize - 1) / 2;
-                if payload.iter().find(|byte| **byte & 0xe0 != 0x20) != Some(&STATUS_200) {
-                    return Err(io::Error::other(format!("stream {stream} is not answered with 200")));
-                }
-                if sent[index].elapsed() < least {
-                    return Err(io::Error::other(format!("stream {stream} is answered too early")));
-                }
+                let status = payload.iter().find(|byte| **byte & 0xe0 != 0x20);
+                answer(stream, sent[index].elapsed(), status == Some(&STATUS_200))?;
             }
             SETTINGS if flags == 0 => writer.write_all(&frame(SETTINGS, 1, 0, &[]))?,
             // A listener that is drained still answers what was sent.
@@ -89,9 +104,25 @@ fn block(headers: &[(&str, &str)]) -> Vec<u8> {
     for (name, value) in headers {
         bytes.push(0);
         for text in [name, value] {
-            bytes.push(text.len() as u8);
+            bytes.extend(length(text.len()));
             bytes.extend(text.as_bytes());
         }
     }
+    bytes
+}
+
+/// The length of a literal, an integer with a prefix of seven bits (RFC 7541, 5.1).
+fn length(length: usize) -> Vec<u8> {
+    const PREFIX: usize = 0x7f;
+    if length < PREFIX {
+        return vec![length as u8];
+    }
+    let mut bytes = vec![PREFIX as u8];
+    let mut rest = length - PREFIX;
+    while rest >= 0x80 {
+        bytes.push(rest as u8 | 0x80);
+        rest >>= 7;
+    }
+    bytes.push(rest as u8);
     bytes
 }

@@ -15,6 +15,8 @@ pub enum Answer {
     Bytes(Vec<u8>),
     /// Waits, and sends these bytes.
     Late(Duration, Vec<u8>),
+    /// Waits until [`Issuer::says`] something else, and does that.
+    Later,
     /// Closes the connection.
     Nothing,
     /// Sends a body of so many bytes.
@@ -67,8 +69,15 @@ fn serve(mut stream: &TcpStream, answer: &Mutex<Answer>, asked: &Mutex<Vec<Strin
     let first = lines.next().transpose()?.unwrap_or_default();
     while !lines.next().transpose()?.unwrap_or_default().is_empty() {}
     asked.lock().unwrap().push(first);
-    let answer = answer.lock().unwrap().clone();
+    let answer = loop {
+        let answer = answer.lock().unwrap().clone();
+        match answer {
+            Answer::Later => thread::sleep(Duration::from_millis(5)),
+            answer => break answer,
+        }
+    };
     match answer {
+        Answer::Later => Ok(()),
         Answer::Bytes(bytes) => stream.write_all(&bytes),
         Answer::Late(wait, bytes) => {
             thread::sleep(wait);
