@@ -12,9 +12,9 @@ use std::ptr::null_mut;
 const STEP: usize = 16;
 
 /// There is a list for each size up to `LISTS * STEP` bytes.
-const LISTS: usize = 64;
+const LISTS: usize = 256;
 
-/// A list keeps so many bytes at most: all of them together 512 KiB.
+/// A list keeps so many bytes at most: all of them together 2 MiB.
 const LIST_BYTES: usize = 8 << 10;
 
 /// What the C library aligns to anyway.
@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn large_and_oddly_aligned_blocks_are_the_c_librarys() {
         let allocator = Allocator::new();
-        for layout in [layout(1025, 1), layout(1 << 20, 8), layout(64, 64)] {
+        for layout in [layout(4097, 1), layout(1 << 20, 8), layout(64, 64)] {
             let block = unsafe { allocator.alloc(layout) };
             assert_eq!(block.align_offset(layout.align()), 0);
             unsafe { allocator.dealloc(block, layout) };
@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn what_is_kept_is_bounded() {
         let allocator = Allocator::new();
-        for size in 1..=1024 {
+        for size in 1..=4096 {
             let blocks: Vec<_> = (0..600).map(|_| unsafe { allocator.alloc(layout(size, 1)) }).collect();
             blocks.into_iter().for_each(|block| unsafe { allocator.dealloc(block, layout(size, 1)) });
         }
@@ -181,7 +181,7 @@ mod tests {
         let mut block = unsafe { allocator.alloc(layout(1, 1)) };
         unsafe { block.write(0xa5) };
         let mut size = 1;
-        for next in [2, 16, 17, 1024, 1025, 5000, 4000, 1024, 40, 33, 1] {
+        for next in [2, 16, 17, 1024, 1025, 4096, 4097, 9000, 5000, 4000, 1024, 40, 33, 1] {
             block = unsafe { allocator.realloc(block, layout(size, 1), next) };
             let bytes = unsafe { std::slice::from_raw_parts_mut(block, next) };
             assert!(bytes.iter().take(size).all(|byte| *byte == 0xa5), "{size} to {next}");

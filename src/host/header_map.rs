@@ -1,4 +1,4 @@
-use super::Status;
+use super::{Status, same};
 
 /// A header map as the proxy serialises it, read in place: one buffer, no allocation for each header.
 ///
@@ -75,7 +75,10 @@ impl HeaderMap {
     /// Every value of a header. Envoy gives names in lower case; `name` must be, too.
     pub fn values<'a>(&'a self, name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
         let entries = if self.lengths.may_contain(name.len()) { self.entries.as_slice() } else { &[] };
-        entries.iter().filter(move |entry| self.is_named(entry, name)).map(|entry| self.slice(entry.value))
+        entries
+            .iter()
+            .filter(move |entry| is_named(&self.buffer, entry, name))
+            .map(|entry| self.slice(entry.value))
     }
 
     /// The first value of a header.
@@ -90,7 +93,7 @@ impl HeaderMap {
             return false;
         }
         let buffer = &self.buffer;
-        self.entries.retain(|entry| slice(buffer, entry.name) != name);
+        self.entries.retain(|entry| !is_named(buffer, entry, name));
         true
     }
 
@@ -99,11 +102,6 @@ impl HeaderMap {
         self.lengths.add(name.len());
         let (name, value) = (self.append(name), self.append(value));
         self.entries.push(Entry { name, value });
-    }
-
-    /// Lengths first: they differ for most.
-    fn is_named(&self, entry: &Entry, name: &[u8]) -> bool {
-        entry.name.1 as usize == name.len() && self.slice(entry.name) == name
     }
 
     fn append(&mut self, bytes: &[u8]) -> (u32, u32) {
@@ -133,27 +131,25 @@ fn slice(buffer: &[u8], (start, length): (u32, u32)) -> &[u8] {
     buffer.get(start..start.saturating_add(length as usize)).unwrap_or_default()
 }
 
+/// Lengths first: they differ for most.
+fn is_named(buffer: &[u8], entry: &Entry, name: &[u8]) -> bool {
+    entry.name.1 as usize == name.len() && same(slice(buffer, entry.name), name)
+}
+
 fn parse_entries(buffer: &[u8]) -> Option<Vec<Entry>> {
-    let word = |at: usize| -> Option<u32> {
-        Some(u32::from_le_bytes(buffer.get(at..at.checked_add(4)?)?.try_into().ok()?))
-    };
-    let count = word(0)? as usize;
+    let (count, rest) = buffer.split_first_chunk()?;
+    let count = u32::from_le_bytes(*count) as usize;
+    let lengths = rest.get(..count.checked_mul(8)?)?.as_chunks::<4>().0.as_chunks::<2>().0;
     let mut at = count.checked_mul(8)?.checked_add(4)?;
-    if at > buffer.len() {
-        return None;
-    }
-    let mut entries = Vec::with_capacity(count);
-    let mut take = |length: u32| -> Option<(u32, u32)> {
-        let start = at;
-        let end = start.checked_add(length as usize)?;
+    let mut take = |length: &[u8; 4]| -> Option<(u32, u32)> {
+        let (start, length) = (at, u32::from_le_bytes(*length));
         // The NUL that follows belongs to the part.
-        (end < buffer.len()).then_some(())?;
-        at = end.checked_add(1)?;
-        Some((u32::try_from(start).ok()?, length))
+        at = start.checked_add(length as usize)?.checked_add(1)?;
+        (at <= buffer.len()).then_some((u32::try_from(start).ok()?, length))
     };
-    for index in 0..count {
-        let lengths = index.checked_mul(8)?.checked_add(4)?;
-        entries.push(Entry { name: take(word(lengths)?)?, value: take(word(lengths.checked_add(4)?)?)? });
+    let mut entries = Vec::with_capacity(lengths.len());
+    for [name, value] in lengths {
+        entries.push(Entry { name: take(name)?, value: take(value)? });
     }
     Some(entries)
 }

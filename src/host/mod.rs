@@ -17,12 +17,15 @@ pub mod fake;
 mod header_map;
 #[forbid(unsafe_code)]
 mod number_hash;
+#[forbid(unsafe_code)]
+mod same;
 
 use std::time::Duration;
 
 pub use counters::Counters;
 pub use header_map::HeaderMap;
 pub use number_hash::{NumberHash, NumberHasher};
+pub use same::same;
 
 /// Why the proxy refuses a call. The numbers are the ABI's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

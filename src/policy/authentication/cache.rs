@@ -8,7 +8,7 @@ use std::rc::Rc;
 use serde_json::Value;
 
 use super::Verified;
-use crate::host::NumberHash;
+use crate::host::{NumberHash, same};
 
 /// Verified tokens of one VM, by rule and by all their bytes. Whether a token is still good for a request is looked
 /// at again each time; only the signature is not, as long as the key set is the one that verified it.
@@ -130,18 +130,6 @@ impl Cache {
 
 /// So many bytes at a token's end are hashed: those of the shortest signature, and a few more.
 const TAIL: usize = 48;
-
-/// Compares eight bytes at a time, as `memcmp` does where it is not the module's own.
-fn same(one: &[u8], other: &[u8]) -> bool {
-    let (words, rest) = one.as_chunks::<8>();
-    let (other_words, other_rest) = other.as_chunks::<8>();
-    rest == other_rest
-        && words.len() == other_words.len()
-        && words
-            .iter()
-            .zip(other_words)
-            .all(|(one, other)| u64::from_le_bytes(*one) == u64::from_le_bytes(*other))
-}
 
 /// What an entry takes in memory, roughly and rather too much.
 fn size(token: &[u8], verified: &Verified) -> usize {

@@ -5,6 +5,7 @@
 //! nobody outside can choose keys that meet in one set.
 
 use std::hash::Hasher;
+use std::rc::Rc;
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 
@@ -21,7 +22,7 @@ const SET_PREFIX: &str = "meshfilter.limit.";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// The set's key in shared data.
-    pub set: String,
+    pub set: Rc<str>,
     /// The bucket's name in the set.
     pub fingerprint: u64,
 }
@@ -63,12 +64,12 @@ impl KeyHasher {
     pub fn place(&self, sets: u32) -> Place {
         let hash = self.0.finish128();
         // As even as a remainder, without a division: the upper half of the product.
-        let index = (u128::from(hash.h1).saturating_mul(sets.into()) >> 64) as u32;
+        let index = ((hash.h1 >> 32).saturating_mul(sets.into()) >> 32) as u32;
         let mut set = String::with_capacity(SET_PREFIX.len().saturating_add(6));
         set.push_str(SET_PREFIX);
         for shift in [20, 16, 12, 8, 4, 0] {
             set.extend(char::from_digit((index >> shift) & 0xf, 16));
         }
-        Place { set, fingerprint: hash.h2 }
+        Place { set: set.into(), fingerprint: hash.h2 }
     }
 }

@@ -1,4 +1,5 @@
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 use super::set::Set;
 
@@ -21,7 +22,7 @@ pub(super) struct LastWrite {
 
 #[derive(Debug)]
 struct Written {
-    key: String,
+    key: Rc<str>,
     set: Set,
     cas: u32,
 }
@@ -31,12 +32,12 @@ const LONGEST_PAUSE: u32 = 6;
 
 impl LastWrite {
     /// What stands under a key if nobody has written since, and the number that it has then.
-    pub fn expected(&self, key: &str) -> Option<(Set, u32)> {
+    pub fn expected(&self, key: &Rc<str>) -> Option<(Set, u32)> {
         if let Some(left) = self.pause.get().checked_sub(1) {
             self.pause.set(left);
             return None;
         }
-        let written = self.written.take().filter(|written| written.key == key)?;
+        let written = self.written.take().filter(|written| written.key == *key)?;
         Some((written.set, written.cas))
     }
 
@@ -46,11 +47,11 @@ impl LastWrite {
     }
 
     /// A set took the place of the value with this number, which was read when `writes` were written.
-    pub fn wrote(&self, key: &str, set: Set, replaced: u32, writes: u64) {
+    pub fn wrote(&self, key: &Rc<str>, set: Set, replaced: u32, writes: u64) {
         if writes == self.writes.get() {
             // The sequence leaves 0 out.
             let cas = replaced.wrapping_add(1).max(1);
-            self.written.replace(Some(Written { key: key.to_owned(), set, cas }));
+            self.written.replace(Some(Written { key: key.clone(), set, cas }));
         }
         self.wrote_something();
     }

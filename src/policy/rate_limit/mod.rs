@@ -48,6 +48,8 @@ pub struct RateLimits {
 struct Started {
     /// Has the limit's name in it.
     hasher: KeyHasher,
+    /// Where its bucket stands, if it is only one.
+    only: Option<Place>,
     nearly_empty: Counter,
 }
 
@@ -142,7 +144,8 @@ impl RateLimits {
                     hasher.part(limit.name.as_bytes());
                     let nearly_empty = metrics::nearly_empty(&limit.name);
                     nearly_empty.define(host);
-                    Started { hasher, nearly_empty }
+                    let only = limit.key.is_empty().then(|| hasher.place(self.sets));
+                    Started { hasher, only, nearly_empty }
                 };
                 self.started = self.limits.iter().map(start).collect();
                 self.table.define(self.sets, host);
@@ -165,7 +168,7 @@ impl RateLimits {
         let applied = |mode| {
             let limits = self.limits.iter().zip(&self.started).filter(move |(limit, _)| limit.mode == mode);
             limits.filter_map(|(limit, started)| {
-                let place = limit.place(&started.hasher, self.sets, request, facts)?;
+                let place = limit.place(started, self.sets, request, facts)?;
                 Some(self.applied(limit, started, place, now))
             })
         };
@@ -226,7 +229,7 @@ impl RateLimits {
     fn give_back(&self, request: &Request, facts: &Facts, host: &dyn Host) {
         let enforced = self.limits.iter().zip(&self.started).filter(|(limit, _)| limit.mode == Mode::Enforce);
         for (limit, started) in enforced {
-            if let Some(place) = limit.place(&started.hasher, self.sets, request, facts) {
+            if let Some(place) = limit.place(started, self.sets, request, facts) {
                 self.applied(limit, started, place, host.now()).give_back(host);
             }
         }
@@ -377,11 +380,14 @@ impl Applied<'_> {
 
 impl Limit {
     /// Where the request's bucket stands; `None` if the limit does not apply.
-    fn place(&self, hasher: &KeyHasher, sets: u32, request: &Request, facts: &Facts) -> Option<Place> {
+    fn place(&self, started: &Started, sets: u32, request: &Request, facts: &Facts) -> Option<Place> {
         if !applies(&self.matches, request, facts) {
             return None;
         }
-        let mut hasher = *hasher;
+        if let Some(only) = &started.only {
+            return Some(only.clone());
+        }
+        let mut hasher = started.hasher;
         for part in &self.key {
             hasher.part(&part.value(request, facts)?);
         }
