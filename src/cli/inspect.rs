@@ -7,7 +7,7 @@ use oci_client::Reference;
 use serde_json::{Value, json};
 
 use super::push::{opened, parse};
-use super::{Format, Outcome, image::read_module};
+use super::{Format, Outcome, RegistryOptions, image::read_module};
 use crate::package::fetchers::{Form, Step};
 use crate::package::image::Packed;
 use crate::package::module::Module;
@@ -26,13 +26,8 @@ pub struct Arguments {
     #[arg(value_name = "REFERENCE|FILE")]
     what: String,
 
-    /// Use HTTP without TLS; registries on this machine get that by themselves
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    plain_http: Option<bool>,
-
-    /// How to print it
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    #[command(flatten)]
+    options: RegistryOptions,
 }
 
 const EXAMPLES: &str = "\
@@ -62,9 +57,9 @@ fn inspect(arguments: &Arguments) -> Result<String, Problem> {
     } else if path.exists() || arguments.what.ends_with(".wasm") {
         (read_module(path)?, Vec::new())
     } else {
-        of_registry(&parse(&arguments.what)?, arguments.plain_http)?
+        of_registry(&parse(&arguments.what)?, arguments.options.plain_http)?
     };
-    Ok(match arguments.format {
+    Ok(match arguments.options.format {
         Format::Text => text(&module, &images),
         Format::Json => format!("{:#}\n", machine(&module, &images)),
     })

@@ -53,6 +53,18 @@ enum Format {
     Json,
 }
 
+// What commands that ask a registry have in common. Clap would print a doc comment.
+#[derive(clap::Args)]
+struct RegistryOptions {
+    /// Use HTTP without TLS; registries on this machine get that by themselves
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    plain_http: Option<bool>,
+
+    /// How to print what was done or found
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {

@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use oci_client::Reference;
 use serde_json::json;
 
-use super::{Format, Outcome, image::read_module};
+use super::{Format, Outcome, RegistryOptions, image::read_module};
 use crate::package::fetchers::{Form, Step};
 use crate::package::image::Packed;
 use crate::package::module::Module;
@@ -32,13 +32,8 @@ pub struct Arguments {
     #[arg(value_name = "FROM", default_value = "dist/oci")]
     from: PathBuf,
 
-    /// Use HTTP without TLS; registries on this machine get that by themselves
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    plain_http: Option<bool>,
-
-    /// How to print what was uploaded
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    #[command(flatten)]
+    options: RegistryOptions,
 }
 
 const EXAMPLES: &str = "\
@@ -64,7 +59,7 @@ fn push(arguments: &Arguments) -> Result<String, Problem> {
         )));
     };
     let Both { container, artifact, module } = both(&arguments.from)?;
-    let registry = Registry::of(&reference, arguments.plain_http)?;
+    let registry = Registry::of(&reference, arguments.options.plain_http)?;
     let (host, name) = (reference.registry().to_owned(), reference.repository().to_owned());
     let artifact_reference = Reference::with_tag(host, name, format!("{tag}-artifact"));
     let total = container.size().saturating_add(artifact.size());
@@ -75,7 +70,7 @@ fn push(arguments: &Arguments) -> Result<String, Problem> {
 
     let url = registry.blob_url(&reference, &module.digest());
     let sha256 = module.digest().replace("sha256:", "");
-    Ok(match arguments.format {
+    Ok(match arguments.options.format {
         Format::Text => format!(
             "{} {}\n  container image: Istio, Envoy Gateway, image volumes\n\
              {} {}\n  artifact: the module as it is, for Envoy itself\n    http_uri {url}\n    sha256   {sha256}\n",
