@@ -257,7 +257,7 @@ const METHODS: &[&str] = &["GET", "GET", "GET", "POST", "PUT", "DELETE", "HEAD",
 fn request(random: &mut Random) -> Request {
     let path = random.pick(PATHS);
     let mut headers = Vec::new();
-    let mut put = |random: &mut Random, share: u64, names: &[&str], values: &[&str]| {
+    let mut put = |random: &mut Random, share: usize, names: &[&str], values: &[&str]| {
         if random.percent(share) {
             headers.push((random.pick(names).to_owned(), random.pick(values).to_owned()));
         }

@@ -80,15 +80,19 @@ fn obs_text(random: &mut Random) -> Attempt {
     let bytes: Vec<u8> =
         random.bytes(200).into_iter().map(|byte| if byte < 0x20 { byte | 0x80 } else { byte }).collect();
     let bytes: Vec<u8> = bytes.into_iter().filter(|byte| *byte != 0x7f).collect();
-    let prefix: &[u8] = random.of(&[b"".as_slice(), b"Bearer ", b"jwt=", b"a=b; session=", b"https://"]);
+    let prefix: &[u8] = random.pick(&[b"".as_slice(), b"Bearer ", b"jwt=", b"a=b; session=", b"https://"]);
     let value = [prefix, &bytes].concat();
-    read(request(b"GET", random.of(&PATHS), &[(random.of(&NAMES), &value), (random.of(&NAMES), &value)]))
+    read(request(
+        b"GET",
+        random.pick(&PATHS),
+        &[(random.pick(&NAMES), &value), (random.pick(&NAMES), &value)],
+    ))
 }
 
 fn control_bytes(random: &mut Random) -> Attempt {
-    let byte = random.of(&[0, 1, 8, b'\t', 0x0b, 0x0c, b'\r', b'\n', 0x1b, 0x7f]);
+    let byte = random.pick(&[0, 1, 8, b'\t', 0x0b, 0x0c, b'\r', b'\n', 0x1b, 0x7f]);
     let value = [b"a".as_slice(), &[byte], b"b"].concat();
-    read(request(b"GET", random.of(&PATHS), &[(random.of(&NAMES), &value)]))
+    read(request(b"GET", random.pick(&PATHS), &[(random.pick(&NAMES), &value)]))
 }
 
 /// Where the folder of shared cases is, its values; else those that are best known.
@@ -114,7 +118,7 @@ fn poison(random: &mut Random) -> Attempt {
             .collect()
     });
     let value = VALUES[random.below(VALUES.len())].clone();
-    let name = random.of(&NAMES);
+    let name = random.pick(&NAMES);
     let prefix: &[u8] = match name {
         b"authorization" => b"Bearer ",
         b"cookie" => b"jwt=",
@@ -122,41 +126,47 @@ fn poison(random: &mut Random) -> Attempt {
     };
     let path = match random.below(3) {
         0 => [b"/private?access_token=".as_slice(), &value].concat(),
-        _ => random.of(&PATHS).to_vec(),
+        _ => random.pick(&PATHS).to_vec(),
     };
     read(request(b"GET", &path, &[(name, &[prefix, &value].concat())]))
 }
 
+/// One of the pieces again and again, `most` bytes and a piece at the most.
+fn repeated(random: &mut Random, pieces: &[&[u8]], most: usize) -> Vec<u8> {
+    let piece = random.pick(pieces);
+    piece.repeat(random.below(most) / piece.len() + 1)
+}
+
 fn huge_cookies(random: &mut Random) -> Attempt {
-    let piece = random.of(&[
+    let pieces = [
         b"a=b; ".as_slice(),
         b"jwt=e30.e30.AA; ",
         b"session=\"; ",
         b"role=xxxxxxxxxxxxx;",
         b";;;;=",
         b"canary=tru ; ",
-    ]);
-    let cookies = piece.repeat((1 + random.below(58_000)) / piece.len() + 1);
-    read(request(b"GET", random.of(&PATHS), &[(b"cookie", &cookies)]))
+    ];
+    let cookies = repeated(random, &pieces, 58_000);
+    read(request(b"GET", random.pick(&PATHS), &[(b"cookie", &cookies)]))
 }
 
 fn repeated_headers(random: &mut Random) -> Attempt {
-    let name = random.of(&NAMES);
+    let name = random.pick(&NAMES);
     let headers: Vec<(&[u8], &[u8])> = (0..1 + random.below(95))
-        .map(|_| (name, random.of(&[b"Bearer e30.e30.AA".as_slice(), b"", b"true", b",,,", b"a=b"])))
+        .map(|_| (name, random.pick(&[b"Bearer e30.e30.AA".as_slice(), b"", b"true", b",,,", b"a=b"])))
         .collect();
-    read(request(b"GET", random.of(&PATHS), &headers))
+    read(request(b"GET", random.pick(&PATHS), &headers))
 }
 
 fn many_headers(random: &mut Random) -> Attempt {
     let names: Vec<Vec<u8>> =
         (0..60 + random.below(2000)).map(|index| format!("x-{index}").into_bytes()).collect();
     let headers: Vec<(&[u8], &[u8])> = names.iter().map(|name| (name.as_slice(), b"y".as_slice())).collect();
-    read(request(b"GET", random.of(&PATHS), &headers))
+    read(request(b"GET", random.pick(&PATHS), &headers))
 }
 
 fn header_names(random: &mut Random) -> Attempt {
-    let name = random.of(&[
+    let name = random.pick(&[
         b":path".as_slice(),
         b"x-meshfilter-cluster",
         b"x-meshfilter-mirror-cluster",
@@ -177,14 +187,14 @@ fn header_names(random: &mut Random) -> Attempt {
         b"x-envoy-force-trace",
         b"\xc3\xa9",
     ]);
-    let value = random.of(&[b"x".as_slice(), b"mirror", b"-1", b"99999999999999999999", b"\"", b"https"]);
-    read(request(b"GET", random.of(&PATHS), &[(name, value), (name, value)]))
+    let value = random.pick(&[b"x".as_slice(), b"mirror", b"-1", b"99999999999999999999", b"\"", b"https"]);
+    read(request(b"GET", random.pick(&PATHS), &[(name, value), (name, value)]))
 }
 
 fn broken_escapes(random: &mut Random) -> Attempt {
-    let mut path = random.of(&PATHS).to_vec();
+    let mut path = random.pick(&PATHS).to_vec();
     for _ in 0..1 + random.below(30) {
-        path.extend_from_slice(random.of(&[
+        path.extend_from_slice(random.pick(&[
             b"%".as_slice(),
             b"%2",
             b"%zz",
@@ -206,7 +216,7 @@ fn broken_escapes(random: &mut Random) -> Attempt {
 }
 
 fn odd_paths(random: &mut Random) -> Attempt {
-    let whole = random.of(&[
+    let whole = random.pick(&[
         b"".as_slice(),
         b"*",
         b"x",
@@ -239,23 +249,13 @@ fn odd_paths(random: &mut Random) -> Attempt {
 }
 
 fn long_paths(random: &mut Random) -> Attempt {
-    let piece = random.of(&[
-        b"/".as_slice(),
-        b";a=b",
-        b"/..",
-        b"/;",
-        b"/users/1",
-        b"%41",
-        b"a",
-        b"/./",
-        b"/keys;x;y",
-    ]);
-    let path = [b"/private".as_slice(), &piece.repeat(random.below(57_000) / piece.len() + 1)].concat();
+    let pieces = [b"/".as_slice(), b";a=b", b"/..", b"/;", b"/users/1", b"%41", b"a", b"/./", b"/keys;x;y"];
+    let path = [b"/private".as_slice(), &repeated(random, &pieces, 57_000)].concat();
     read(request(b"GET", &path, &[]))
 }
 
 fn many_parameters(random: &mut Random) -> Attempt {
-    let piece = random.of(&[
+    let pieces = [
         b"&a=b".as_slice(),
         b"&access_token=e30.e30.AA",
         b"&canary=%74rue",
@@ -263,8 +263,8 @@ fn many_parameters(random: &mut Random) -> Attempt {
         b"&q",
         b"&debug%3d=",
         b"=&=",
-    ]);
-    let path = [b"/?".as_slice(), &piece.repeat(random.below(57_000) / piece.len() + 1)].concat();
+    ];
+    let path = [b"/?".as_slice(), &repeated(random, &pieces, 57_000)].concat();
     read(request(b"GET", &path, &[]))
 }
 
@@ -289,8 +289,8 @@ const PAYLOAD: &str =
     r#"{"iss":"https://auth.example.com","aud":"webapp-api","sub":"mallory","exp":9999999999}"#;
 
 fn wrong_encodings(random: &mut Random) -> Attempt {
-    let header = random.of(&HEADERS);
-    let size = random.of(&[0, 1, 31, 32, 63, 64, 65, 128, 255, 256, 257, 512]);
+    let header = random.pick(&HEADERS);
+    let size = random.pick(&[0, 1, 31, 32, 63, 64, 65, 128, 255, 256, 257, 512]);
     let signature = vec![random.number() as u8; size];
     let token = match random.below(8) {
         0 => [header, PAYLOAD, "x"].map(|part| STANDARD.encode(part)).join("."),
@@ -309,7 +309,7 @@ fn wrong_encodings(random: &mut Random) -> Attempt {
     };
     let bearer = format!(
         "{}{token}",
-        random.of(&["Bearer ", "bearer ", "Bearer", "Bearer  ", "Basic ", "Bearer a, Bearer "])
+        random.pick(&["Bearer ", "bearer ", "Bearer", "Bearer  ", "Basic ", "Bearer a, Bearer "])
     );
     read(request(
         b"GET",
@@ -340,13 +340,13 @@ fn odd_json(random: &mut Random) -> Attempt {
     let token = format!("Bearer {}.{}.AA", part(HEADERS[0]), part(PAYLOAD));
     read(request(
         b"GET",
-        random.of(&[b"/private".as_slice(), b"/remote/x", b"/"]),
+        random.pick(&[b"/private".as_slice(), b"/remote/x", b"/"]),
         &[(b"authorization", token.as_bytes())],
     ))
 }
 
 fn methods(random: &mut Random) -> Attempt {
-    let method = random.of(&[
+    let method = random.pick(&[
         b"CONNECT".as_slice(),
         b"OPTIONS",
         b"TRACE",
@@ -364,7 +364,7 @@ fn methods(random: &mut Random) -> Attempt {
     let long = b"X".repeat(1 + random.below(5000));
     let method = if random.below(8) == 0 { long.as_slice() } else { method };
     let path =
-        random.of(&[b"*".as_slice(), b"/", b"example.com:443", b"/private", b"example.com", b"/sorry"]);
+        random.pick(&[b"*".as_slice(), b"/", b"example.com:443", b"/private", b"example.com", b"/sorry"]);
     read(request(
         method,
         path,
@@ -377,10 +377,11 @@ fn methods(random: &mut Random) -> Attempt {
 }
 
 fn upgrades(random: &mut Random) -> Attempt {
-    let upgrade = random.of(&[b"websocket".as_slice(), b"h2c", b"TLS/1.0", b"\xff", b"connect-udp", b"a, b"]);
+    let upgrade =
+        random.pick(&[b"websocket".as_slice(), b"h2c", b"TLS/1.0", b"\xff", b"connect-udp", b"a, b"]);
     let mut bytes = request(
         b"GET",
-        random.of(&PATHS),
+        random.pick(&PATHS),
         &[
             (b"connection", b"upgrade, http2-settings"),
             (b"upgrade", upgrade),
@@ -394,7 +395,7 @@ fn upgrades(random: &mut Random) -> Attempt {
 }
 
 fn request_lines(random: &mut Random) -> Attempt {
-    let line = random.of(&[
+    let line = random.pick(&[
         b"GET / HTTP/9.9".as_slice(),
         b"GET /",
         b"GET  /  HTTP/1.1",
@@ -409,7 +410,7 @@ fn request_lines(random: &mut Random) -> Attempt {
         b"\r\n\r\nGET / HTTP/1.1",
         b"GET /private HTTP/1.1\nhost: a",
     ]);
-    let rest = random.of(&[
+    let rest = random.pick(&[
         b"\r\n\r\n".as_slice(),
         b"\n\n",
         b"\r\nhost: a\r\nhost: b\r\n\r\n",
@@ -427,17 +428,23 @@ fn request_lines(random: &mut Random) -> Attempt {
 fn chunked(random: &mut Random) -> Attempt {
     let mut bytes = request(
         b"POST",
-        random.of(&PATHS),
+        random.pick(&PATHS),
         &[
             (
                 b"transfer-encoding",
-                random.of(&[b"chunked".as_slice(), b"gzip, chunked", b"chunked, chunked", b"CHUNKED", b"x"]),
+                random.pick(&[
+                    b"chunked".as_slice(),
+                    b"gzip, chunked",
+                    b"chunked, chunked",
+                    b"CHUNKED",
+                    b"x",
+                ]),
             ),
             (b"trailer", b"x-user"),
-            (b"expect", random.of(&[b"100-continue".as_slice(), b"", b"x"])),
+            (b"expect", random.pick(&[b"100-continue".as_slice(), b"", b"x"])),
         ],
     );
-    bytes.extend_from_slice(random.of(&[
+    bytes.extend_from_slice(random.pick(&[
         b"5\r\nhello\r\n0\r\n\r\n".as_slice(),
         b"5\r\nhel",
         b"-1\r\n",
@@ -449,11 +456,11 @@ fn chunked(random: &mut Random) -> Attempt {
         b"",
         b"00000000000000000005\r\nhello\r\n0\r\n\r\n",
     ]));
-    Attempt { bytes, end: random.of(&[End::HalfCloses, End::Leaves]) }
+    Attempt { bytes, end: random.pick(&[End::HalfCloses, End::Leaves]) }
 }
 
 fn wrong_lengths(random: &mut Random) -> Attempt {
-    let length = random.of(&[
+    let length = random.pick(&[
         b"-1".as_slice(),
         b"99999999999999999999",
         b"5, 5",
@@ -466,15 +473,15 @@ fn wrong_lengths(random: &mut Random) -> Attempt {
     ]);
     let mut bytes = request(
         b"POST",
-        random.of(&PATHS),
-        &[(b"content-length", length), (b"content-length", random.of(&[length, b"3"]))],
+        random.pick(&PATHS),
+        &[(b"content-length", length), (b"content-length", random.pick(&[length, b"3"]))],
     );
     if random.below(3) == 0 {
         bytes =
             request(b"POST", b"/private", &[(b"content-length", length), (b"transfer-encoding", b"chunked")]);
     }
     bytes.extend_from_slice(b"hello");
-    Attempt { bytes, end: random.of(&[End::HalfCloses, End::Leaves]) }
+    Attempt { bytes, end: random.pick(&[End::HalfCloses, End::Leaves]) }
 }
 
 fn leaving(random: &mut Random) -> Attempt {
@@ -483,7 +490,7 @@ fn leaving(random: &mut Random) -> Attempt {
         (b"x-envoy-fault-delay-request", b"50"),
         (b"authorization", b"Bearer eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJodHRwczovL290aGVyLngifQ.AA"),
     ];
-    let mut bytes = request(random.of(&[b"GET".as_slice(), b"POST"]), random.of(&PATHS), &headers);
+    let mut bytes = request(random.pick(&[b"GET".as_slice(), b"POST"]), random.pick(&PATHS), &headers);
     if random.below(2) == 0 {
         bytes.truncate(random.below(bytes.len()));
     }
@@ -493,14 +500,14 @@ fn leaving(random: &mut Random) -> Attempt {
 fn pipelined(random: &mut Random) -> Attempt {
     let mut bytes = Vec::new();
     for _ in 0..1 + random.below(20) {
-        let path = random.of(&PATHS);
+        let path = random.pick(&PATHS);
         bytes.extend_from_slice(
             &[b"GET ".as_slice(), path, b" HTTP/1.1\r\nhost: example.com\r\ncookie: jwt=\xff\r\n\r\n"]
                 .concat(),
         );
     }
     bytes.extend(request(b"GET", b"/sorry", &[]));
-    Attempt { bytes, end: random.of(&[End::Reads(b"sorry"), End::Reads(b""), End::Leaves]) }
+    Attempt { bytes, end: random.pick(&[End::Reads(b"sorry"), End::Reads(b""), End::Leaves]) }
 }
 
 fn noise(random: &mut Random) -> Attempt {

@@ -1,5 +1,8 @@
 //! Malformed requests over HTTP/2, in frames made by hand.
 
+use super::support::http2::{
+    DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PREFACE, RST_STREAM, SETTINGS, WINDOW_UPDATE, frame,
+};
 use super::{Attempt, End, Make, Random};
 
 pub const KINDS: [(&str, Make); 12] = [
@@ -17,25 +20,9 @@ pub const KINDS: [(&str, Make); 12] = [
     ("h2: noise", noise),
 ];
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
 const PRIORITY: u8 = 2;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
 const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
-
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = payload.len() as u32;
-    [&length.to_be_bytes()[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-}
 
 /// A number with a prefix of 7 bits, RFC 7541, section 5.1.
 fn length(bytes: &mut Vec<u8>, mut length: usize) {
@@ -117,15 +104,15 @@ fn values(random: &mut Random) -> Attempt {
     if random.below(4) > 0 {
         value.retain(|byte| *byte >= 0x20 && *byte != 0x7f);
     }
-    let name = random.of(&NAMES);
-    let block = block(random.of(&PATHS), &[(name, &value), (name, &value)]);
+    let name = random.pick(&NAMES);
+    let block = block(random.pick(&PATHS), &[(name, &value), (name, &value)]);
     connection(&[headers(1, END_STREAM, &block), headers(3, END_STREAM, &block)])
 }
 
 fn pseudo_headers(random: &mut Random) -> Attempt {
     let mut all: Vec<(&[u8], &[u8])> = Vec::new();
     for _ in 0..random.below(8) {
-        let name = random.of(&[
+        let name = random.pick(&[
             b":method".as_slice(),
             b":scheme",
             b":authority",
@@ -137,7 +124,7 @@ fn pseudo_headers(random: &mut Random) -> Attempt {
             b"host",
             b"x-user",
         ]);
-        let value = random.of(&[
+        let value = random.pick(&[
             b"GET".as_slice(),
             b"http",
             b"",
@@ -157,7 +144,7 @@ fn pseudo_headers(random: &mut Random) -> Attempt {
 
 fn names(random: &mut Random) -> Attempt {
     let name = random
-        .of(&[
+        .pick(&[
             b"X-Upper".as_slice(),
             b"",
             b"a b",
@@ -174,7 +161,7 @@ fn names(random: &mut Random) -> Attempt {
             b"x_y",
         ])
         .to_vec();
-    let block = block(random.of(&PATHS), &[(&name, b"1"), (&name, b"trailers")]);
+    let block = block(random.pick(&PATHS), &[(&name, b"1"), (&name, b"trailers")]);
     connection(&[headers(1, END_STREAM, &block)])
 }
 
@@ -194,32 +181,33 @@ fn broken_hpack(random: &mut Random) -> Attempt {
 
 fn many_headers(random: &mut Random) -> Attempt {
     let piece: (&[u8], &[u8]) =
-        (random.of(&NAMES), random.of(&[b"a=b".as_slice(), b"", b"Bearer e30.e30.AA", b"\xff"]));
+        (random.pick(&NAMES), random.pick(&[b"a=b".as_slice(), b"", b"Bearer e30.e30.AA", b"\xff"]));
     let block = block(b"/private", &vec![piece; 1 + random.below(1500)]);
     connection(&[headers(1, END_STREAM, &block)])
 }
 
 fn resets(random: &mut Random) -> Attempt {
     let block = block(
-        random.of(&PATHS),
+        random.pick(&PATHS),
         &[(b"x-try", b"az"), (b"x-envoy-fault-delay-request", b"20"), (b"cookie", b"jwt=\xff")],
     );
     let mut frames = Vec::new();
     for index in 0..1 + random.below(60) as u32 {
         let stream = 2 * index + 1;
-        frames.push(headers(stream, random.of(&[0, END_STREAM]), &block));
+        frames.push(headers(stream, random.pick(&[0, END_STREAM]), &block));
         frames.push(frame(RST_STREAM, 0, stream, &(random.below(14) as u32).to_be_bytes()));
     }
     connection(&frames)
 }
 
 fn trailers(random: &mut Random) -> Attempt {
-    let trailer = literals(&[(random.of(&[b"x-user".as_slice(), b":path", b"grpc-status", b"x"]), b"\xff")]);
+    let trailer =
+        literals(&[(random.pick(&[b"x-user".as_slice(), b":path", b"grpc-status", b"x"]), b"\xff")]);
     let data = frame(DATA, 0, 1, &random.bytes(500));
     connection(&[
         headers(1, 0, &block(b"/private", &[])),
         data,
-        headers(1, random.of(&[0, END_STREAM]), &trailer),
+        headers(1, random.pick(&[0, END_STREAM]), &trailer),
     ])
 }
 
@@ -232,7 +220,7 @@ fn connect(random: &mut Random) -> Attempt {
             (b":path", b"/private"),
         ]);
     }
-    all.push((random.of(&NAMES), b"\xff"));
+    all.push((random.pick(&NAMES), b"\xff"));
     connection(&[headers(1, 0, &literals(&all)), frame(DATA, 0, 1, &random.bytes(100))])
 }
 
@@ -282,5 +270,5 @@ fn floods(random: &mut Random) -> Attempt {
 
 fn noise(random: &mut Random) -> Attempt {
     let bytes = [PREFACE, &random.bytes(2000)].concat();
-    Attempt { bytes, end: random.of(&[End::HalfCloses, End::Leaves]) }
+    Attempt { bytes, end: random.pick(&[End::HalfCloses, End::Leaves]) }
 }

@@ -21,6 +21,7 @@ use serde_json::json;
 use support::case;
 use support::envoy::{Bootstrap, Envoy, Upstreams};
 use support::http::Client;
+use support::random::Random;
 use support::repository;
 
 const BATCHES: usize = 20;
@@ -44,32 +45,6 @@ pub enum End {
     HalfCloses,
     /// It is gone at once.
     Leaves,
-}
-
-/// Random numbers from a seed: splitmix64.
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn number(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub fn below(&mut self, end: usize) -> usize {
-        (self.number() % end as u64) as usize
-    }
-
-    pub fn of<T: Copy>(&mut self, list: &[T]) -> T {
-        list[self.below(list.len())]
-    }
-
-    pub fn bytes(&mut self, most: usize) -> Vec<u8> {
-        let length = self.below(most + 1);
-        (0..length).map(|_| self.number() as u8).collect()
-    }
 }
 
 /// How a kind of attempt is made.

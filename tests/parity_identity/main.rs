@@ -5,7 +5,6 @@
 //! What may differ is in [`difference`], and in the documentation.
 
 mod difference;
-mod random;
 mod setup;
 #[path = "../support/mod.rs"]
 mod support;
@@ -18,11 +17,11 @@ use std::net::SocketAddr;
 use std::time::{Instant, SystemTime};
 
 use difference::{Exchange, Outcome, Verdict};
-use random::Random;
 use serde_json::{Value, json};
 use setup::Setup;
 use support::envoy::{Envoy, module};
 use support::http::{Client, Response, Upstream};
+use support::random::Random;
 use traffic::Request;
 
 const PAIRS: usize = 3000;

@@ -4,8 +4,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-use crate::random::Random;
 use crate::setup::{ISSUER, OTHER_ISSUER};
+use crate::support::random::Random;
 use crate::support::sign;
 
 #[derive(Clone, Debug)]

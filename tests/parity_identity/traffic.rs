@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::random::Random;
 use crate::setup::{Place, Setup};
 use crate::support::http::request_bytes;
+use crate::support::random::Random;
 use crate::token::Token;
 
 #[derive(Clone, Debug)]

@@ -151,7 +151,7 @@ impl Traffic {
 
     fn send(&self, kind: Kind, sender: &mut Sender) -> Option<u16> {
         let client = format!("client-{}", sender.random.below(1_000));
-        let local = self.local[sender.random.below(self.local.len() as u64) as usize].as_str();
+        let local = self.local[sender.random.below(self.local.len())].as_str();
         let mut headers = vec![("x-client", client.as_str())];
         let path = match kind {
             Kind::Local => {

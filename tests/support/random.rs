@@ -17,7 +17,7 @@ pub fn seed() -> u64 {
 pub struct Random(pub u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -26,16 +26,22 @@ impl Random {
     }
 
     /// True so many times in a hundred.
-    pub fn percent(&mut self, share: u64) -> bool {
+    pub fn percent(&mut self, share: usize) -> bool {
         self.below(100) < share
     }
 
-    /// Less than that.
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
+    /// From 0, less than `end`.
+    pub fn below(&mut self, end: usize) -> usize {
+        (self.number() % end as u64) as usize
     }
 
     pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
-        of[self.below(of.len() as u64) as usize]
+        of[self.below(of.len())]
+    }
+
+    /// So many of them at the most.
+    pub fn bytes(&mut self, most: usize) -> Vec<u8> {
+        let length = self.below(most + 1);
+        (0..length).map(|_| self.number() as u8).collect()
     }
 }
