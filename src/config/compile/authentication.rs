@@ -20,7 +20,9 @@ pub fn compile(document: &Document, cx: &Context<'_>) -> Authentication {
         .iter()
         .zip(&names)
         .enumerate()
-        .filter_map(|(index, (rule, name))| rule::compile(rule, name.clone(), &place.index(index), cx))
+        .filter_map(|(index, (rule, name))| {
+            rule::compile(rule, name.clone(), &place.index(index), document, cx)
+        })
         .collect();
     reserve_headers(&section.jwt_rules, &rules, &place, cx);
 

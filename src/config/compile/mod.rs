@@ -80,9 +80,10 @@ pub fn compile(
     errors: &Errors,
 ) -> Compiled {
     let cx = Context::new(environment, errors);
+    let authentication = authentication::compile(document, &cx);
     let policy = Policy {
-        authentication: authentication::compile(document, &cx),
-        authorization: authorization::compile(document, &cx),
+        authorization: authorization::compile(document, &authentication, &cx),
+        authentication,
         routing: http::compile(document, &cx),
         rate_limits: rate_limits::compile(document, &cx),
         telemetry: telemetry::compile(document, &cx),

@@ -161,7 +161,7 @@ impl Deserialize for Requirement {
 pub struct ClaimRequirement {
     /// The claim: `a.b` or `[a][b]`. Required.
     pub claim: Option<String>,
-    /// One of these: a string as in authorization (`abc`, `abc*`, `*abc`, `*`) or `{regex: ...}`.
+    /// One of these, as in authorization: `abc`, `abc*`, `*abc`, `*`, `{regex: ...}` or `{attribute: ...}`.
     pub values: Option<Vec<AuthorizationValue>>,
     /// None of these.
     pub not_values: Option<Vec<AuthorizationValue>>,

@@ -108,7 +108,6 @@ const BEYOND_SHAPE: [(&str, &[&str]); 6] = [
             "belongs in a telemetry tag",
             "belongs in a rate limit's key",
             "an attribute does not belong here",
-            "attributes are compared by authorization",
             "a part of the path belongs among the values",
             "addresses and ports are strings",
             "the host cannot be changed here",

@@ -1,55 +1,52 @@
 //! What the claims of a good token must hold.
 
-use serde_json::Value;
+use std::rc::Rc;
+use std::slice;
 
-use crate::matchers::claim::Claims;
-use crate::matchers::{ClaimPath, TextSet, Truth};
+use crate::policy::Token;
+use crate::policy::authorization::{Rule, Sources};
+use crate::request::Request;
 
-/// A condition on one claim. A string, or any string of a list, is what is matched, as in an AuthorizationPolicy;
-/// numbers and booleans never match.
-#[derive(Clone, Debug)]
-pub struct ClaimCondition {
-    /// Which claim.
-    pub claim: ClaimPath,
-    /// One of these has to match.
-    pub values: Option<TextSet>,
-    /// None of these may.
-    pub not_values: Option<TextSet>,
+/// Conditions on claims, as an AuthorizationPolicy has them.
+#[derive(Debug)]
+pub struct RequiredClaims {
+    /// All that they ask.
+    pub rule: Rule,
+    /// What that is about, besides the token.
+    pub sources: Sources,
 }
 
-impl ClaimCondition {
-    /// Whether the condition holds for sure.
-    pub fn is_match(&self, claims: &Claims) -> bool {
-        let claim = self.claim.find(claims);
-        let among = |set: &TextSet| matches(claim, set);
-        self.values.as_ref().is_none_or(|set| among(set) == Truth::Yes)
-            && self.not_values.as_ref().is_none_or(|set| among(set) == Truth::No)
+impl RequiredClaims {
+    /// Whether a token holds them for sure.
+    pub fn hold(&self, request: &Request, token: &Rc<Token>) -> bool {
+        self.rule.surely_matches(&self.sources, request, slice::from_ref(token))
     }
-}
 
-fn matches(claim: Option<&Value>, set: &TextSet) -> Truth {
-    match claim {
-        Some(Value::String(text)) => set.matches(text.as_bytes()),
-        Some(Value::Array(list)) => {
-            Truth::any(list.iter().filter_map(Value::as_str).map(|text| set.matches(text.as_bytes())))
-        }
-        _ => Truth::No,
+    /// Whether they compare a claim with the path.
+    pub fn depend_on_path(&self) -> bool {
+        self.rule.depends_on_path(&self.sources)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::matchers::Wildcard;
-    use serde_json::json;
+    use crate::matchers::{ClaimPath, Wildcard};
+    use crate::policy::authorization::{Attribute, Condition, Test, Values};
+    use serde_json::{Value, json};
 
-    fn set(values: &[&str]) -> Option<TextSet> {
-        Some(values.iter().map(|text| Wildcard::parse(text, Wildcard::NotEmpty)).collect())
-    }
-
-    fn holds(values: Option<TextSet>, not_values: Option<TextSet>, claim: Value) -> bool {
-        let condition = ClaimCondition { claim: ClaimPath::parse("r.c").unwrap(), values, not_values };
-        condition.is_match(json!({"r": {"c": claim}}).as_object().unwrap())
+    fn holds(values: Option<&[&str]>, not_values: Option<&[&str]>, claim: Value) -> bool {
+        let test = |list: Option<&[&str]>, negated| {
+            let texts = list?.iter().map(|text| Wildcard::parse(text, Wildcard::NotEmpty)).collect();
+            let claim = Attribute::Claim(ClaimPath::parse("r.c").unwrap());
+            let condition = Condition::Text(claim, Values { texts, ..Values::default() });
+            Some(Test { condition, negated })
+        };
+        let when = [test(values, false), test(not_values, true)].into_iter().flatten().collect();
+        let rule = Rule::new((0, 0), Box::default(), Box::default(), when);
+        let claims = json!({"r": {"c": claim}}).as_object().unwrap().clone();
+        let token = Rc::new(Token { claims, ..Token::default() });
+        RequiredClaims { rule, sources: Sources::default() }.hold(&Request::default(), &token)
     }
 
     #[test]
@@ -65,16 +62,16 @@ mod tests {
             (&["true"], json!(true), false),
             (&["a"], json!(null), false),
         ] {
-            assert_eq!(holds(set(values), None, claim.clone()), expected, "{values:?} {claim}");
+            assert_eq!(holds(Some(values), None, claim.clone()), expected, "{values:?} {claim}");
         }
     }
 
     #[test]
     fn not_values_hold_where_nothing_matches() {
-        assert!(holds(None, set(&["a"]), json!("b")));
-        assert!(holds(None, set(&["a"]), json!(null)));
-        assert!(!holds(None, set(&["a"]), json!(["b", "a"])));
-        assert!(!holds(set(&["*"]), set(&["a"]), json!("a")));
-        assert!(holds(set(&["*"]), set(&["a"]), json!("b")));
+        assert!(holds(None, Some(&["a"]), json!("b")));
+        assert!(holds(None, Some(&["a"]), json!(null)));
+        assert!(!holds(None, Some(&["a"]), json!(["b", "a"])));
+        assert!(!holds(Some(&["*"]), Some(&["a"]), json!("a")));
+        assert!(holds(Some(&["*"]), Some(&["a"]), json!("b")));
     }
 }

@@ -24,7 +24,7 @@ mod status;
 mod token;
 
 pub use algorithm::{Algorithm, Algorithms};
-pub use claims::ClaimCondition;
+pub use claims::RequiredClaims;
 pub use extract::{Found, HeaderLocation, Locations, MAX_TOKENS, Place};
 pub use key_set::KeySet;
 pub use key_source::{KeySource, Keys};
@@ -120,6 +120,11 @@ impl Authentication {
     /// How many rules there are.
     pub fn len(&self) -> usize {
         self.rules.len()
+    }
+
+    /// Whether the path decides which claims a token must hold.
+    pub fn claims_depend_on_path(&self) -> bool {
+        self.rules.iter().flat_map(|rule| &rule.required_claims).any(RequiredClaims::depend_on_path)
     }
 
     /// Prepares what needs the proxy.
@@ -300,7 +305,7 @@ impl Judging<'_> {
             match self.keys(rule, verified.kid.as_deref()) {
                 Ok(keys) if keys.version() == version => {
                     count(self.section.counters.hits, self.host);
-                    return Self::claims(rule, verified);
+                    return self.claims(rule, verified);
                 }
                 // The keys changed: the signature is looked at again.
                 Ok(_) => {}
@@ -313,7 +318,7 @@ impl Judging<'_> {
                 let verified = Rc::new(verified);
                 let end = rule.validity.end(&verified.times);
                 self.section.cache.borrow_mut().insert(index, token, verified.clone(), keys.version(), end);
-                Self::claims(rule, verified)
+                self.claims(rule, verified)
             }
             Err(verdict) => verdict,
         }
@@ -337,8 +342,8 @@ impl Judging<'_> {
         }
     }
 
-    fn claims(rule: &Rule, verified: Rc<Verified>) -> Verdict {
-        match rule.check_claims(&verified.token.claims) {
+    fn claims(self, rule: &Rule, verified: Rc<Verified>) -> Verdict {
+        match rule.check_claims(self.request, &verified.token) {
             Ok(()) => Verdict::Good(verified),
             Err(failure) => Verdict::Bad(failure),
         }

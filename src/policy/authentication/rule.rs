@@ -4,10 +4,11 @@ use std::rc::Rc;
 
 use serde_json::Value;
 
-use super::{Algorithms, ClaimCondition, Failure, KeySource, Locations, Output, Parsed, Status};
+use super::{Algorithms, Failure, KeySource, Locations, Output, Parsed, RequiredClaims, Status};
 use crate::matchers::StringMatch;
 use crate::matchers::claim::Claims;
 use crate::policy::Token;
+use crate::request::Request;
 
 /// One issuer, its keys, and what becomes of its tokens.
 #[derive(Debug)]
@@ -33,7 +34,7 @@ pub struct Rule {
     /// When a token is good.
     pub validity: Validity,
     /// What its claims must hold.
-    pub required_claims: Vec<ClaimCondition>,
+    pub required_claims: Option<RequiredClaims>,
 }
 
 /// The audiences of a rule, as Envoy's jwt_authn filter compares them: without `http://` or `https://` and without
@@ -169,8 +170,8 @@ impl Rule {
     }
 
     /// Whether the claims hold what they must.
-    pub fn check_claims(&self, claims: &Claims) -> Result<(), Failure> {
-        let holds = self.required_claims.iter().all(|condition| condition.is_match(claims));
+    pub fn check_claims(&self, request: &Request, token: &Rc<Token>) -> Result<(), Failure> {
+        let holds = self.required_claims.as_ref().is_none_or(|required| required.hold(request, token));
         if holds { Ok(()) } else { Err(Failure::Claims) }
     }
 }

@@ -3,16 +3,24 @@ use std::rc::Rc;
 
 use serde_json::Value;
 
-use super::Authorization;
 use super::identity::Identity;
 use crate::matchers::ClaimPath;
 use crate::matchers::path::Readings;
 use crate::policy::Token;
-use crate::request::Request;
+use crate::request::{AttributeId, Request};
+
+/// What rules ask of a request besides its path and its tokens.
+#[derive(Debug, Default)]
+pub struct Sources {
+    /// The names of the headers, in lower case; a rule has their numbers.
+    pub headers: Box<[String]>,
+    /// The URI in the peer's certificate, if a rule asks for it.
+    pub peer_uri: Option<AttributeId>,
+}
 
 /// One request while the rules are tried on it. What several of them ask for is read once.
 pub struct Evaluation<'a> {
-    policy: &'a Authorization,
+    sources: &'a Sources,
     pub request: &'a Request,
     pub tokens: &'a [Rc<Token>],
     headers: Box<[OnceCell<Vec<&'a [u8]>>]>,
@@ -32,12 +40,12 @@ pub struct View<'v, 'a> {
 }
 
 impl<'a> Evaluation<'a> {
-    pub fn new(policy: &'a Authorization, request: &'a Request, tokens: &'a [Rc<Token>]) -> Self {
+    pub fn new(sources: &'a Sources, request: &'a Request, tokens: &'a [Rc<Token>]) -> Self {
         Evaluation {
-            policy,
+            sources,
             request,
             tokens,
-            headers: policy.headers.iter().map(|_| OnceCell::new()).collect(),
+            headers: sources.headers.iter().map(|_| OnceCell::new()).collect(),
             readings: OnceCell::new(),
             host: OnceCell::new(),
             identity: OnceCell::new(),
@@ -47,7 +55,7 @@ impl<'a> Evaluation<'a> {
 
     /// Every value of a header, by its number.
     pub fn header(&self, slot: usize) -> &[&'a [u8]] {
-        match (self.headers.get(slot), self.policy.headers.get(slot)) {
+        match (self.headers.get(slot), self.sources.headers.get(slot)) {
             (Some(cell), Some(name)) => cell.get_or_init(|| self.request.header_values(name).collect()),
             _ => &[],
         }
@@ -66,7 +74,7 @@ impl<'a> Evaluation<'a> {
 
     /// Who the peer's certificate says it is.
     pub fn identity(&self) -> Option<&Identity<'a>> {
-        let read = || Identity::parse(self.request.attribute(self.policy.peer_uri?)?);
+        let read = || Identity::parse(self.request.attribute(self.sources.peer_uri?)?);
         self.identity.get_or_init(read).as_ref()
     }
 }

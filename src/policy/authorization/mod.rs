@@ -14,6 +14,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 pub use attribute::Attribute;
+pub use evaluation::Sources;
 pub use index::Rules;
 pub use rule::{Condition, PathSet, RequestPrincipal, Rule, Test, Values};
 
@@ -23,17 +24,15 @@ use super::{Decision, Facts, Mode, Step, line};
 use crate::host::LocalReply;
 use crate::matchers::Truth;
 use crate::matchers::path::is_ambiguous;
-use crate::request::{AttributeId, Request};
+use crate::request::Request;
 
 /// The compiled section.
 #[derive(Debug, Default)]
 pub struct Authorization {
     /// In the document's order.
     pub policies: Box<[AuthorizationPolicy]>,
-    /// The names of the headers that rules ask for, in lower case; a rule has their numbers.
-    pub headers: Box<[String]>,
-    /// The URI in the peer's certificate, if a rule asks for it.
-    pub peer_uri: Option<AttributeId>,
+    /// What its rules ask of a request.
+    pub sources: Sources,
     /// Rules of AUDIT policies.
     pub audit: Rules,
     /// DENY and ALLOW policies in force.
@@ -129,7 +128,7 @@ impl Authorization {
         if self.is_empty() {
             return Step::Continue;
         }
-        let evaluation = Evaluation::new(self, request, &facts.tokens);
+        let evaluation = Evaluation::new(&self.sources, request, &facts.tokens);
         let outcome = self.decide(&evaluation);
         let peer_is_missing = evaluation.peer_is_missing.get();
         for (place, word) in outcome.verdicts {

@@ -1,9 +1,11 @@
+use std::rc::Rc;
+
 use super::attribute::Attribute;
-use super::evaluation::{Evaluation, View};
+use super::evaluation::{Evaluation, Sources, View};
 use crate::host::HeaderMap;
 use crate::matchers::{AddressSet, PathTemplate, TextSet, Truth};
 use crate::policy::Token;
-use crate::request::AttributeId;
+use crate::request::{AttributeId, Request};
 
 /// One rule of a policy.
 #[derive(Debug)]
@@ -108,21 +110,25 @@ impl Rule {
         self.from.iter().chain(&self.to).flatten().chain(&self.when)
     }
 
-    /// Whether it is about the path.
-    pub fn depends_on_path(&self) -> bool {
-        self.tests().any(|test| test.condition.depends_on_path())
+    /// Whether it is about the path, be it the header as it came.
+    pub fn depends_on_path(&self, sources: &Sources) -> bool {
+        let is_raw = |attribute: &Attribute| match attribute {
+            Attribute::Header(slot) => sources.headers.get(*slot).is_some_and(|name| name == ":path"),
+            _ => false,
+        };
+        self.tests().any(|test| match &test.condition {
+            Condition::Text(attribute, values)
+                if is_raw(attribute) || values.attributes.iter().any(is_raw) =>
+            {
+                true
+            }
+            condition => condition.depends_on_path(),
+        })
     }
 
-    /// Whether it asks for the header with this number.
-    pub fn depends_on_header(&self, slot: usize) -> bool {
-        let is_header =
-            |attribute: &Attribute| matches!(attribute, Attribute::Header(known) if *known == slot);
-        self.tests().any(|test| match &test.condition {
-            Condition::Text(attribute, values) => {
-                is_header(attribute) || values.attributes.iter().any(is_header)
-            }
-            _ => false,
-        })
+    /// Whether it surely matches a request with these tokens.
+    pub fn surely_matches(&self, sources: &Sources, request: &Request, tokens: &[Rc<Token>]) -> bool {
+        self.matches(&Evaluation::new(sources, request, tokens), Reading::Both) == Truth::Yes
     }
 
     /// Whether the rule matches. With several tokens it does if one of them satisfies it alone.

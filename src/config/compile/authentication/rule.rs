@@ -1,20 +1,27 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::super::authorization::Section;
 use super::super::common::{claim, header_name, string_match};
 use super::super::{Context, Path};
 use super::keys;
-use crate::config::document::{self, JwtRule};
-use crate::matchers::{ByteMatch, Pattern, StringMatch, TextSet, Wildcard};
+use crate::config::document::{self, Document, JwtRule};
+use crate::matchers::{Pattern, StringMatch};
 use crate::policy::authentication::{
-    Audiences, ClaimCondition, HeaderLocation, Locations, Output, Rule, Validity,
+    Audiences, HeaderLocation, Locations, Output, RequiredClaims, Rule, Validity,
 };
 
 /// Claims that hold several values in one string, whatever a rule says, as in Istio.
 const SPACE_DELIMITED: [&str; 2] = ["scope", "permission"];
 
 /// Compiles one rule; `None` after an error in its keys.
-pub fn compile(source: &JwtRule, name: Rc<str>, path: &Path<'_>, cx: &Context<'_>) -> Option<Rule> {
+pub fn compile(
+    source: &JwtRule,
+    name: Rc<str>,
+    path: &Path<'_>,
+    document: &Document,
+    cx: &Context<'_>,
+) -> Option<Rule> {
     let keys = keys::compile(source, path, cx);
     Some(Rule {
         name,
@@ -35,14 +42,7 @@ pub fn compile(source: &JwtRule, name: Rc<str>, path: &Path<'_>, cx: &Context<'_
             max_token_age: positive(source.max_token_age, "maxTokenAge", path, cx).map(seconds),
             max_lifetime: positive(source.max_lifetime, "maxLifetime", path, cx).map(seconds),
         },
-        required_claims: source
-            .required_claims
-            .iter()
-            .enumerate()
-            .filter_map(|(index, source)| {
-                required_claim(source, &path.field("requiredClaims").index(index), cx)
-            })
-            .collect(),
+        required_claims: required_claims(source, path, document, cx),
         // The last, so that all the others were looked at.
         keys: keys?,
     })
@@ -152,47 +152,17 @@ fn output(source: &JwtRule, path: &Path<'_>, cx: &Context<'_>) -> Output {
     }
 }
 
-fn required_claim(
-    source: &document::ClaimRequirement,
+/// Nothing, where nothing is required.
+fn required_claims(
+    source: &JwtRule,
     path: &Path<'_>,
+    document: &Document,
     cx: &Context<'_>,
-) -> Option<ClaimCondition> {
-    if source.values.is_none() && source.not_values.is_none() {
-        cx.errors.add(path, "neither values nor notValues; say what the claim must hold");
-    }
-    let set = |values: &Option<Vec<document::AuthorizationValue>>, name: &str| -> Option<TextSet> {
-        let place = path.field(name);
-        let values = values.as_ref()?;
-        if values.is_empty() {
-            cx.errors.add(&place, "an empty list; add a value");
-        }
-        let value =
-            |(index, value): (usize, &document::AuthorizationValue)| wildcard(value, &place.index(index), cx);
-        Some(values.iter().enumerate().filter_map(value).collect())
-    };
-    let values = set(&source.values, "values");
-    let not_values = set(&source.not_values, "notValues");
-    let Some(text) = &source.claim else {
-        cx.errors.add(path, "\"claim\" is missing; add it");
+) -> Option<RequiredClaims> {
+    if source.required_claims.is_empty() {
         return None;
-    };
-    Some(ClaimCondition { claim: claim(text, &path.field("claim"), cx)?, values, not_values })
-}
-
-fn wildcard(value: &document::AuthorizationValue, path: &Path<'_>, cx: &Context<'_>) -> Option<Wildcard> {
-    match value {
-        document::AuthorizationValue::Text(text) => Some(Wildcard::parse(text, Wildcard::NotEmpty)),
-        document::AuthorizationValue::Regex(text) => match ByteMatch::new(text, false) {
-            Ok(expression) => Some(Wildcard::Regex(expression)),
-            Err(error) => {
-                cx.errors.add(&path.field("regex"), error);
-                None
-            }
-        },
-        document::AuthorizationValue::Attribute(_) => {
-            cx.errors
-                .add(path, "attributes are compared by authorization; use request.auth.claims[...] there");
-            None
-        }
     }
+    let section = Section::new(document, cx);
+    let rule = section.required_claims(&source.required_claims, &path.field("requiredClaims"));
+    Some(RequiredClaims { rule, sources: section.sources() })
 }

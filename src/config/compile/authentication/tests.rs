@@ -60,6 +60,7 @@ fn every_member_of_the_contract_is_read() {
             "requiredClaims": [
                 {"claim": "azp", "values": ["web*", {"regex": "app-[0-9]+"}]},
                 {"claim": "role", "notValues": ["guest"]},
+                {"claim": "tenant", "values": [{"attribute": "request.path[1]"}]},
             ],
         })),
         {"name": "text", "issuers": [{"prefix": "https://login.example/"}, {"present": false}], "jwks": keys().to_string()}],
@@ -168,11 +169,11 @@ fn what_is_wrong_with_a_rule_is_said_with_its_remedy() {
         ),
         (
             json!({"requiredClaims": [{"claim": "a"}]}),
-            "rule.requiredClaims[0]: neither values nor notValues; say what the claim must hold",
+            "rule.requiredClaims[0]: there are neither values nor notValues; add one of them",
         ),
         (
             json!({"requiredClaims": [{"claim": "a", "values": []}]}),
-            "rule.requiredClaims[0].values: an empty list; add a value",
+            "rule.requiredClaims[0].values: an empty list matches nothing; leave it out or say what it matches",
         ),
         (
             json!({"requiredClaims": [{"claim": "a", "notValues": [{"regex": "("}]}]}),
@@ -180,7 +181,7 @@ fn what_is_wrong_with_a_rule_is_said_with_its_remedy() {
         ),
         (
             json!({"requiredClaims": [{"claim": "a", "values": [{"attribute": "request.path"}]}]}),
-            "rule.requiredClaims[0].values[0]: attributes are compared by authorization; use request.auth.claims[...] there",
+            "rule.requiredClaims[0].values[0].attribute: \"request.path\" is not an attribute; use request.headers[name], request.query[name], request.cookies[name], request.auth.principal, request.auth.audiences, request.auth.presenter, request.auth.claims[name], source.ip, remote.ip, source.principal, source.namespace, source.serviceAccount, source.trustDomain, destination.ip, destination.port, connection.sni or experimental.envoy.filters.NAME[key]",
         ),
     ] {
         assert_eq!(rule_errors(rule(members.clone())), [expected], "{members}");

@@ -13,15 +13,16 @@ use super::common::{names, refuse, reply_headers};
 use super::{Context, Path};
 use crate::config::document::{self, AmbiguousPaths, AuthorizationAction, DenyReply, Document, Mode};
 use crate::host::LocalReply;
-use crate::policy::authorization::{Authorization, AuthorizationPolicy, Rule, Rules, Stage};
+use crate::policy::authentication::Authentication;
+use crate::policy::authorization::{Authorization, AuthorizationPolicy, Rule, Rules, Sources, Stage};
 use crate::request::AttributeId;
 
 /// Compiles the `authorization` section.
-pub fn compile(document: &Document, cx: &Context<'_>) -> Authorization {
+pub fn compile(document: &Document, authentication: &Authentication, cx: &Context<'_>) -> Authorization {
     let path = Path::ROOT.field("authorization");
     let policies = &document.authorization;
     let names = names(policies.iter().map(|policy| policy.name.as_deref()), &path, cx);
-    let section = Section { cx, document, headers: RefCell::default(), peer_uri: Cell::new(None) };
+    let section = Section::new(document, cx);
 
     let mut groups = Groups::default();
     let mut compiled = Vec::with_capacity(policies.len());
@@ -46,17 +47,16 @@ pub fn compile(document: &Document, cx: &Context<'_>) -> Authorization {
         compiled.push(AuthorizationPolicy { name, mode, reply });
     }
 
-    let headers = section.headers.into_inner();
-    let raw_path = headers.iter().position(|name| name == ":path");
-    let about_paths =
-        |rule: &Rule| rule.depends_on_path() || raw_path.is_some_and(|slot| rule.depends_on_header(slot));
-    let in_force = groups.deny.iter().chain(&groups.allow);
+    let sources = section.sources();
+    let mut in_force = groups.deny.iter().chain(&groups.allow);
+    let about_paths = in_force.any(|rule| rule.depends_on_path(&sources))
+        || authentication.claims_depend_on_path()
+        || requirements_depend_on_paths(document);
     Authorization {
         policies: compiled.into(),
-        peer_uri: section.peer_uri.get(),
+        sources,
         refuses_ambiguous_paths: document.ambiguous_paths.unwrap_or_default() == AmbiguousPaths::Reject
-            && (in_force.into_iter().any(about_paths) || requirements_depend_on_paths(document)),
-        headers: headers.into(),
+            && about_paths,
         audit: Rules::new(groups.audit),
         enforced: Stage {
             deny: Rules::new(groups.deny),
@@ -82,7 +82,7 @@ fn requirements_depend_on_paths(document: &Document) -> bool {
 }
 
 /// What compiling the rules needs, and what they turn out to ask of a request.
-struct Section<'a> {
+pub struct Section<'a> {
     cx: &'a Context<'a>,
     document: &'a Document,
     headers: RefCell<Vec<String>>,
@@ -116,6 +116,18 @@ impl Groups {
             }
         };
         group.extend(rules);
+    }
+}
+
+impl<'a> Section<'a> {
+    /// Nothing is compiled yet.
+    pub fn new(document: &'a Document, cx: &'a Context<'a>) -> Self {
+        Section { cx, document, headers: RefCell::default(), peer_uri: Cell::new(None) }
+    }
+
+    /// What the rules turned out to ask of a request.
+    pub fn sources(self) -> Sources {
+        Sources { headers: self.headers.into_inner().into(), peer_uri: self.peer_uri.get() }
     }
 }
 

@@ -1,10 +1,10 @@
-use super::super::common::header_name;
+use super::super::common::{claim, header_name};
 use super::super::{Context, Path};
 use super::Section;
 use super::values::{NOT_EMPTY, PRESENT, Strings, list};
 use crate::config::document::{
     AuthorizationCondition, AuthorizationOperation, AuthorizationRule, AuthorizationSource,
-    AuthorizationValue,
+    AuthorizationValue, ClaimRequirement,
 };
 use crate::matchers::path::unescape;
 use crate::matchers::{ClaimPath, PathTemplate, Wildcard};
@@ -97,17 +97,47 @@ impl<'s> Section<'s> {
             }
             return Vec::new();
         };
-        let (values, not_values) = (path.field("values"), path.field("notValues"));
-        if condition.values.is_none() && condition.not_values.is_none() && !reported {
+        let key = self.key(key, &path.field("key"));
+        self.lists(key, &condition.values, &condition.not_values, reported, path)
+    }
+
+    /// What the claims of a good token must hold.
+    pub fn required_claims(&self, claims: &[ClaimRequirement], path: &Path<'_>) -> Rule {
+        let cx = self.cx;
+        let when = claims.iter().enumerate().flat_map(|(index, source)| {
+            let path = path.index(index);
+            let reported = cx.errors.any_within(&path);
+            let Some(text) = &source.claim else {
+                if !reported {
+                    cx.errors.add(&path, "\"claim\" is missing; add it");
+                }
+                return Vec::new();
+            };
+            let key = claim(text, &path.field("claim"), cx).map(|claim| Key::Text(Attribute::Claim(claim)));
+            self.lists(key, &source.values, &source.not_values, reported, &path)
+        });
+        Rule::new((0, 0), Box::default(), Box::default(), when.collect())
+    }
+
+    /// What `key` names, compared with both lists of a condition.
+    fn lists(
+        &self,
+        key: Option<Key<'s>>,
+        values: &Option<Vec<AuthorizationValue>>,
+        not_values: &Option<Vec<AuthorizationValue>>,
+        reported: bool,
+        path: &Path<'_>,
+    ) -> Vec<Test> {
+        let cx = self.cx;
+        if values.is_none() && not_values.is_none() && !reported {
             cx.errors.add(path, "there are neither values nor notValues; add one of them");
         }
-        let at = path.field("key");
-        let Some(key) = self.key(key, &at) else { return Vec::new() };
-        let lists = [(&condition.values, &values, false), (&condition.not_values, &not_values, true)];
-        lists
+        let Some(key) = key else { return Vec::new() };
+        [(values, "values", false), (not_values, "notValues", true)]
             .into_iter()
-            .filter_map(|(given, path, negated)| {
-                let condition = self.compare(&key, list(given, path, cx)?, path)?;
+            .filter_map(|(given, name, negated)| {
+                let path = path.field(name);
+                let condition = self.compare(&key, list(given, &path, cx)?, &path)?;
                 Some(Test { condition, negated })
             })
             .collect()
