@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 use crate::configurations::Configuration;
 use crate::load::UPSTREAMS;
 use crate::native;
-use crate::support::envoy::{Envoy, any_port, cluster};
+use crate::support::envoy::{Envoy, any_port, binary, cluster};
 
 /// Which processors the proxies have, and which the client.
 #[derive(Clone, Debug)]
@@ -85,8 +86,19 @@ impl Proxy {
         upstreams: &[SocketAddr],
         processors: &Processors,
     ) -> Result<Self, String> {
+        Self::start_as(&binary()?, configuration, filters, upstreams, processors)
+    }
+
+    /// Starts one through another program, which becomes Envoy.
+    pub fn start_as(
+        program: &Path,
+        configuration: &Configuration,
+        filters: &[Value],
+        upstreams: &[SocketAddr],
+        processors: &Processors,
+    ) -> Result<Self, String> {
         let bootstrap = bootstrap(configuration, filters, upstreams);
-        let started = Envoy::start_quietly(configuration.workers, &bootstrap).and_then(|envoy| {
+        let started = Envoy::start_as(program, configuration.workers, &bootstrap).and_then(|envoy| {
             let address = envoy.address()?;
             processors.pin_envoy(envoy.id(), configuration.workers)?;
             Ok(Proxy { envoy, address })

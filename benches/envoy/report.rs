@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::configurations::Group;
+use crate::instructions::Counts;
 use crate::results::{Figure, Ratio, Results};
 use crate::targets::{Found, targets};
 
@@ -24,6 +25,9 @@ pub fn report(results: &Results) -> String {
     }
     if !results.starts.is_empty() {
         let _ = write!(text, "### Start and memory\n\n{}\n", start_table(results));
+    }
+    if !results.instructions.is_empty() {
+        let _ = write!(text, "### Instructions\n\n{}\n", instruction_table(results));
     }
     if let Some(keys) = &results.keys {
         let growth = keys.growth as f64 / MEBIBYTE;
@@ -86,6 +90,29 @@ fn table(results: &Results, figures: &[&Figure]) -> String {
             added.map_or(String::new(), |added| format!("{added:.1}")),
             shown(ratio(tuned)),
             shown(ratio(figure.native.as_deref())),
+        ]);
+    }
+    aligned(&rows)
+}
+
+fn instruction_table(results: &Results) -> String {
+    let mut rows = vec![
+        ["", "instructions", "added", "× tuned", "code misses", "data misses", "far misses"]
+            .map(str::to_owned),
+    ];
+    let find = |name: &str| results.instructions.iter().find(|counts| counts.name == name);
+    let added = |counts: &Counts| Some(counts.instructions - find(BARE)?.instructions);
+    for counts in &results.instructions {
+        let added_here = added(counts).filter(|_| counts.name != BARE);
+        let ratio = added_here.zip(find(TUNED).and_then(added)).map(|(here, tuned)| here / tuned);
+        rows.push([
+            counts.title.clone(),
+            format!("{:.0}", counts.instructions),
+            added_here.map_or(String::new(), |added| format!("{added:.0}")),
+            ratio.map_or(String::new(), |ratio| format!("{ratio:.2}")),
+            format!("{:.0}", counts.code_misses),
+            format!("{:.0}", counts.data_misses),
+            format!("{:.0}", counts.far_misses),
         ]);
     }
     aligned(&rows)

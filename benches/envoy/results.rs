@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::configurations::{Configuration, Group};
+use crate::instructions::Counts;
 use crate::measure::Slices;
 use crate::resources::{ManyKeys, Start};
 
@@ -25,6 +26,7 @@ pub struct Results {
     pub module: u64,
     pub starts: Vec<Start>,
     pub keys: Option<ManyKeys>,
+    pub instructions: Vec<Counts>,
 }
 
 /// Where it was found.

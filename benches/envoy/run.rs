@@ -6,13 +6,14 @@ use std::process::{Command, ExitCode};
 use clap::Parser;
 
 use crate::check::check;
-use crate::configurations::{self, Configuration, Modules};
+use crate::configurations::{self, Configuration, Group, Modules};
 use crate::documents;
+use crate::instructions;
 use crate::load::Load;
 use crate::measure::{self, Measured};
 use crate::proxy::{self, Processors, Proxy};
 use crate::report::report;
-use crate::requests::Wallet;
+use crate::requests::{Traffic, Wallet};
 use crate::resources;
 use crate::results::{Figure, Machine, Results};
 use crate::support::{envoy, repository};
@@ -24,6 +25,7 @@ const WHOLE: usize = 40;
 /// Beside the configurations, what else can be asked for by its name.
 const STARTS: &str = "starts";
 const KEYS: &str = "keys";
+const INSTRUCTIONS: &str = "instructions";
 /// What is started and looked at.
 const STARTED: [&str; 4] = ["bare", "empty", "native-tuned", "meshfilter"];
 
@@ -123,10 +125,24 @@ fn measure(arguments: &Arguments) -> Result<Results, String> {
     let starts = match wanted(STARTS) {
         true => {
             let started: Vec<Configuration> =
-                known.into_iter().filter(|one| STARTED.contains(&one.name.as_str())).collect();
+                known.iter().filter(|one| STARTED.contains(&one.name.as_str())).cloned().collect();
             resources::starts(&mut load, &started, &wallet, &processors)?
         }
         false => Vec::new(),
+    };
+    let instructions = match wanted(INSTRUCTIONS) {
+        // Not everybody who measures everything has it.
+        true if instructions::available() || !arguments.only.is_empty() => {
+            let counted = |one: &&Configuration| one.group == Group::Chain && one.traffic == Traffic::USUAL;
+            let mut counted: Vec<Configuration> = known.iter().filter(counted).cloned().collect();
+            for (name, path) in &arguments.other {
+                let other = |one: &Configuration| one.with_module(&modules.meshfilter, name, path);
+                let others: Vec<Configuration> = counted.iter().filter_map(other).collect();
+                counted.extend(others);
+            }
+            instructions::count(&mut load, &counted, &wallet, &processors)?
+        }
+        _ => Vec::new(),
     };
     let keys = match wanted(KEYS) {
         true => Some(resources::keys(&mut load, &modules, arguments.keys, arguments.slice, &processors)?),
@@ -161,13 +177,17 @@ fn measure(arguments: &Arguments) -> Result<Results, String> {
         module: size(&modules.meshfilter)?,
         starts,
         keys,
+        instructions,
     })
 }
 
 /// Those that are named, with what is subtracted from them and what they stand beside.
 fn choose(all: &[Configuration], names: &[String]) -> Result<Vec<Configuration>, String> {
-    let known: Vec<&str> =
-        all.iter().map(|configuration| configuration.name.as_str()).chain([STARTS, KEYS]).collect();
+    let known: Vec<&str> = all
+        .iter()
+        .map(|configuration| configuration.name.as_str())
+        .chain([STARTS, KEYS, INSTRUCTIONS])
+        .collect();
     for name in names {
         if !known.contains(&name.as_str()) {
             return Err(format!("there is no {name:?}; take some of {}", known.join(", ")));

@@ -150,8 +150,13 @@ impl Envoy {
 
     /// [`Self::start_in`], with the log that Envoy has when nobody asks for more.
     pub fn start_quietly(workers: u32, bootstrap: &serde_json::Value) -> Result<Self, String> {
+        Self::start_as(&binary()?, workers, bootstrap)
+    }
+
+    /// [`Self::start_quietly`] through another program, which becomes Envoy.
+    pub fn start_as(program: &Path, workers: u32, bootstrap: &serde_json::Value) -> Result<Self, String> {
         let write = |folder: &Path| write_bootstrap(folder, bootstrap);
-        Self::launch_with(workers, DRAIN, &[], write)?.ready()
+        Self::launch_as(program, workers, DRAIN, &[], write)?.ready()
     }
 
     /// [`Self::start_in`] with one worker, and a second bootstrap, in YAML, that Envoy merges into the first.
@@ -212,13 +217,23 @@ impl Envoy {
         arguments: &[&str],
         write: impl FnOnce(&Path) -> Result<PathBuf, String>,
     ) -> Result<Self, String> {
+        Self::launch_as(&binary()?, workers, drain, arguments, write)
+    }
+
+    fn launch_as(
+        program: &Path,
+        workers: u32,
+        drain: Duration,
+        arguments: &[&str],
+        write: impl FnOnce(&Path) -> Result<PathBuf, String>,
+    ) -> Result<Self, String> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("meshfilter-{}-{count}", std::process::id()));
         let wrong = |error: io::Error| format!("{}: {error}", folder.display());
         fs::create_dir_all(&folder).map_err(wrong)?;
         let configuration = write(&folder)?;
-        let child = Command::new(binary()?)
+        let child = Command::new(program)
             .args(["--disable-hot-restart", "--log-level", "info"])
             .args(["--drain-time-s", &drain.as_secs().to_string()])
             .args(arguments)
