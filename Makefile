@@ -33,8 +33,8 @@ lint: ## Format and clippy, for the native command and for the module
 	cargo clippy --workspace --all-targets --features envoy -- -D warnings
 	cargo clippy --lib --target wasm32-wasip1 -- -D warnings
 
-bench: tools build ## What requests cost in Envoy, bare, with its own filters and with the module; ROUNDS=40 SLICE=2000 ONLY=name,name FIRST=1 REDRAW=1
-	$(BENCH) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SLICE),--slice $(SLICE)) $(if $(ONLY),--only $(ONLY)) $(if $(FIRST),--first) $(if $(REDRAW),--redraw)
+bench: tools build ## What requests cost in Envoy, bare, with its own filters and with the module; ROUNDS=40 SLICE=2000 ONLY=name,name OTHER=name=path FIRST=1 REDRAW=1
+	$(BENCH) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SLICE),--slice $(SLICE)) $(if $(ONLY),--only $(ONLY)) $(if $(OTHER),--other $(OTHER)) $(if $(FIRST),--first) $(if $(REDRAW),--redraw)
 
 unit: ## Unit tests and the cases on the fake host: no Envoy needed
 	cargo test
