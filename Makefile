@@ -1,7 +1,7 @@
 # The front door. `make` prints what there is.
 MODULE := target/wasm32-wasip1/release/meshfilter.wasm
 # What is measured is Envoy; the client is fast enough as the tests are built.
-BENCH := cargo bench --profile dev --features envoy --bench envoy --
+BENCH := cargo bench --profile dev --bench envoy --
 # What shows that the bench works: every kind of configuration, a few requests each.
 BENCHED := empty,filters,native-tuned-new,native-default,native-default-new,meshfilter,meshfilter-new,authentication,authorization,routing
 BENCHED := $(BENCHED),faults,rate-limits,telemetry,entries-1000,rules-1000,meshfilter-2-workers,keys
@@ -14,7 +14,7 @@ help: ## This list
 
 demo: build ## The policies in a real Envoy, with real requests; ONCE=1 ends by itself and fails if a step does
 	@scripts/install-tools.sh envoy
-	cargo run --quiet --features envoy --example demo
+	cargo run --quiet --example demo
 
 build: ## The module, target/wasm32-wasip1/release/meshfilter.wasm, and its size
 	@scripts/install-tools.sh wasm-targets
@@ -30,7 +30,8 @@ test: lint unit node envoy package ## Everything that must hold; `make envoy` an
 lint: ## Format and clippy, for the native command and for the module
 	@scripts/install-tools.sh wasm-targets
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --features envoy -- -D warnings
+	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --test '*' -- -D warnings
 	cargo clippy --lib --target wasm32-wasip1 -- -D warnings
 
 bench: tools build ## What requests cost in Envoy, bare, with its own filters and with the module; ROUNDS=40 SLICE=2000 ONLY=name,name OTHER=name=path FIRST=1 REDRAW=1
@@ -41,7 +42,7 @@ unit: ## Unit tests and the cases on the fake host: no Envoy needed
 
 malformed: tools build ## Ten thousand malformed requests to an Envoy with two workers; COUNT=10000 SEED=1
 	$(if $(COUNT),MESHFILTER_MALFORMED_COUNT=$(COUNT)) $(if $(SEED),MESHFILTER_MALFORMED_SEED=$(SEED)) \
-	  cargo test --features envoy --test malformed -- --nocapture
+	  cargo test --test malformed -- --nocapture
 
 adversarial: ## How long 64 KB of the worst input take, with optimisation
 	CARGO_PROFILE_RELEASE_LTO=false CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
@@ -52,7 +53,7 @@ fuzz: ## Every fuzz target for a while, with libFuzzer; SECONDS=60 TARGET=name
 
 envoy-oldest: build ## The cases through the oldest Envoy that they hold for
 	@scripts/install-tools.sh envoy-oldest
-	MESHFILTER_ENVOY="$(CURDIR)/.tools/envoy-oldest" cargo test --features envoy --test envoy_cases
+	MESHFILTER_ENVOY="$(CURDIR)/.tools/envoy-oldest" cargo test --test envoy_cases
 
 node: ## The core in Node, as wasm32-unknown-unknown
 	@scripts/install-tools.sh wasm-targets wasm-bindgen
@@ -61,16 +62,16 @@ node: ## The core in Node, as wasm32-unknown-unknown
 
 envoy: tools build ## The cases, and what else must hold, through a real Envoy
 	@scripts/install-tools.sh registry
-	cargo test --features envoy --test 'envoy_*' --test mtls --test parity_identity --test module --test operate --test soak --test compose
+	cargo test --test 'envoy_*' --test mtls --test parity_identity --test module --test operate --test soak --test compose
 	$(BENCH) --check --rounds 1 --slice 200 --keys 5000 --only $(BENCHED)
 
 MINUTES ?= 10
 soak: tools build ## Everything at once through a real Envoy, for so long: MINUTES=10; `make test` has one minute of it
-	MESHFILTER_SOAK_SECONDS=$$(($(MINUTES) * 60)) cargo test --features envoy --test soak
+	MESHFILTER_SOAK_SECONDS=$$(($(MINUTES) * 60)) cargo test --test soak
 
 package: tools image ## What dist/ holds, with a real registry; and that another folder gives the same bytes
 	@scripts/install-tools.sh registry
-	cargo test --features envoy --test registry
+	cargo test --test registry
 	scripts/check-reproducible.sh
 
 tools: ## Install what is missing: wasm targets, and into .tools Envoy, Prometheus and wasm-bindgen's test runner

@@ -1,7 +1,7 @@
 //! What the filter takes in memory: by workers, by policy, with all that grows filled up. Prints the table of
 //! docs/operations.md; Linux only.
 //!
-//!     make build && cargo run --features envoy --example memory
+//!     make build && cargo run --example memory
 
 use std::path::Path;
 use std::thread;

@@ -58,9 +58,11 @@ wasm_bindgen() {
     return
   fi
   say "installing wasm-bindgen-cli $version into .tools (some minutes, once)"
+  # It runs one test file: optimising it takes longer than it gains.
+  local install=(cargo install --quiet --debug --config profile.dev.debug=false --root .tools --version "$version"
+    --bin wasm-bindgen-test-runner wasm-bindgen-cli)
   # A registry that lags behind may not have all that the tool's own lock file names.
-  cargo install --quiet --locked --root .tools --version "$version" wasm-bindgen-cli ||
-    cargo install --quiet --root .tools --version "$version" wasm-bindgen-cli
+  "${install[@]}" --locked || "${install[@]}"
 }
 
 monitoring() {
