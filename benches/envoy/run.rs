@@ -13,7 +13,7 @@ use crate::load::Load;
 use crate::measure::{self, Measured};
 use crate::proxy::{self, Processors, Proxy};
 use crate::report::report;
-use crate::requests::{Traffic, Wallet};
+use crate::requests::Wallet;
 use crate::resources;
 use crate::results::{Figure, Machine, Results};
 use crate::support::{envoy, repository};
@@ -133,7 +133,7 @@ fn measure(arguments: &Arguments) -> Result<Results, String> {
     let instructions = match wanted(INSTRUCTIONS) {
         // Not everybody who measures everything has it.
         true if instructions::available() || !arguments.only.is_empty() => {
-            let counted = |one: &&Configuration| one.group == Group::Chain && one.traffic == Traffic::USUAL;
+            let counted = |one: &&Configuration| one.group == Group::Chain;
             let mut counted: Vec<Configuration> = known.iter().filter(counted).cloned().collect();
             for (name, path) in &arguments.other {
                 let other = |one: &Configuration| one.with_module(&modules.meshfilter, name, path);
