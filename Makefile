@@ -7,7 +7,7 @@ BENCHED := empty,filters,native-tuned-new,native-default,native-default-new,mesh
 BENCHED := $(BENCHED),faults,rate-limits,telemetry,entries-1000,rules-1000,meshfilter-2-workers,keys
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build image bench test lint unit malformed adversarial fuzz envoy-oldest node envoy soak soak-briefly bench-briefly package tools
+.PHONY: help demo build image bench test lint unit malformed adversarial fuzz envoy-oldest node envoy soak package tools
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,14 +62,7 @@ node: ## The core in Node, as wasm32-unknown-unknown
 
 envoy: tools build ## The cases, and what else must hold, through a real Envoy
 	@scripts/install-tools.sh registry
-	cargo test --test 'envoy_*' --test mtls --test parity_identity --test module --test operate --test compose
-	$(MAKE) --jobs=2 soak-briefly bench-briefly
-
-# Both wait more than they work.
-soak-briefly:
-	cargo test --test soak
-
-bench-briefly:
+	cargo test --test 'envoy_*' --test mtls --test parity_identity --test module --test operate --test soak --test compose
 	$(BENCH) --check --rounds 1 --slice 200 --keys 5000 --only $(BENCHED)
 
 MINUTES ?= 10
