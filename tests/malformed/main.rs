@@ -75,6 +75,8 @@ fn nothing_that_is_sent_ends_a_worker() {
     let case = case::parse("malformed", &case.to_string()).unwrap();
     let mut bootstrap = Bootstrap::for_case(&case, &upstreams);
     bootstrap.workers = 2;
+    // Most of these connections Envoy closes itself, and it would give each client a second to close its side first.
+    bootstrap.manager_fields.insert("delayed_close_timeout".to_owned(), "0.05s".into());
     let envoy = Envoy::start(&bootstrap).unwrap();
     let address = envoy.address().unwrap();
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
