@@ -1,5 +1,5 @@
 //! What 64 KB of the worst input cost: how much is allocated for them is bounded, and with
-//! `make adversarial` how long they take is printed and held to 10 ms.
+//! `make adversarial` how long they take is printed and held to 10 ms, what an operator writes to 50 ms.
 
 #[path = "../fuzz/src/targets.rs"]
 mod targets;
@@ -20,8 +20,8 @@ const CLIENT: (usize, usize) = (400, 120);
 /// The same for an operator's: an entry of two bytes becomes a value of two kilobytes, but no more.
 const OPERATOR: (usize, usize) = (2500, 2500);
 
-/// What an input may cost on an idle machine.
-const LONGEST: Duration = Duration::from_millis(10);
+/// What a client's input may cost on an idle machine, and what an operator's, which is read once.
+const LONGEST: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(50));
 
 /// Counts what this thread allocates.
 struct Counting;
@@ -219,6 +219,11 @@ fn inputs() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     ]
 }
 
+/// Whether a target's input comes from an operator, and not from a client or an issuer.
+fn is_operators(name: &str) -> bool {
+    matches!(name, "document" | "expressions")
+}
+
 fn target(name: &str) -> targets::Target {
     targets::TARGETS
         .iter()
@@ -238,7 +243,7 @@ fn what_is_allocated_for_the_worst_input_is_bounded() {
             altogether as f64 / SIZE as f64,
             at_once as f64 / SIZE as f64
         );
-        let bounds = if matches!(name, "document" | "expressions") { OPERATOR } else { CLIENT };
+        let bounds = if is_operators(name) { OPERATOR } else { CLIENT };
         assert!(altogether <= bounds.0 * SIZE, "{name}: {what}: {altogether} bytes are allocated");
         assert!(at_once <= bounds.1 * SIZE, "{name}: {what}: {at_once} bytes are allocated at once");
     }
@@ -246,7 +251,7 @@ fn what_is_allocated_for_the_worst_input_is_bounded() {
 
 #[test]
 #[ignore = "a matter of time; make adversarial runs it with optimisation"]
-fn the_worst_input_takes_less_than_ten_milliseconds() {
+fn the_worst_input_takes_no_longer_than_it_may() {
     let mut slow = Vec::new();
     for (name, what, input) in inputs() {
         target(name)(b"");
@@ -257,7 +262,7 @@ fn the_worst_input_takes_less_than_ten_milliseconds() {
         };
         let fastest = (0..7).map(|_| run()).min().unwrap_or_default();
         println!("{name:18} {what:40} {fastest:9.1?}");
-        if fastest > LONGEST {
+        if fastest > if is_operators(name) { LONGEST.1 } else { LONGEST.0 } {
             slow.push(format!("{name}: {what}: {fastest:?}"));
         }
     }

@@ -52,6 +52,10 @@ impl Member<'_> {
         let Value::Object(members) = self.value else { return self.unfit::<()>("an object").is_some() };
         let mut seen = Vec::with_capacity(members.len());
         for (name, value) in members {
+            // A document of nothing but errors is not to cost more than one of some.
+            if self.errors.is_full() {
+                return false;
+            }
             let path = &self.path.field(name);
             let Some(place) = names.iter().position(|names| names.contains(&name.as_str())) else {
                 self.errors.add_at_name(path, unknown_name(name, names));
