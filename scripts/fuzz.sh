@@ -10,6 +10,11 @@ seconds=${1:?how many seconds for each target}
 shift
 [ $# -gt 0 ] || set -- $(ls fuzz/corpus)
 
+command -v "${CXX:-c++}" >/dev/null || {
+  printf '%s\n' 'fuzz: no C++ compiler for libFuzzer; cargo test --test fuzz_targets has the corpus and random mixtures of it' >&2
+  exit 1
+}
+
 passes='-Cpasses=sancov-module'
 for argument in level=4 inline-8bit-counters pc-table trace-compares; do
   passes+=" -Cllvm-args=-sanitizer-coverage-$argument"
@@ -24,6 +29,6 @@ for name in "$@"; do
   FUZZ_TARGET=$name "target/fuzz/$target/release/meshfilter-fuzz" \
     -max_total_time="$seconds" -max_len=8192 -timeout=20 -rss_limit_mb=1024 -print_final_stats=1 \
     -artifact_prefix="target/fuzz/found/$name-" "target/fuzz/corpus/$name" "fuzz/corpus/$name" 2>&1 |
-    grep -v -E '^#|NEW_FUNC|^INFO'
+    grep -v -E '^#|^"|NEW_FUNC|^INFO'
 done
 echo 'fuzz: nothing found'
