@@ -6,6 +6,7 @@
 mod support;
 
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Output};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -19,7 +20,6 @@ use support::{install, prometheus};
 const IMAGE: &str = "envoyproxy/envoy:v1.40.0";
 const PROMETHEUS: &str = "prom/prometheus:v3.5.0";
 const REGISTRY: &str = "registry:2";
-const REGISTRY_BINARY: &str = "/usr/bin/docker-registry";
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
@@ -152,8 +152,7 @@ fn provide_prometheus() -> Result<(), String> {
     {
         return Ok(());
     }
-    let unpacked = support::repository(".tools/debian/usr/bin/prometheus");
-    let binary = if unpacked.exists() { unpacked } else { prometheus::tool("prometheus")? };
+    let binary = debian_binary("prometheus")?;
     println!("{PROMETHEUS} cannot be pulled; building it from {}", binary.display());
     let entry = r#"ENTRYPOINT ["/usr/local/bin/prometheus"]"#;
     let command =
@@ -164,6 +163,12 @@ fn provide_prometheus() -> Result<(), String> {
     }
 }
 
+/// What `scripts/install-tools.sh` unpacked, rather than the script that runs it, or found installed.
+fn debian_binary(name: &str) -> Result<PathBuf, String> {
+    let unpacked = support::repository(".tools/debian/usr/bin").join(name);
+    if unpacked.exists() { Ok(unpacked) } else { prometheus::tool(name) }
+}
+
 /// The same for the registry, which Debian has, too.
 fn provide_registry() -> Result<(), String> {
     if works(&["docker", "image", "inspect", REGISTRY])
@@ -171,6 +176,7 @@ fn provide_registry() -> Result<(), String> {
     {
         return Ok(());
     }
+    let binary = debian_binary("docker-registry")?;
     let folder = std::env::temp_dir().join(format!("meshfilter-registry-image-{}", std::process::id()));
     let configuration = folder.join("etc/docker/registry");
     let text =
@@ -178,17 +184,16 @@ fn provide_registry() -> Result<(), String> {
     let written = std::fs::create_dir_all(&configuration)
         .and_then(|()| std::fs::write(configuration.join("config.yml"), text));
     written.map_err(|error| error.to_string())?;
-    println!("{REGISTRY} cannot be pulled; building it from {REGISTRY_BINARY}");
+    println!("{REGISTRY} cannot be pulled; building it from {}", binary.display());
     let entry =
         r#"ENTRYPOINT ["/usr/local/bin/docker-registry", "serve", "/etc/docker/registry/config.yml"]"#;
-    let built =
-        command(&["tests/build-image.sh", REGISTRY_BINARY, REGISTRY, entry]).env("FILES", &folder).status();
+    let built = command(&["tests/build-image.sh", &binary.to_string_lossy(), REGISTRY, entry])
+        .env("FILES", &folder)
+        .status();
     let _ = std::fs::remove_dir_all(&folder);
     match built.is_ok_and(|status| status.success()) {
         true => Ok(()),
-        false => Err(format!(
-            "tests/build-image.sh fails; scripts/install-tools.sh registry installs {REGISTRY_BINARY}"
-        )),
+        false => Err("tests/build-image.sh fails for the registry".to_owned()),
     }
 }
 

@@ -38,7 +38,7 @@ impl Sample {
     }
 }
 
-/// A binary of Debian's package `prometheus`: `prometheus` or `promtool`.
+/// A program that `scripts/install-tools.sh` provides: `prometheus`, `promtool`, `docker-registry`.
 pub fn tool(name: &str) -> Result<PathBuf, String> {
     let path = repository(".tools/bin").join(name);
     match path.exists() {
