@@ -227,7 +227,8 @@ fn tags(console: &mut Console, proxy: &Proxy) -> Result<()> {
             let found = |(series, _): &(Series, u64)| {
                 has(series, "tenant", tenant) && has(series, "decision", decision)
             };
-            Ok(series.into_iter().find(found).map(|(_, value)| value))
+            // A series stands at 0 until the module tells what it counted, half a second later.
+            Ok(series.into_iter().find(found).map(|(_, value)| value).filter(|value| *value > 0))
         })?;
         let came = counted.map_or("no such series".to_owned(), |value| value.to_string());
         let expected = format!("tenant=\"{tenant}\" decision=\"{decision}\"");
