@@ -24,6 +24,9 @@ const WARM: usize = 1000;
 const SIMULATED: usize = 400;
 const COUNTED: usize = 400;
 
+/// Requests that a configuration gets.
+pub const SENT: usize = WARM + SIMULATED + COUNTED;
+
 /// A usual server processor: 32 KiB of each first-level cache, and 1 MiB of the second.
 const CACHES: [&str; 3] = ["--I1=32768,8,64", "--D1=32768,8,64", "--LL=1048576,8,64"];
 

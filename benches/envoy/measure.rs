@@ -13,7 +13,7 @@ const CONNECTIONS: usize = 8;
 
 /// So many rounds are measured with one Envoy process of each configuration. Where a process has its memory decides what
 /// shares a line of the processor's caches, for as long as it lives: that luck is worth up to a fifth of what a request costs.
-pub const ROUNDS_OF_A_PROCESS: usize = 5;
+const ROUNDS_OF_A_PROCESS: usize = 5;
 
 /// A configuration that is up.
 pub struct Measured {
@@ -56,8 +56,13 @@ pub fn rounds(
     Ok(slices)
 }
 
+/// Requests that a configuration gets in so many rounds.
+pub fn sent(rounds: usize, requests: usize) -> usize {
+    rounds * (requests + unmeasured(requests)) + rounds.div_ceil(ROUNDS_OF_A_PROCESS) * requests
+}
+
 /// Requests of a slice that are not measured: connections are made, and caches are warm again.
-pub fn unmeasured(requests: usize) -> usize {
+fn unmeasured(requests: usize) -> usize {
     requests / 8
 }
 

@@ -108,17 +108,20 @@ fn measure(arguments: &Arguments) -> Result<Results, String> {
     let processors = Processors::choose()?;
     let modules = Modules { meshfilter: envoy::module()?, empty: empty_module()? };
     let known = configurations::all(&modules);
-    let mut chosen = choose(&known, &arguments.only)?;
-    for (name, path) in &arguments.other {
-        let others: Vec<Configuration> =
-            chosen.iter().filter_map(|one| one.with_module(&modules.meshfilter, name, path)).collect();
-        chosen.extend(others);
-    }
+    let with_others = |configurations: Vec<Configuration>| {
+        let other = |(name, path): &(String, PathBuf)| {
+            let other = |one: &Configuration| one.with_module(&modules.meshfilter, name, path);
+            configurations.iter().filter_map(other).collect::<Vec<_>>()
+        };
+        let others: Vec<Configuration> = arguments.other.iter().flat_map(other).collect();
+        [configurations, others].concat()
+    };
+    let chosen = with_others(choose(&known, &arguments.only)?);
     let order: Vec<String> = chosen.iter().map(|configuration| configuration.name.clone()).collect();
     let wanted = |name: &str| arguments.only.is_empty() || arguments.only.iter().any(|only| only == name);
 
     eprintln!("signing tokens");
-    let sent = arguments.rounds * (arguments.slice + measure::unmeasured(arguments.slice));
+    let sent = measure::sent(arguments.rounds, arguments.slice).max(instructions::SENT);
     let wallet = Wallet::new(NEW_TOKENS.min(sent))?;
     processors.pin_client()?;
     let mut load = Load::new().map_err(|error| error.to_string())?;
@@ -134,12 +137,7 @@ fn measure(arguments: &Arguments) -> Result<Results, String> {
         // Not everybody who measures everything has it.
         true if instructions::available() || !arguments.only.is_empty() => {
             let counted = |one: &&Configuration| one.group == Group::Chain;
-            let mut counted: Vec<Configuration> = known.iter().filter(counted).cloned().collect();
-            for (name, path) in &arguments.other {
-                let other = |one: &Configuration| one.with_module(&modules.meshfilter, name, path);
-                let others: Vec<Configuration> = counted.iter().filter_map(other).collect();
-                counted.extend(others);
-            }
+            let counted = with_others(known.iter().filter(counted).cloned().collect());
             instructions::count(&mut load, &counted, &wallet, &processors)?
         }
         _ => Vec::new(),
