@@ -148,12 +148,7 @@ impl Envoy {
         Self::launch(workers, DRAIN, |folder| write_bootstrap(folder, &bootstrap(folder)))?.ready()
     }
 
-    /// [`Self::start_in`], with the log that Envoy has when nobody asks for more.
-    pub fn start_quietly(workers: u32, bootstrap: &serde_json::Value) -> Result<Self, String> {
-        Self::start_as(&binary()?, workers, bootstrap)
-    }
-
-    /// [`Self::start_quietly`] through another program, which becomes Envoy.
+    /// Starts a program that is or becomes Envoy, with the log that it has when nobody asks for more.
     pub fn start_as(program: &Path, workers: u32, bootstrap: &serde_json::Value) -> Result<Self, String> {
         let write = |folder: &Path| write_bootstrap(folder, bootstrap);
         Self::launch_as(program, workers, DRAIN, &[], write)?.ready()
