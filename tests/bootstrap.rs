@@ -58,7 +58,7 @@ fn every_logged_tag_is_in_both_logs_and_in_spans() {
     for tag in tags(policy(&bootstrap), "logs") {
         let state = format!("%FILTER_STATE(wasm.{tag}:PLAIN)");
         let format = |log: usize| manager["access_log"][log]["typed_config"]["log_format"].to_string();
-        assert!(format(0).contains(&format!("{tag}={state}")), "{tag}");
+        assert!(format(0).contains(&format!(r#"{tag}=\"{state}"#)), "{tag}");
         assert!(format(1).contains(&format!("\"{tag}\":\"{state}")), "{tag}");
         let spans = manager["tracing"]["custom_tags"].as_array().unwrap();
         assert!(spans.contains(&json!({"tag": tag, "value": format!("{state}%")})), "{tag}");

@@ -22,6 +22,10 @@ fn translate(objects: &[Value], backends: &[(&str, SocketAddr)]) -> Value {
     let parameters = &gateway["spec"]["infrastructure"]["parametersRef"];
     assert_eq!(parameters["name"], find(objects, "EnvoyProxy", "meshfilter")["metadata"]["name"]);
 
+    let traffic = &find(objects, "ClientTrafficPolicy", "meshfilter")["spec"];
+    assert_eq!(traffic["targetRefs"], policy["spec"]["targetRefs"]);
+    assert_eq!(traffic["headers"], json!({"withUnderscoresAction": "RejectRequest"}));
+
     let wasm = &policy["spec"]["wasm"][0];
     assert_eq!(wasm["code"]["image"]["url"], "registry.example.com/meshfilter:0.1.0");
     let id = "envoyextensionpolicy/default/meshfilter/wasm/0";
@@ -73,6 +77,7 @@ fn translate(objects: &[Value], backends: &[(&str, SocketAddr)]) -> Value {
         "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "http-10080",
         "common_http_protocol_options": {"headers_with_underscores_action": "REJECT_REQUEST"},
+        "http2_protocol_options": {"max_concurrent_streams": traffic["http2"]["maxConcurrentStreams"]},
         "merge_slashes": true,
         "normalize_path": true,
         "path_with_escaped_slashes_action": "UNESCAPE_AND_REDIRECT",

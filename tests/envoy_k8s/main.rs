@@ -13,4 +13,5 @@ mod istio;
 mod kustomize;
 mod manifests;
 mod pod;
+mod production;
 mod proxy;

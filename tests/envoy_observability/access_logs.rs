@@ -102,7 +102,7 @@ fn both_forms_say_who_asked_where_it_went_and_why_it_did_not() {
 
     let text = lines(&proxy, "text", expected.len());
     let form = Regex::new(
-        r#"^\[[^\]]+Z\] "GET (?<path>\S+) HTTP/1\.1" (?<status>\d+) \S+ (?<details>\S+) \d+ms route=(?<route>\S+) destination=(?<destination>\S+) decision=(?<decision>\S+) tenant=(?<tenant>\S+) request_id=(?<request_id>\S+)$"#,
+        r#"^\[[^\]]+Z\] "GET (?<path>\S+) HTTP/1\.1" (?<status>\d+) \S+ (?<details>\S+) \d+ms route="(?<route>[^"]+)" destination="(?<destination>[^"]+)" decision="(?<decision>[^"]+)" tenant="(?<tenant>[^"]+)" request_id="(?<request_id>[^"]+)"$"#,
     )
     .unwrap();
     let of_text = |line: &String| {
