@@ -15,6 +15,7 @@
 //! | [`pipeline`] | the order of the stages, and nothing else |
 //! | [`host`] | the [`host::Host`] trait, its Envoy implementation and its fake |
 //! | [`filter`] | what connects them: configuration, one stream, waiting, effects |
+//! | [`trace`] | what the request path looked at, for `meshfilter explain`; nothing in the module |
 //! | [`version`] | which module this is: in its log, and in a section of its own |
 //! | [`package`] | the module as a container image, as an artifact, in a registry (native) |
 //! | [`cli`] | the native command's subcommands |
@@ -57,4 +58,6 @@ pub mod pipeline;
 pub mod policy;
 #[forbid(unsafe_code)]
 pub mod request;
+#[forbid(unsafe_code)]
+pub mod trace;
 pub mod version;

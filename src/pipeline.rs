@@ -8,6 +8,7 @@
 use crate::host::Host;
 use crate::policy::{Facts, Policy, Step};
 use crate::request::Request;
+use crate::trace::{self, Event};
 
 /// How far a request has come.
 #[derive(Debug, Default)]
@@ -30,6 +31,23 @@ enum Stage {
     Done,
 }
 
+impl Stage {
+    fn name(self) -> &'static str {
+        match self {
+            Stage::Sanitize => "sanitize",
+            Stage::Authenticate => "authenticate",
+            Stage::Authorize => "authorize",
+            Stage::Route => "route",
+            Stage::Limit => "limit",
+            Stage::Ask => "ask",
+            Stage::Delay => "delay",
+            Stage::Abort => "abort",
+            Stage::Forward => "forward",
+            Stage::Done => "done",
+        }
+    }
+}
+
 impl Pipeline {
     /// Runs the stages that are left, until one waits or answers, or until all are done.
     pub fn run(
@@ -40,6 +58,7 @@ impl Pipeline {
         host: &dyn Host,
     ) -> Step {
         loop {
+            trace::tell(|| Event::Stage(self.stage.name()));
             let (step, next) = match self.stage {
                 Stage::Sanitize => (policy.sanitize(request), Stage::Authenticate),
                 Stage::Authenticate => {

@@ -5,10 +5,13 @@ use serde_json::Value;
 use super::Facts;
 use crate::matchers::{ClaimPath, Pattern, StringMatch};
 use crate::request::{AttributeId, Request};
+use crate::trace::{self, Event, Place};
 
 /// Conditions that all have to hold. One without any holds always.
 #[derive(Clone, Debug, Default)]
 pub struct HttpMatch {
+    /// Where it stands in the document.
+    pub place: Place,
     /// What it is called in the log.
     pub name: Option<String>,
     /// The path without its query.
@@ -47,26 +50,73 @@ pub struct UriMatch {
 impl HttpMatch {
     /// Whether all conditions hold.
     pub fn is_match(&self, request: &Request, facts: &Facts) -> bool {
-        let holds = |pattern: &Option<Pattern>, value: &[u8]| {
-            pattern.as_ref().is_none_or(|pattern| pattern.is_match(value))
+        let holds = |name: &'static str, pattern: &Option<Pattern>, value: &[u8]| {
+            pattern.as_ref().is_none_or(|pattern| self.told(pattern.is_match(value), name, "", [value]))
         };
-        self.uri.as_ref().is_none_or(|uri| uri.is_match(request.path()))
-            && holds(&self.method, request.method())
-            && holds(&self.authority, request.authority())
-            && holds(&self.scheme, request.scheme())
-            && self.port.is_none_or(|(id, port)| request.number(id) == Some(port.into()))
-            && self.headers.iter().all(|(name, value)| value.any_match(request.header_values(name)))
-            && self
-                .without_headers
-                .iter()
-                .all(|(name, pattern)| !request.header_values(name).any(|value| pattern.is_match(value)))
-            && self.query_params.iter().all(|(name, value)| value.any_match(request.query_values(name)))
-            && self.cookies.iter().all(|(name, value)| value.any_match(request.cookie_values(name)))
-            && self.claims.iter().all(|(path, value)| match value {
-                StringMatch::Present(pattern) => claim_matches(facts.claim(path), pattern),
-                StringMatch::Absent => !claim_matches(facts.claim(path), &Pattern::Any),
+        let holds = self.uri.as_ref().is_none_or(|uri| {
+            let path = request.path();
+            self.told(uri.is_match(path), "uri", "", [path])
+        }) && holds("method", &self.method, request.method())
+            && holds("authority", &self.authority, request.authority())
+            && holds("scheme", &self.scheme, request.scheme())
+            && self.port.is_none_or(|(id, port)| {
+                let number = request.number(id);
+                self.told(number == Some(port.into()), "port", "", number.map(|number| number.to_string()))
             })
-            && self.without_claims.iter().all(|(path, pattern)| !claim_matches(facts.claim(path), pattern))
+            && self.headers.iter().all(|(name, value)| {
+                let holds = value.any_match(request.header_values(name));
+                self.told(holds, "headers", name, request.header_values(name))
+            })
+            && self.without_headers.iter().all(|(name, pattern)| {
+                let holds = !request.header_values(name).any(|value| pattern.is_match(value));
+                self.told(holds, "withoutHeaders", name, request.header_values(name))
+            })
+            && self.query_params.iter().all(|(name, value)| {
+                let holds = value.any_match(request.query_values(name));
+                self.told(holds, "queryParams", name, request.query_values(name))
+            })
+            && self.cookies.iter().all(|(name, value)| {
+                let holds = value.any_match(request.cookie_values(name));
+                self.told(holds, "cookies", name, request.cookie_values(name))
+            })
+            && self.claims.iter().all(|(path, value)| {
+                let holds = match value {
+                    StringMatch::Present(pattern) => claim_matches(facts.claim(path), pattern),
+                    StringMatch::Absent => !claim_matches(facts.claim(path), &Pattern::Any),
+                };
+                self.told_claim(holds, "claims", path, facts)
+            })
+            && self.without_claims.iter().all(|(path, pattern)| {
+                let holds = !claim_matches(facts.claim(path), pattern);
+                self.told_claim(holds, "withoutClaims", path, facts)
+            });
+        trace::tell(|| Event::Match { place: self.place.clone(), holds: holds.into() });
+        holds
+    }
+
+    /// Tells about the condition of this name, and hands on whether it holds.
+    #[inline(always)]
+    fn told<T: AsRef<[u8]>>(
+        &self,
+        holds: bool,
+        member: &'static str,
+        key: &str,
+        seen: impl IntoIterator<Item = T>,
+    ) -> bool {
+        trace::tell(|| {
+            let seen = seen.into_iter().map(|value| value.as_ref().to_vec()).collect();
+            Event::Condition(trace::Condition::of(&self.place, member, key, holds, seen))
+        });
+        holds
+    }
+
+    #[inline(always)]
+    fn told_claim(&self, holds: bool, member: &'static str, path: &ClaimPath, facts: &Facts) -> bool {
+        let seen = || facts.claim(path).map(|value| value.to_string().into_bytes()).into_iter().collect();
+        trace::tell(|| {
+            Event::Condition(trace::Condition::of(&self.place, member, &path.to_string(), holds, seen()))
+        });
+        holds
     }
 }
 

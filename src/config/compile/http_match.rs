@@ -3,6 +3,7 @@ use super::{Context, Path};
 use crate::config::document;
 use crate::matchers::{ClaimPath, Pattern, StringMatch};
 use crate::policy::{HttpMatch, UriMatch};
+use crate::trace::Place;
 
 /// How Istio spells a claim among the headers.
 const CLAIMS: &str = "@request.auth.claims";
@@ -39,6 +40,7 @@ pub fn compile(source: &document::HttpMatch, path: &Path<'_>, cx: &Context<'_>) 
         source.as_ref().and_then(|source| always_there(source, &path.field(name), cx))
     };
     let mut compiled = HttpMatch {
+        place: Place::of(path),
         name: source.name.clone(),
         uri: value(&source.uri, "uri")
             .map(|pattern| UriMatch { pattern, ignore_case: source.ignore_uri_case == Some(true) }),

@@ -40,7 +40,7 @@ mod tests {
             let texts = list?.iter().map(|text| Wildcard::parse(text, Wildcard::NotEmpty)).collect();
             let claim = Attribute::Claim(ClaimPath::parse("r.c").unwrap());
             let condition = Condition::Text(claim, Values { texts, ..Values::default() });
-            Some(Test { condition, negated })
+            Some(Test { condition, negated, place: Default::default() })
         };
         let when = [test(values, false), test(not_values, true)].into_iter().flatten().collect();
         let rule = Rule::new((0, 0), Box::default(), Box::default(), when);

@@ -44,6 +44,7 @@ use cache::Cache;
 use super::{Decision, Facts, Mode, Step, Wait, line};
 use crate::host::{Host, Instant, MetricId, MetricType};
 use crate::request::Request;
+use crate::trace::{self, Event, TokenVerdict};
 
 /// The compiled section.
 #[derive(Debug)]
@@ -83,6 +84,17 @@ enum Verdict {
     Good(Rc<Verified>),
     Bad(Failure),
     Wait(Instant),
+}
+
+impl Verdict {
+    fn told(&self, rule: usize, token: &[u8], place: Place) -> Event {
+        let verdict = match self {
+            Verdict::Good(verified) => TokenVerdict::Good(verified.token.clone()),
+            Verdict::Bad(failure) => TokenVerdict::Bad(*failure),
+            Verdict::Wait(_) => TokenVerdict::Wait,
+        };
+        Event::Token { rule, found: Some((place, token.to_vec())), verdict }
+    }
 }
 
 impl Default for Authentication {
@@ -143,6 +155,7 @@ impl Authentication {
     /// Verifies the request's tokens; the good ones are in [`Facts::tokens`] afterwards.
     pub fn authenticate(&self, request: &mut Request, facts: &mut Facts, host: &dyn Host) -> Step {
         if self.is_empty() || (self.bypass_cors_preflight && is_cors_preflight(request)) {
+            trace::tell(|| Event::NotAsked { preflight: !self.is_empty() });
             return Step::Continue;
         }
         let require = self.requirement(request, facts);
@@ -190,7 +203,11 @@ impl Authentication {
             let matches = requirement.matches.as_ref();
             matches.is_none_or(|matches| matches.iter().any(|one| one.is_match(request, facts)))
         };
-        self.requirements.iter().find(matches).map_or(&self.otherwise, |requirement| &requirement.require)
+        let found = self.requirements.iter().position(|requirement| matches(&requirement));
+        trace::tell(|| Event::Requirement(found));
+        found
+            .and_then(|found| self.requirements.get(found))
+            .map_or(&self.otherwise, |requirement| &requirement.require)
     }
 
     /// Takes the tokens out and puts into headers what is wanted of them.
@@ -257,6 +274,11 @@ impl Judging<'_> {
         let Some(rule) = self.section.rules.get(index) else { return failed(Failure::MISSING, false) };
         let found = rule.locations.find(self.request);
         if found.is_empty() {
+            trace::tell(|| Event::Token {
+                rule: index,
+                found: None,
+                verdict: TokenVerdict::Bad(Failure::MISSING),
+            });
             return failed(Failure::MISSING, false);
         }
         if found.len() > MAX_TOKENS {
@@ -267,7 +289,9 @@ impl Judging<'_> {
         let mut wait: Option<Instant> = None;
         // From the last to the first, as Envoy's filter does it.
         for (order, Found { token, place }) in found.iter().enumerate().rev() {
-            match self.token(index, rule, token) {
+            let verdict = self.token(index, rule, token);
+            trace::tell(|| verdict.told(index, token, *place));
+            match verdict {
                 Verdict::Good(verified) => {
                     accepted.push(Accepted { rule: index, order, place: *place, verified })
                 }

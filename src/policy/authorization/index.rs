@@ -2,6 +2,7 @@ use std::collections::{BinaryHeap, HashMap};
 
 use super::rule::{Condition, Rule, Test};
 use crate::matchers::path::Readings;
+use crate::trace;
 
 /// Rules, and which of them a path can concern at all: the cost of a request does not grow with the rules for other
 /// paths.
@@ -39,7 +40,9 @@ impl Rules {
 
     /// The rules that may match, in order.
     pub fn candidates(&self, readings: Option<&Readings<'_>>) -> impl Iterator<Item = &Rule> {
-        let chosen = self.index.as_ref().map(|index| index.candidates(readings));
+        // Who listens wants to hear of each.
+        let index = self.index.as_ref().filter(|_| !trace::is_on());
+        let chosen = index.map(|index| index.candidates(readings));
         let all = if chosen.is_none() { &*self.rules } else { &[] };
         let chosen = chosen.unwrap_or_default().into_iter().filter_map(|place| self.rules.get(place));
         all.iter().chain(chosen)
@@ -107,7 +110,7 @@ fn keys(rule: &Rule) -> Option<Vec<Key>> {
 }
 
 fn keys_of_test(test: &Test) -> Option<Vec<Key>> {
-    let Test { condition: Condition::Path(paths), negated: false } = test else { return None };
+    let Test { condition: Condition::Path(paths), negated: false, .. } = test else { return None };
     let (exact, prefixes) = paths.texts.literals()?;
     let templates = paths.templates.iter().map(|template| Key::Prefix(template.literal_prefix().into()));
     let exact = exact.map(|text| Key::Exact(text.into()));

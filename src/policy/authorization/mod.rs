@@ -9,6 +9,7 @@ mod evaluation;
 mod identity;
 mod index;
 mod rule;
+mod seen;
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -25,6 +26,7 @@ use crate::host::LocalReply;
 use crate::matchers::Truth;
 use crate::matchers::path::is_ambiguous;
 use crate::request::Request;
+use crate::trace::{self, Event};
 
 /// The compiled section.
 #[derive(Debug, Default)]
@@ -112,6 +114,7 @@ impl Authorization {
     /// Evaluates the policies.
     pub fn authorize(&self, request: &Request, facts: &mut Facts) -> Step {
         if self.refuses_ambiguous_paths && is_ambiguous(request.path()) {
+            trace::tell(|| Event::AmbiguousPath);
             line::debug(
                 "refused",
                 "ambiguousPaths",

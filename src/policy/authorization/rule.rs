@@ -6,6 +6,7 @@ use crate::host::HeaderMap;
 use crate::matchers::{AddressSet, PathTemplate, TextSet, Truth};
 use crate::policy::Token;
 use crate::request::{AttributeId, Request};
+use crate::trace::{self, Event};
 
 /// One rule of a policy.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub struct Test {
     pub condition: Condition,
     /// Whether it must not hold.
     pub negated: bool,
+    /// Where its values stand.
+    pub place: trace::Place,
 }
 
 /// What is asked of a request.
@@ -146,11 +149,13 @@ impl Rule {
                 }
             }
         };
-        match evaluation.tokens {
+        let answer = match evaluation.tokens {
             [] => holds(None),
             tokens if self.depends_on_token => Truth::any(tokens.iter().map(|token| holds(Some(token)))),
             _ => holds(None),
-        }
+        };
+        trace::tell(|| Event::Rule { policy: self.policy, number: self.number, holds: answer });
+        answer
     }
 
     fn holds(&self, view: &View<'_, '_>) -> Truth {
@@ -167,12 +172,14 @@ impl Rule {
 impl Test {
     fn holds(&self, view: &View<'_, '_>) -> Truth {
         let answer = self.condition.holds(view);
-        if self.negated { !answer } else { answer }
+        let answer = if self.negated { !answer } else { answer };
+        trace::tell(|| Event::Condition(self.seen(view, answer)));
+        answer
     }
 }
 
 impl Condition {
-    fn depends_on_path(&self) -> bool {
+    pub(super) fn depends_on_path(&self) -> bool {
         match self {
             Condition::Path(_) => true,
             Condition::Text(attribute, values) => attribute.depends_on_path() || values.depend_on_path(),
@@ -182,7 +189,7 @@ impl Condition {
         }
     }
 
-    fn depends_on_token(&self) -> bool {
+    pub(super) fn depends_on_token(&self) -> bool {
         match self {
             Condition::RequestPrincipal(..) => true,
             Condition::Text(attribute, values) => {

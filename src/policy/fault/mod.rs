@@ -15,6 +15,7 @@ pub use delay::Delay;
 use super::{Decision, Facts, Mode, Step, Wait, line};
 use crate::host::{Host, Instant, LocalReply};
 use crate::request::Request;
+use crate::trace::{self, Event};
 use active::Place;
 
 /// One entry's fault.
@@ -116,7 +117,7 @@ impl Fault {
             Delay::Headers => headers::delay_percentage(request, fault.parts_per_million),
             _ => fault.parts_per_million,
         };
-        if !draw(parts_per_million, host) {
+        if !self.is_drawn("delay", parts_per_million, host) {
             return Step::Continue;
         }
         let Some(length) = fault.delay.length(request, host) else { return Step::Continue };
@@ -148,7 +149,7 @@ impl Fault {
             Ending::Headers => headers::abort_percentage(request, fault.parts_per_million),
             _ => fault.parts_per_million,
         };
-        if !draw(parts_per_million, host) {
+        if !self.is_drawn("abort", parts_per_million, host) {
             return Step::Continue;
         }
         let ending = match fault.ending {
@@ -188,12 +189,31 @@ impl Fault {
         }))
     }
 
+    fn is_drawn(&self, kind: &'static str, parts_per_million: u32, host: &dyn Host) -> bool {
+        let drawn = draw(parts_per_million, host);
+        trace::tell(|| Event::Draw {
+            name: self.name.clone(),
+            mode: self.mode,
+            kind,
+            parts_per_million,
+            drawn,
+        });
+        drawn
+    }
+
     fn say(&self, event: &str, request: &Request, more: fmt::Arguments<'_>) {
+        if event == "skipped" {
+            trace::tell(|| Event::Spared { name: self.name.clone(), reason: "maxActive" });
+        }
         line::debug(event, &self.name, self.mode, request, more);
     }
 
     fn is_in_force(&self, host: &dyn Host) -> bool {
-        self.until.is_none_or(|until| host.wall_clock() < until)
+        let holds = self.until.is_none_or(|until| host.wall_clock() < until);
+        if !holds {
+            trace::tell(|| Event::Spared { name: self.name.clone(), reason: "until" });
+        }
+        holds
     }
 }
 

@@ -10,6 +10,7 @@ mod set;
 
 use std::borrow::Cow;
 use std::rc::Rc;
+use std::time::Duration;
 
 pub use bucket::TokenBucket;
 pub use global::GlobalLimit;
@@ -21,6 +22,7 @@ use super::{Facts, Mode, Source, Step, shared};
 use crate::host::{Host, Instant, Result, Status};
 use crate::policy::HttpMatch;
 use crate::request::Request;
+use crate::trace::{self, Event};
 use bucket::Tokens;
 use global::Question;
 use key::{KeyHasher, Place};
@@ -182,6 +184,7 @@ impl RateLimits {
             }
         };
         for (applied, taken) in enforced.iter().zip(&taken) {
+            trace::tell(|| applied.told(taken, request, facts));
             facts.verdict(&applied.limit.name, word(taken), Mode::Enforce);
         }
         if taken.iter().any(|taken| !taken.allowed) {
@@ -194,6 +197,7 @@ impl RateLimits {
                 if !taken.allowed {
                     reply::say(applied.limit, &applied.limit.level(&taken), request);
                 }
+                trace::tell(|| applied.told(&taken, request, facts));
                 applied.note_level(&taken, host);
                 facts.verdict(&applied.limit.name, word(&taken), Mode::Shadow);
             }
@@ -357,6 +361,22 @@ impl Applied<'_> {
         }
     }
 
+    fn told(&self, taken: &Taken, request: &Request, facts: &Facts) -> Event {
+        let Limit { name, mode, key, cost, .. } = self.limit;
+        let level = self.limit.level(taken);
+        let value = |part: &KeyPart| part.value(request, facts).map(Cow::into_owned);
+        Event::Limit {
+            name: name.clone(),
+            mode: *mode,
+            key: key.iter().filter_map(value).collect(),
+            cost: *cost,
+            size: level.limit,
+            allowed: taken.allowed,
+            remaining: u64::try_from(level.remaining >> 64).unwrap_or(u64::MAX),
+            wait: Duration::from_nanos(level.wait),
+        }
+    }
+
     /// Counts a request that passes and leaves an almost empty bucket.
     fn note_level(&self, taken: &Taken, host: &dyn Host) {
         if taken.allowed && self.limit.bucket.is_nearly_empty(taken.debt) {
@@ -388,8 +408,12 @@ impl Limit {
             return Some(only.clone());
         }
         let mut hasher = started.hasher;
-        for part in &self.key {
-            hasher.part(&part.value(request, facts)?);
+        for (index, part) in self.key.iter().enumerate() {
+            let Some(value) = part.value(request, facts) else {
+                trace::tell(|| Event::LimitLacks { name: self.name.clone(), part: index });
+                return None;
+            };
+            hasher.part(&value);
         }
         Some(hasher.place(sets))
     }

@@ -14,6 +14,7 @@ use super::{Decision, Facts, Mode, Step, line};
 use crate::host::Host;
 use crate::policy::HttpMatch;
 use crate::request::{HeaderEdit, Request};
+use crate::trace::{self, Event};
 use answer::{DirectResponse, Redirect};
 use cors::Cors;
 use index::Index;
@@ -81,6 +82,7 @@ impl Routing {
             let more = format_args!("match={:?}", by.unwrap_or_default());
             line::debug("chosen", &entry.name, Mode::Enforce, request, more);
         }
+        trace::tell(|| Event::Entry(place));
         facts.entry = Some(place);
         facts.entry_match = matched;
         facts.route = Some(entry.name.clone());

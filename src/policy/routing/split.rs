@@ -12,6 +12,7 @@ use crate::matchers::ClaimPath;
 use crate::matchers::claim::claim_text;
 use crate::policy::Facts;
 use crate::request::{AttributeId, HeaderEdit, Request};
+use crate::trace::{self, Event};
 
 /// An entry's destinations and their weights.
 #[derive(Debug)]
@@ -130,7 +131,17 @@ impl Split {
             },
             (None, _) => self.drawn(host.random()),
         };
+        trace::tell(|| self.told(index));
         self.destinations.get(index)
+    }
+
+    fn told(&self, chosen: usize) -> Event {
+        let shares = self.destinations.iter().zip(&self.weights);
+        Event::Split {
+            shares: shares.map(|(destination, weight)| (destination.cluster.clone(), *weight)).collect(),
+            chosen,
+            sticky: self.sticky.is_some(),
+        }
     }
 
     /// As Envoy's weighted clusters: the random number modulo the sum of the weights, in the order of the document.

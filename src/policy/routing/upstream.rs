@@ -8,6 +8,7 @@ use crate::host::Host;
 use crate::policy::HttpMatch;
 use crate::policy::{Facts, fault};
 use crate::request::{HeaderEdit, Request};
+use crate::trace::{self, Event};
 
 /// Where Envoy's route finds the chosen cluster (`cluster_header`).
 pub const CLUSTER: &str = "x-meshfilter-cluster";
@@ -89,7 +90,13 @@ impl Forward {
             set(request, Cow::Borrowed(name), value);
         }
         for mirror in &self.mirrors {
-            if fault::draw(mirror.parts_per_million, host) {
+            let drawn = fault::draw(mirror.parts_per_million, host);
+            trace::tell(|| Event::Mirror {
+                cluster: String::from_utf8_lossy(&mirror.cluster).into_owned(),
+                parts_per_million: mirror.parts_per_million,
+                drawn,
+            });
+            if drawn {
                 set(request, Cow::Borrowed(mirror.header), &mirror.cluster);
             }
         }

@@ -14,6 +14,7 @@ pub use tag::{AttributeKind, Tag, TagSource};
 use super::{Facts, shared};
 use crate::host::{HeaderMap, Host, Instant, MapType};
 use crate::request::{HeaderEdit, Request, clean};
+use crate::trace::{self, Event};
 use metrics::{Counted, MAX_LABEL_SETS, Outcome, RequestMetrics, VerdictMetrics};
 
 /// What a tag says in place of a value that is not told.
@@ -161,6 +162,7 @@ impl Requests {
                 *label = told.label;
             }
             let Some(value) = told.value else { continue };
+            trace::tell(|| Event::Tag { name: tag.name.clone(), value: value.to_vec() });
             if tag.in_logs && host.set_filter_state(&tag.name, &value).is_err() {
                 log::debug!("meshfilter: the proxy does not take filter state {}", tag.name);
             }

@@ -10,6 +10,7 @@ use crate::matchers::path::unescape;
 use crate::matchers::{ClaimPath, PathTemplate, Wildcard};
 use crate::policy::authorization::{Attribute, Condition, PathSet, Rule, Test, Values};
 use crate::request::AttributeId;
+use crate::trace::Place;
 
 /// Hosts ignore case.
 const HOSTS: Strings = Strings { ignore_case: true, ..PRESENT };
@@ -138,7 +139,7 @@ impl<'s> Section<'s> {
             .filter_map(|(given, name, negated)| {
                 let path = path.field(name);
                 let condition = self.compare(&key, list(given, &path, cx)?, &path)?;
-                Some(Test { condition, negated })
+                Some(Test { condition, negated, place: Place::of(&path) })
             })
             .collect()
     }
@@ -362,7 +363,7 @@ impl<'a> Tests<'a> {
         self.lists = self.lists.saturating_add(given.is_some().into());
         let values = list(given, &path, self.section.cx);
         let condition = values.and_then(|values| compile(self.section, values, &path));
-        self.tests.extend(condition.map(|condition| Test { condition, negated }));
+        self.tests.extend(condition.map(|condition| Test { condition, negated, place: Place::of(&path) }));
     }
 
     fn finish(self, when_empty: &str) -> Box<[Test]> {

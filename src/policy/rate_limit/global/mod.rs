@@ -15,6 +15,7 @@ use crate::json::Deserialize;
 use crate::policy::HttpMatch;
 use crate::policy::{Facts, Mode, Step, Wait, line};
 use crate::request::{HeaderEdit, Request};
+use crate::trace::{self, Event};
 use message::{
     Code, DescriptorStatus, HeaderValue, RateLimitDescriptor, RateLimitRequest, RateLimitResponse,
 };
@@ -111,6 +112,12 @@ impl GlobalLimit {
             body: message::frame(&question),
             timeout: self.timeout,
         };
+        trace::tell(|| {
+            let pair = |entry: &message::Entry| (entry.key.clone(), entry.value.clone());
+            let all = question.descriptors.iter();
+            let descriptors = all.map(|descriptor| descriptor.entries.iter().map(pair).collect()).collect();
+            Event::Asked { name: self.name.clone(), mode: self.mode, descriptors }
+        });
         let state = match host.http_call(&call) {
             Ok(token) => State::Asked { token },
             Err(_) => State::Failed("the proxy cannot ask: is there a cluster of this name?"),
@@ -197,6 +204,7 @@ fn settle(limits: &[GlobalLimit], request: &mut Request, facts: &mut Facts) -> O
             State::Answered(_) => "allowed",
             State::Asked { .. } | State::Failed(_) => "unavailable",
         };
+        trace::tell(|| Event::Answered { name: limit.name.clone(), word });
         facts.verdict(&limit.name, word, limit.mode);
         say(limit, &question.state, word, request);
         if limit.mode == Mode::Shadow {
