@@ -143,9 +143,9 @@ macro_rules! schemas {
 
 schemas! {
     AuthorizationValue: _generator => {
-        "description": "One value: a string with wildcards (`abc`, `abc*`, `*abc`, `*`), `{regex: …}` or \
-                        `{attribute: …}`.",
-        "type": ["string", "object"],
+        "description": "One value: a string with wildcards (`abc`, `abc*`, `*abc`, `*`), `{regex: …}`, \
+                        `{attribute: …}` or, where claims are compared, a number or a boolean.",
+        "type": ["string", "object", "number", "boolean"],
         "additionalProperties": false,
         "minProperties": 1,
         "maxProperties": 1,

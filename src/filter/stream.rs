@@ -108,7 +108,12 @@ impl Stream {
                 effects::apply(&*self.host, MapType::HttpRequestHeaders, self.request.take_edits())
                     .map(|()| Progress::Continue)
             }
-            Step::Reply(reply) => self.host.send_local_reply(&reply).map(|()| Progress::Ended),
+            Step::Reply(mut reply) => {
+                if !LocalReply::may_have_body(reply.status) {
+                    reply.body.clear();
+                }
+                self.host.send_local_reply(&reply).map(|()| Progress::Ended)
+            }
             Step::Reset => self.host.reset_stream().map(|()| Progress::Ended),
         };
         ended.unwrap_or_else(|status| {

@@ -101,6 +101,14 @@ pub struct LocalReply {
     pub grpc_status: Option<u32>,
 }
 
+impl LocalReply {
+    /// Whether an answer of that status may have a body (RFC 9110): a client takes it for the next answer where it may
+    /// not.
+    pub fn may_have_body(status: u16) -> bool {
+        !matches!(status, 100..=199 | 204 | 205 | 304)
+    }
+}
+
 /// A callout over HTTP to one of the proxy's clusters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpCall {

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::{Context, Path};
 use crate::config::document;
+use crate::host::LocalReply;
 use crate::matchers::{ClaimPath, FullMatch, Pattern, StringMatch};
 use crate::policy::Source;
 
@@ -77,6 +78,13 @@ pub fn header_name(text: &str, path: &Path<'_>, cx: &Context<'_>) -> String {
     text.to_ascii_lowercase()
 }
 
+/// The name under which the proxy keeps a request header that is to be read: for `host` that is `:authority`, the name
+/// that HTTP/2 gave it.
+pub fn request_header(text: &str, path: &Path<'_>, cx: &Context<'_>) -> String {
+    let name = header_name(text, path, cx);
+    if name == "host" { ":authority".to_owned() } else { name }
+}
+
 /// Reports that a member is missing, unless it is there and could not be read.
 pub fn missing(path: &Path<'_>, name: &str, cx: &Context<'_>) {
     if !cx.errors.any_within(&path.field(name)) {
@@ -95,12 +103,25 @@ pub fn reply_headers(
         if name.starts_with(':') {
             cx.errors.add(&place, "a header that begins with a colon belongs to the proxy; leave it out");
         }
+        if ["content-length", "transfer-encoding"].iter().any(|known| name.eq_ignore_ascii_case(known)) {
+            cx.errors.add(&place, "the proxy says how long an answer is; leave it out");
+        }
         if value.bytes().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
             cx.errors.add(&place, "a header's value has no line ends and no NUL; take them out");
         }
         (header_name(name, &place, cx), value.as_bytes().to_vec())
     };
     source.iter().map(compile).collect()
+}
+
+/// Refuses a body beside a status whose answer has none.
+pub fn check_body(status: u16, body_is_given: bool, path: &Path<'_>, cx: &Context<'_>) {
+    if body_is_given && !LocalReply::may_have_body(status) {
+        cx.errors.add(
+            &path.field("body"),
+            format_args!("an answer of {status} has no body; leave it out or use 200"),
+        );
+    }
 }
 
 /// A share in parts per million, rounded down as Istio does. An absent percentage is none.
@@ -172,7 +193,7 @@ pub fn source(
         found.push(Source::Literal(text.as_bytes().into()));
     }
     if let Some(name) = &source.header {
-        found.push(Source::Header(header_name(name, &path.field("header"), cx)));
+        found.push(Source::Header(request_header(name, &path.field("header"), cx)));
     }
     if let Some(text) = &source.claim {
         found.extend(claim(text, &path.field("claim"), cx).map(Source::Claim));

@@ -207,6 +207,9 @@ fn abort(
     if reset && (source.body.is_some() || !source.headers.is_empty()) {
         cx.errors.add(path, "a reset sends no body and no headers; leave them out");
     }
+    if let Ending::Http(status) = ending {
+        common::check_body(status, source.body.is_some(), path, cx);
+    }
     let place = path.field("headers");
     AbortFault {
         parts_per_million: percentage(source.percentage.as_ref(), path, cx),

@@ -1,4 +1,4 @@
-use super::common::{claim, header_name, refuse, string_match};
+use super::common::{claim, refuse, request_header, string_match};
 use super::{Context, Path};
 use crate::config::document;
 use crate::matchers::{ClaimPath, Pattern, StringMatch};
@@ -147,11 +147,7 @@ fn header_or_claim(key: &str, path: &Path<'_>, cx: &Context<'_>) -> Option<Named
             ),
         );
     }
-    Some(Named::Header(match header_name(key, path, cx) {
-        // Envoy keeps HTTP/1's `host` under the name that HTTP/2 gave it.
-        name if name == "host" => ":authority".to_owned(),
-        name => name,
-    }))
+    Some(Named::Header(request_header(key, path, cx)))
 }
 
 #[cfg(test)]

@@ -89,6 +89,7 @@ fn matches(source: &document::RateLimit, path: &Path<'_>, cx: &Context<'_>) -> V
 fn refusal(source: &document::RateLimit, path: &Path<'_>, cx: &Context<'_>) -> Refusal {
     Refusal {
         status: status(source.status, &path.field("status"), cx),
+        grpc_status: grpc_status(source.grpc_status, &path.field("grpcStatus"), cx),
         body: source.body.as_ref().map(|body| body.as_bytes().to_vec()),
         headers: source.headers.unwrap_or_default(),
     }
@@ -164,6 +165,15 @@ fn status(given: Option<u32>, path: &Path<'_>, cx: &Context<'_>) -> u16 {
             429
         }
     }
+}
+
+/// Absent, the mapping of the proxy holds.
+fn grpc_status(given: Option<document::GrpcStatus>, path: &Path<'_>, cx: &Context<'_>) -> Option<u32> {
+    let status = given?.0;
+    if status == 0 {
+        cx.errors.add(path, "OK refuses nothing; use a status such as RESOURCE_EXHAUSTED");
+    }
+    Some(status)
 }
 
 #[cfg(test)]

@@ -166,6 +166,8 @@ pub enum AuthorizationValue {
     Regex(String),
     /// What another attribute of the same request holds: `request.path[1]`. Beyond Istio.
     Attribute(String),
+    /// A number or a boolean, which only a claim of that type equals. Beyond Istio.
+    Scalar(Value),
 }
 
 impl Deserialize for AuthorizationValue {
@@ -184,6 +186,7 @@ impl Deserialize for AuthorizationValue {
                 Object { regex: None, attribute: Some(name) } => Some(AuthorizationValue::Attribute(name)),
                 _ => member.wrong("not one value; use a string, {regex: …} or {attribute: …}"),
             },
+            Value::Number(_) | Value::Bool(_) => Some(AuthorizationValue::Scalar(member.value.clone())),
             _ => member.unfit("a string, {regex: …} or {attribute: …}"),
         }
     }

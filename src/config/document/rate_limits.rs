@@ -1,4 +1,4 @@
-use super::{Duration, HttpMatch, Mode, Source};
+use super::{Duration, GrpcStatus, HttpMatch, Mode, Source};
 use crate::json::Deserialize;
 pub use crate::policy::rate_limit::LimitHeaders;
 pub use crate::policy::rate_limit::global::FailureMode;
@@ -23,6 +23,9 @@ pub struct RateLimit {
     pub cost: Option<u32>,
     /// The status of a refusal, 400 to 599. Default `429`.
     pub status: Option<u32>,
+    /// What gRPC callers get in place of Envoy's `UNAVAILABLE`: a gRPC status by its name, such as `RESOURCE_EXHAUSTED`, or
+    /// by its number.
+    pub grpc_status: Option<GrpcStatus>,
     /// What the client is told. Default `refused`.
     pub headers: Option<LimitHeaders>,
     /// The body of a refusal. Default `local_rate_limited`.

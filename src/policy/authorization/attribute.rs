@@ -1,4 +1,4 @@
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 use super::evaluation::View;
 use crate::matchers::{ClaimPath, Truth, path};
@@ -89,6 +89,40 @@ impl Attribute {
             }
         }
     }
+
+    /// Whether it is a claim that is one of these numbers and booleans, or a list that has one.
+    pub fn is_scalar(&self, view: &View<'_, '_>, scalars: &[Value]) -> Truth {
+        let Attribute::Claim(path) = self else { return Truth::No };
+        if scalars.is_empty() {
+            return Truth::No;
+        }
+        let one_of = |value: &Value| scalars.iter().any(|scalar| same_scalar(scalar, value));
+        match view.claim(path) {
+            Some(Value::Array(items)) => items.iter().any(one_of).into(),
+            Some(value) => one_of(value).into(),
+            None => Truth::No,
+        }
+    }
+}
+
+/// Whether they are the same boolean, or the same number however it is written: 1 and 1.0 are.
+fn same_scalar(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Bool(one), Value::Bool(other)) => one == other,
+        (Value::Number(one), Value::Number(other)) => match (exact(one), exact(other)) {
+            (Some(one), Some(other)) => one == other,
+            (None, None) => one.as_f64() == other.as_f64(),
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+/// A whole number.
+fn exact(number: &Number) -> Option<i128> {
+    let whole = |number: &f64| number.fract() == 0.0 && number.abs() < 1e18;
+    let integer = number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from));
+    integer.or_else(|| number.as_f64().filter(whole).map(|number| number as i128))
 }
 
 /// The proxy hands metadata over without its type. A number or a boolean is told from a string by bytes that a

@@ -1,5 +1,7 @@
 use std::rc::Rc;
 
+use serde_json::Value;
+
 use super::attribute::Attribute;
 use super::evaluation::{Evaluation, Sources, View};
 use crate::host::HeaderMap;
@@ -65,6 +67,8 @@ pub struct Values {
     pub texts: TextSet,
     /// Attributes, of which one value has to be the same.
     pub attributes: Box<[Attribute]>,
+    /// Numbers and booleans; only a claim has one.
+    pub scalars: Box<[Value]>,
 }
 
 /// Paths: texts and templates.
@@ -204,7 +208,10 @@ impl Condition {
         let request = view.evaluation.request;
         match self {
             Condition::Text(attribute, values) => {
-                attribute.any(view, &mut |value| values.matches(view, value))
+                match attribute.any(view, &mut |value| values.matches(view, value)) {
+                    Truth::Yes => Truth::Yes,
+                    found => found.max(attribute.is_scalar(view, &values.scalars)),
+                }
             }
             Condition::Host(texts) => view.evaluation.host().map_or(Truth::No, |host| host_is(texts, host)),
             Condition::Path(paths) => view.path.map_or(Truth::No, |path| paths.matches(path)),
@@ -250,7 +257,7 @@ impl Condition {
 impl Values {
     /// Whether there is nothing to compare with.
     pub fn is_empty(&self) -> bool {
-        self.texts.is_empty() && self.attributes.is_empty()
+        self.texts.is_empty() && self.attributes.is_empty() && self.scalars.is_empty()
     }
 
     fn depend_on_path(&self) -> bool {

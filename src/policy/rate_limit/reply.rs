@@ -50,6 +50,8 @@ impl Level {
 pub struct Refusal {
     /// Its status.
     pub status: u16,
+    /// What gRPC callers get; `None` leaves the mapping of `status` to the proxy.
+    pub grpc_status: Option<u32>,
     /// Its body, unless the limit has a better one.
     pub body: Option<Vec<u8>>,
     /// What the client is told.
@@ -87,7 +89,7 @@ pub(super) fn over(
         details: details.to_owned(),
         body: refusal.body.as_deref().unwrap_or(default_body).to_vec(),
         headers,
-        grpc_status: None,
+        grpc_status: refusal.grpc_status,
     }))
 }
 

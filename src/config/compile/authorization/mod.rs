@@ -9,7 +9,7 @@ mod values;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use super::common::{names, refuse, reply_headers};
+use super::common::{check_body, names, refuse, reply_headers};
 use super::{Context, Path};
 use crate::config::document::{self, AmbiguousPaths, AuthorizationAction, DenyReply, Document, Mode};
 use crate::host::LocalReply;
@@ -171,6 +171,7 @@ impl Section<'_> {
             }
             reply.status = status;
         }
+        check_body(reply.status, deny.body.is_some(), path, self.cx);
         if let Some(body) = &deny.body {
             reply.body = body.clone().into_bytes();
         }
@@ -180,8 +181,6 @@ impl Section<'_> {
 
     /// The number of a header, by its name in lower case.
     fn header(&self, name: &str) -> usize {
-        // Envoy knows `host` under its name of HTTP/2.
-        let name = if name == "host" { ":authority" } else { name };
         let mut headers = self.headers.borrow_mut();
         headers.iter().position(|known| known == name).unwrap_or_else(|| {
             headers.push(name.to_owned());

@@ -1,7 +1,7 @@
-use super::super::common::{claim, header_name};
+use super::super::common::{claim, request_header};
 use super::super::{Context, Path};
 use super::Section;
-use super::values::{NOT_EMPTY, PRESENT, Strings, list};
+use super::values::{NOT_EMPTY, PRESENT, Strings, list, refuse_scalar};
 use crate::config::document::{
     AuthorizationCondition, AuthorizationOperation, AuthorizationRule, AuthorizationSource,
     AuthorizationValue, ClaimRequirement,
@@ -173,7 +173,7 @@ impl<'s> Section<'s> {
         let inner =
             |prefix: &str| name.strip_prefix(prefix)?.strip_suffix(']').filter(|inner| !inner.is_empty());
         if let Some(header) = inner("request.headers[") {
-            return Some(Attribute::Header(self.header(&header_name(header, path, cx))));
+            return Some(Attribute::Header(self.header(&request_header(header, path, cx))));
         }
         if let Some(parameter) = inner("request.query[") {
             return Some(Attribute::Query(parameter.to_owned()));
@@ -226,6 +226,7 @@ impl<'s> Section<'s> {
         match key {
             Key::List(compile) => compile(self, values, path),
             Key::Text(Attribute::Metadata(id)) => Some(self.metadata(*id, values, path)),
+            Key::Text(Attribute::Claim(claim)) => Some(self.claim(claim.clone(), values, path)),
             Key::Text(attribute) => {
                 let present =
                     matches!(attribute, Attribute::Header(_) | Attribute::Query(_) | Attribute::Cookie(_));
@@ -234,6 +235,19 @@ impl<'s> Section<'s> {
                 Some(Condition::Text(attribute.clone(), values))
             }
         }
+    }
+
+    /// Numbers and booleans are compared as such, beside the texts.
+    fn claim(&self, claim: ClaimPath, values: &[AuthorizationValue], path: &Path<'_>) -> Condition {
+        let (mut scalars, mut plain) = (Vec::new(), Vec::new());
+        for (index, value) in values.iter().enumerate() {
+            match value {
+                AuthorizationValue::Scalar(value) => scalars.push(value.clone()),
+                value => plain.push((index, value)),
+            }
+        }
+        let values = self.indexed(plain.into_iter(), path, |text, path| NOT_EMPTY.text(text, path, self.cx));
+        Condition::Text(Attribute::Claim(claim), Values { scalars: scalars.into(), ..values })
     }
 
     /// Istio's `[v]` asks for a list that has `v`.
@@ -286,9 +300,10 @@ impl<'s> Section<'s> {
                 AuthorizationValue::Attribute(name) => {
                     attributes.extend(self.attribute(name, &place.field("attribute")));
                 }
+                AuthorizationValue::Scalar(value) => refuse_scalar(value, &place, self.cx),
             }
         }
-        Values { texts: texts.into_iter().collect(), attributes: attributes.into() }
+        Values { texts: texts.into_iter().collect(), attributes: attributes.into(), ..Values::default() }
     }
 
     fn methods(&self, values: &[AuthorizationValue], path: &Path<'_>) -> Option<Condition> {

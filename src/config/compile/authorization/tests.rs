@@ -136,6 +136,7 @@ fn names_modes_and_refusals_are_checked() {
             {"name": "a", "mode": "dry", "action": "DENY", "rules": [{}],
              "deny": {"status": 99, "headers": {":status": "x", "x y": "a\nb"}, "code": 1}},
             {"name": "", "action": "AUDIT", "rules": [{}], "deny": {}},
+            {"action": "DENY", "rules": [{}], "deny": {"status": 204, "body": "", "headers": {"Content-Length": "1"}}},
         ]})),
         [
             "authorization[1].deny.code: there is no field \"code\" here; use \"status\", \"body\" or \"headers\"",
@@ -147,6 +148,8 @@ fn names_modes_and_refusals_are_checked() {
             "authorization[1].deny.headers[x y]: a header's value has no line ends and no NUL; take them out",
             "authorization[1].deny.headers[x y]: \"x y\" is not a header's name; use letters, digits and dashes",
             "authorization[2].deny: an AUDIT policy refuses nothing; leave deny out",
+            "authorization[3].deny.body: an answer of 204 has no body; leave it out or use 200",
+            "authorization[3].deny.headers[Content-Length]: the proxy says how long an answer is; leave it out",
         ]
     );
 }
@@ -180,38 +183,56 @@ fn an_empty_list_is_an_error_since_it_would_match_more_than_meant() {
 }
 
 #[test]
-fn a_value_is_a_string_or_an_object_with_one_member() {
+fn a_value_is_a_string_or_an_object_with_one_member_and_of_claims_a_number_or_a_boolean() {
     let wants = "use a string, {regex: …} or {attribute: …}";
     assert_eq!(
         rule_errors(json!({
             "to": [{"operation": {"methods": [7, null, {}, {"regex": "a", "attribute": "b"}, {"regexp": "a"}, ""]}}],
-            "from": [{"source": {"principals": [true]}}],
         })),
         [
-            &format!(".from[0].source.principals[0]: true does not belong here; {wants}"),
-            &format!(".to[0].operation.methods[0]: 7 does not belong here; {wants}"),
             ".to[0].operation.methods[1]: null does not belong here; use a string, {regex: …} or {attribute: …}",
             &format!(".to[0].operation.methods[2]: not one value; {wants}"),
             &format!(".to[0].operation.methods[3]: not one value; {wants}"),
             ".to[0].operation.methods[4].regexp: there is no field \"regexp\" here; did you mean \"regex\"?",
             &format!(".to[0].operation.methods[4]: not one value; {wants}"),
+            ".to[0].operation.methods[0]: only claims have numbers and booleans; write it as a text, \"7\"",
             ".to[0].operation.methods[5]: an empty string matches nothing; leave it out",
         ]
     );
+    let scalars = |key: &str| json!({"when": [{"key": key, "values": [7], "notValues": [true]}]});
+    for key in ["request.auth.claims[a]", "request.auth.claims[a][b]"] {
+        assert_eq!(rule_errors(scalars(key)), [""; 0], "{key}");
+    }
+    for key in [
+        "request.headers[a]",
+        "request.auth.principal",
+        "request.query[a]",
+        "source.namespace",
+        "experimental.envoy.filters.a[b]",
+    ] {
+        assert_eq!(
+            rule_errors(scalars(key)),
+            [
+                ".when[0].values[0]: only claims have numbers and booleans; write it as a text, \"7\"",
+                ".when[0].notValues[0]: only claims have numbers and booleans; write it as a text, \"true\"",
+            ],
+            "{key}"
+        );
+    }
 }
 
 #[test]
 fn what_is_wrong_already_is_not_wrong_twice() {
     assert_eq!(
         rule_errors(
-            json!({"from": [7, {"source": "x"}, {"source": {"principals": [7], "ipBlocks": [7]}}], "to": [7, {"operation": {"path": 7}}],
+            json!({"from": [7, {"source": "x"}, {"source": {"principals": [null], "ipBlocks": [7]}}], "to": [7, {"operation": {"path": 7}}],
             "when": [7, {"key": 7, "values": ["a"]}]})
         ),
         [
             ".from[0]: 7 does not belong here; use an object",
             ".from[1].source: \"x\" does not belong here; use an object",
             ".from[2].source.ipBlocks[0]: 7 does not belong here; use a string",
-            ".from[2].source.principals[0]: 7 does not belong here; use a string, {regex: …} or {attribute: …}",
+            ".from[2].source.principals[0]: null does not belong here; use a string, {regex: …} or {attribute: …}",
             ".to[0]: 7 does not belong here; use an object",
             ".to[1].operation.path: there is no field \"path\" here; did you mean \"paths\"?",
             ".when[0]: 7 does not belong here; use an object",

@@ -2,7 +2,7 @@
 
 use super::super::Path;
 use super::Section;
-use super::values::NOT_EMPTY;
+use super::values::{NOT_EMPTY, refuse_scalar};
 use crate::config::document::AuthorizationValue;
 use crate::matchers::{TextSet, Wildcard};
 use crate::policy::authorization::{Condition, RequestPrincipal, Values};
@@ -29,9 +29,14 @@ impl Section<'_> {
                 AuthorizationValue::Attribute(name) => {
                     attributes.extend(self.attribute(name, &place.field("attribute")));
                 }
+                AuthorizationValue::Scalar(value) => refuse_scalar(value, &place, self.cx),
             }
         }
-        let values = Values { texts: expressions.into_iter().collect(), attributes: attributes.into() };
+        let values = Values {
+            texts: expressions.into_iter().collect(),
+            attributes: attributes.into(),
+            ..Values::default()
+        };
         Some(Condition::RequestPrincipal(group(principals), values))
     }
 }

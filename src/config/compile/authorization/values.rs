@@ -1,3 +1,5 @@
+use serde_json::Value;
+
 use super::super::{Context, Path};
 use crate::config::document::AuthorizationValue;
 use crate::matchers::{ByteMatch, TextSet, Wildcard};
@@ -82,6 +84,16 @@ impl Strings {
                 );
                 None
             }
+            AuthorizationValue::Scalar(value) => {
+                refuse_scalar(value, path, cx);
+                None
+            }
         }
     }
+}
+
+/// Only a claim is a number or a boolean.
+pub fn refuse_scalar(value: &Value, path: &Path<'_>, cx: &Context<'_>) {
+    cx.errors
+        .add(path, format_args!("only claims have numbers and booleans; write it as a text, \"{value}\""));
 }

@@ -167,6 +167,10 @@ fn every_mistake_is_named_with_what_would_be_right() {
             "fault.abort: more than one way to end; keep one of httpStatus, grpcStatus, reset",
         ),
         (
+            json!({"abort": {"percentage": half, "httpStatus": 205, "body": "gone"}}),
+            "fault.abort.body: an answer of 205 has no body; leave it out or use 200",
+        ),
+        (
             json!({"abort": {"percentage": half, "httpStatus": 600}}),
             "fault.abort.httpStatus: 600 is not a status to answer with; use one from 200 to 599",
         ),

@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::super::common::string_match;
+use super::super::common::{check_body, string_match};
 use super::super::http_match::always_there;
 use crate::config::compile::{Context, Path};
 use crate::config::document::{self, DerivePort, UnmatchedPreflights};
@@ -107,6 +107,7 @@ pub fn direct_response(
             Vec::new()
         }
     };
+    check_body(status, source.body.is_some(), path, cx);
     DirectResponse { status, body }
 }
 

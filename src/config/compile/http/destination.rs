@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::rc::Rc;
 
-use super::super::common::{claim, header_name};
+use super::super::common::{claim, request_header};
 use super::headers;
 use crate::config::compile::{Context, Path};
 use crate::config::document::{self, Destinations, HttpEntry};
@@ -184,7 +184,7 @@ fn most(weight: i64) -> &'static str {
 fn sticky(source: &document::Sticky, path: &Path<'_>, cx: &Context<'_>) -> Option<StickyBy> {
     let mut found = Vec::new();
     if let Some(name) = &source.header {
-        found.push(StickyBy::Header(header_name(name, &path.field("header"), cx)));
+        found.push(StickyBy::Header(request_header(name, &path.field("header"), cx)));
     }
     if let Some(text) = &source.claim {
         found.extend(claim(text, &path.field("claim"), cx).map(StickyBy::Claim));

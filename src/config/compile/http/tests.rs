@@ -227,6 +227,10 @@ fn an_entry_that_answers_sends_nothing_on() {
         ),
         (json!({"directResponse": {}}), "http[0].directResponse: no status"),
         (json!({"directResponse": {"status": 100}}), "http[0].directResponse.status: 100 is not a status"),
+        (
+            json!({"directResponse": {"status": 304, "body": {"string": "a"}}}),
+            "http[0].directResponse.body: an answer of 304 has no body; leave it out or use 200",
+        ),
         (json!({"directResponse": {"status": 600}}), "http[0].directResponse.status: 600 is not a status"),
         (
             json!({"directResponse": {"status": 200, "body": {}}}),

@@ -27,6 +27,7 @@ fn the_contracts_example_is_good() {
         "tokenBucket": {"maxTokens": 4294967295u32, "fillInterval": "50ms"},
         "cost": 4294967295u32,
         "status": 503,
+        "grpcStatus": 8,
         "headers": "draft03",
         "body": "",
         "mode": "shadow",
@@ -74,6 +75,14 @@ fn every_mistake_is_named_with_what_would_be_right() {
         (
             json!({"tokenBucket": bucket, "status": 200}),
             "rateLimits[0].status: 200 is not a status to refuse with; use one from 400 to 599",
+        ),
+        (
+            json!({"tokenBucket": bucket, "grpcStatus": "OK"}),
+            "rateLimits[0].grpcStatus: OK refuses nothing; use a status such as RESOURCE_EXHAUSTED",
+        ),
+        (
+            json!({"tokenBucket": bucket, "grpcStatus": "EXHAUSTED"}),
+            "rateLimits[0].grpcStatus: \"EXHAUSTED\" is not a gRPC status; use one such as UNAVAILABLE",
         ),
         (
             json!({"tokenBucket": bucket, "headers": "all"}),
