@@ -32,7 +32,7 @@ lint: ## Format and clippy, for the native command and for the module
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy --test '*' -- -D warnings
-	cargo clippy --lib --target wasm32-wasip1 -- -D warnings
+	cargo clippy --package meshfilter --lib --target wasm32-wasip1 -- -D warnings
 
 bench: tools build ## What requests cost in Envoy, bare, with its own filters and with the module; ROUNDS=40 SLICE=2000 ONLY=name,name OTHER=name=path FIRST=1 REDRAW=1
 	$(BENCH) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SLICE),--slice $(SLICE)) $(if $(ONLY),--only $(ONLY)) $(if $(OTHER),--other $(OTHER)) $(if $(FIRST),--first) $(if $(REDRAW),--redraw)
@@ -58,7 +58,7 @@ envoy-oldest: build ## The cases through the oldest Envoy that they hold for
 node: ## The core in Node, as wasm32-unknown-unknown
 	@scripts/install-tools.sh wasm-targets wasm-bindgen
 	CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER="$(CURDIR)/.tools/bin/wasm-bindgen-test-runner" \
-	  cargo test --target wasm32-unknown-unknown --test node
+	  cargo test --package meshfilter-tests --target wasm32-unknown-unknown --test node
 
 envoy: tools build ## The cases, and what else must hold, through a real Envoy
 	@scripts/install-tools.sh registry

@@ -14,4 +14,4 @@ done
 # Where rust-src is installed, the standard library would be named by its place there.
 flags+=" --remap-path-prefix=$(rustc --print sysroot)/lib/rustlib/src/rust=/rustc/$(rustc -vV | sed -n 's/^commit-hash: //p')"
 
-CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS=$flags cargo build --locked --profile "${1:-release}" --target wasm32-wasip1 --lib
+CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS=$flags cargo build --locked --profile "${1:-release}" --target wasm32-wasip1 --package meshfilter --lib

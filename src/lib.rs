@@ -13,12 +13,11 @@
 //! | [`policy`] | authentication, authorization, routing, fault, rate limit, telemetry: pure decisions |
 //! | [`request`] | a request as the policies see it: one snapshot of the headers, and the edits made to it |
 //! | [`pipeline`] | the order of the stages, and nothing else |
-//! | [`host`] | the [`host::Host`] trait, its Envoy implementation and its fake |
+//! | [`host`] | the [`host::Host`] trait, its implementation for proxies and its fake |
 //! | [`filter`] | what connects them: configuration, one stream, waiting, effects |
 //! | [`trace`] | what the request path looked at, for `meshfilter explain`; nothing in the module |
+//! | `entry` | what a proxy calls |
 //! | [`version`] | which module this is: in its log, and in a section of its own |
-//! | [`package`] | the module as a container image, as an artifact, in a registry (native) |
-//! | [`cli`] | the native command's subcommands |
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 // A panic kills the worker's VM: nothing that can panic is written on the request path. Tests may.
@@ -37,11 +36,9 @@
     )
 )]
 
-#[cfg(not(target_family = "wasm"))]
-#[forbid(unsafe_code)]
-pub mod cli;
 #[forbid(unsafe_code)]
 pub mod config;
+mod entry;
 #[forbid(unsafe_code)]
 pub mod filter;
 pub mod host;
@@ -49,9 +46,6 @@ pub mod host;
 pub mod json;
 #[forbid(unsafe_code)]
 pub mod matchers;
-#[cfg(not(target_family = "wasm"))]
-#[forbid(unsafe_code)]
-pub mod package;
 #[forbid(unsafe_code)]
 pub mod pipeline;
 #[forbid(unsafe_code)]

@@ -2,7 +2,7 @@
 
 use meshfilter::config::source::{Language, Source};
 use meshfilter::config::{Errors, compile};
-use meshfilter::policy::telemetry::LABELS;
+use meshfilter::policy::metric::LABELS;
 use serde_json::{Value, json};
 
 fn read(text: &str) -> Value {

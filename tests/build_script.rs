@@ -13,7 +13,7 @@ impl Script {
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(folder.join("src")).unwrap();
         fs::write(folder.join("src/lib.rs"), "").unwrap();
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("build.rs");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../build.rs");
         let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
         run(Command::new(rustc).args(["--edition", "2024", "-o"]).arg(folder.join("script")).arg(source));
         Script(folder)

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 /// Reads a file of cases; `None` where the folder is not there.
 fn cases(file: &str) -> Option<Value> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/cases/envoy").join(file);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/cases/envoy").join(file);
     let Ok(text) = std::fs::read_to_string(&path) else {
         println!("{file}: not there, 0 cases run");
         return None;

@@ -7,10 +7,10 @@ mod compile;
 mod date;
 pub mod document;
 // The module is handed JSON or a `Struct`; people write YAML.
-#[cfg(not(target_os = "wasi"))]
+#[cfg(feature = "source")]
 pub mod source;
 // For editors; the module reads no schema.
-#[cfg(not(target_family = "wasm"))]
+#[cfg(feature = "schema")]
 mod schema;
 mod text;
 
@@ -22,7 +22,7 @@ use crate::json;
 pub use crate::json::{Error as ConfigError, Errors, Path};
 pub use compile::Compiled;
 pub use document::Document;
-#[cfg(not(target_family = "wasm"))]
+#[cfg(feature = "schema")]
 pub use schema::schema;
 
 /// Reads the bytes of a plugin's configuration and compiles them.
@@ -49,16 +49,16 @@ pub fn compile(
     environment: &dyn Fn(&str) -> Option<String>,
     errors: Errors,
 ) -> Result<Compiled, Vec<ConfigError>> {
-    #[cfg(all(test, not(target_family = "wasm")))]
+    #[cfg(all(test, feature = "schema"))]
     let before = errors.count();
     let document = json::read::<Document>(value, &Path::ROOT, &errors).unwrap_or_default();
-    #[cfg(all(test, not(target_family = "wasm")))]
+    #[cfg(all(test, feature = "schema"))]
     let read = errors.count();
     if errors.is_full() {
         return Err(errors.into_vec());
     }
     let compiled = compile::compile(&document, environment, &errors);
-    #[cfg(all(test, not(target_family = "wasm")))]
+    #[cfg(all(test, feature = "schema"))]
     schema::tests::agrees(value, before..read, &errors);
     if errors.count() > 0 {
         return Err(errors.into_vec());

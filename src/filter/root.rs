@@ -6,7 +6,7 @@ use super::stream::Progress;
 use super::waiting::Waiting;
 use super::{Flow, Stream};
 use crate::host::{BufferType, Host, Instant};
-use crate::policy::{Policy, telemetry};
+use crate::policy::{Policy, shared, telemetry};
 use crate::{config, version};
 
 /// One loaded configuration: its policy, and the streams that wait under it.
@@ -61,7 +61,7 @@ impl Root {
                 let mut policy = compiled.policy;
                 policy.start(&*self.host);
                 telemetry::record_version(compiled.version, &*self.host);
-                telemetry::define(&*self.host);
+                shared::define(&*self.host);
                 self.waiting.borrow().define(&*self.host);
                 log::info!("meshfilter: policy loaded: {policy}");
                 self.policy.replace(Rc::new(policy));

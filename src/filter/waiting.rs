@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::Stream;
 use crate::host::{Host, Instant, NumberHash};
 use crate::policy::Wait;
-use crate::policy::telemetry::Gauge;
+use crate::policy::metric::Gauge;
 
 type Waiter = (u32, Rc<RefCell<Stream>>);
 

@@ -1,22 +1,23 @@
 //! The boundary to the proxy: everything that it gives, as one trait.
 //!
-//! [`envoy`] holds the only hostcalls; the only `unsafe` of the crate is there and in the module's allocator. [`fake`] is
+//! `proxy_wasm` holds the only hostcalls; the only `unsafe` of the crate is there, in the module's allocator and in what
+//! the proxy calls, `entry`. [`fake`] is
 //! a whole proxy in memory for tests. No call panics: where the proxy refuses, the [`Status`] comes back.
 
 #[cfg(any(target_os = "wasi", test))]
 #[allow(unsafe_code)]
-mod allocator;
+pub(crate) mod allocator;
 #[forbid(unsafe_code)]
 mod counters;
-#[cfg(target_os = "wasi")]
-#[allow(unsafe_code)]
-pub mod envoy;
 #[forbid(unsafe_code)]
 pub mod fake;
 #[forbid(unsafe_code)]
 mod header_map;
 #[forbid(unsafe_code)]
 mod number_hash;
+#[cfg(target_os = "wasi")]
+#[allow(unsafe_code)]
+pub mod proxy_wasm;
 #[forbid(unsafe_code)]
 mod same;
 

@@ -7,10 +7,11 @@ mod facts;
 pub mod fault;
 mod http_match;
 mod line;
+pub mod metric;
 mod mode;
 pub mod rate_limit;
 pub mod routing;
-mod shared;
+pub mod shared;
 mod source;
 pub mod telemetry;
 

@@ -4,7 +4,7 @@ use crate::json::Deserialize;
 
 /// `enforce` decides; `shadow` decides, counts and logs what it would have done, and changes nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub enum Mode {
     /// Decide.

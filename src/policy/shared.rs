@@ -3,7 +3,7 @@
 //! Every plugin of a proxy may have the same key space, so keys begin with `meshfilter.` and what belongs to one
 //! plugin carries its name. Shared data never shrinks: the number of keys must not depend on what clients send.
 
-use super::telemetry;
+use super::metric::Counter;
 use crate::host::{Host, Result, Status};
 
 /// Read, compare and swap, again and again while others come between. A worker that loses has let another one win, so
@@ -40,9 +40,23 @@ pub fn update<T>(
         };
         match written {
             Ok(()) => return Ok(outcome),
-            Err(Status::CasMismatch) => telemetry::count_retry(host),
+            Err(Status::CasMismatch) => count_retry(host),
             Err(status) => return Err(status),
         }
     }
     Err(Status::CasMismatch)
+}
+
+/// Counts that a worker had to look again because another one was faster. So rare that it needs no [`Counter`] of its own.
+pub fn count_retry(host: &dyn Host) {
+    retries().add(1, host);
+}
+
+/// Shows what stands at 0 until something happens.
+pub fn define(host: &dyn Host) {
+    retries().define(host);
+}
+
+fn retries() -> Counter {
+    Counter::new("meshfilter_cas_retries_total", &[])
 }

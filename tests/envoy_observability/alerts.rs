@@ -10,7 +10,7 @@ use crate::support::prometheus::tool;
 
 fn promtool(arguments: &[&str]) -> String {
     let mut promtool = Command::new(tool("promtool").unwrap());
-    let output = promtool.args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+    let output = promtool.args(arguments).current_dir(crate::support::ROOT).output().unwrap();
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said).into_owned();
     assert!(output.status.success(), "{arguments:?}: {said}");

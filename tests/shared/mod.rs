@@ -7,7 +7,7 @@ use serde_json::Value;
 
 /// The folder of the cases, if it is there: `MESHFILTER_SHARED_CASES`, or `../shared/cases` beside the repository.
 pub fn folder() -> Option<PathBuf> {
-    let beside = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/cases"));
+    let beside = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/cases"));
     let folder = std::env::var_os("MESHFILTER_SHARED_CASES").map_or_else(beside, PathBuf::from);
     if !folder.is_dir() {
         eprintln!("0 cases: there is no folder {}", folder.display());

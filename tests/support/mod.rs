@@ -31,7 +31,10 @@ pub mod token;
 
 use std::path::PathBuf;
 
+/// The repository. The packages with tests lie in folders of it.
+pub const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
 /// A path inside the repository.
 pub fn repository(path: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
+    PathBuf::from(ROOT).join(path)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use meshfilter::filter::{Flow, Root};
 use meshfilter::host::fake::{Fake, Stream};
 use meshfilter::host::{BufferType, HeaderMap, Host, LocalReply};
-use meshfilter::policy::telemetry::split_metric_name;
+use meshfilter::policy::metric::split_metric_name;
 
 use super::case::{Case, Request};
 use super::check::{Answer, Headers, Seen, Series, counter_differences, differences, upstream_name};

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::{Context, Path};
 use crate::config::document;
@@ -244,4 +245,18 @@ pub fn source(
         cx.errors.add(path, "more than one source; keep one");
     }
     found.into_iter().next()
+}
+
+/// A span of time that is none if it is zero.
+pub fn positive(
+    given: Option<document::Duration>,
+    name: &str,
+    path: &Path<'_>,
+    cx: &Context<'_>,
+) -> Option<Duration> {
+    let duration = given?.0;
+    if duration.is_zero() {
+        cx.errors.add(&path.field(name), "0s is too short; use a time such as 5s, or leave it out");
+    }
+    Some(duration)
 }

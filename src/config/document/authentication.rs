@@ -5,7 +5,7 @@ use crate::json::{Deserialize, Member};
 
 /// The `authentication` section: Istio's RequestAuthentication.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Authentication {
     /// The issuers that are believed, and where their tokens and keys are.
@@ -22,7 +22,7 @@ pub struct Authentication {
 
 /// One issuer, its keys, and what becomes of its tokens: Istio's JWTRule.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct JwtRule {
     /// What requirements call it; default the issuer, and the rule's place where that names another rule already.
@@ -35,7 +35,7 @@ pub struct JwtRule {
     /// the end make no difference.
     pub audiences: Option<Vec<String>>,
     /// The key set itself, as an object or as its JSON text.
-    #[cfg_attr(not(target_family = "wasm"), schemars(extend("type" = ["object", "string"])))]
+    #[cfg_attr(feature = "schema", schemars(extend("type" = ["object", "string"])))]
     pub jwks: Option<Value>,
     /// Where the key set is. Neither this nor `jwks`: found by OpenID discovery at the issuer.
     pub jwks_uri: Option<String>,
@@ -81,7 +81,7 @@ pub struct JwtRule {
 
 /// A header with a token.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct JwtHeader {
     /// Its name. Required.
@@ -92,7 +92,7 @@ pub struct JwtHeader {
 
 /// A header that takes a claim: strings, numbers and booleans as text, lists and objects as JSON in base64.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ClaimToHeader {
     /// The header. What the client sends in it is removed. Required.
@@ -103,7 +103,7 @@ pub struct ClaimToHeader {
 
 /// Which tokens some requests need.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct TokenRequirement {
     /// The requests that this is about: any of these; default every request.
@@ -127,7 +127,7 @@ pub enum Requirement {
 
 /// Requirements of requirements. Exactly one member stands.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct RequirementTree {
     /// Each of these.
@@ -156,7 +156,7 @@ impl Deserialize for Requirement {
 
 /// What a claim must hold. `values`, `notValues` or both stand.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ClaimRequirement {
     /// The claim: `a.b` or `[a][b]`. Required.

@@ -5,7 +5,7 @@ use crate::json::{Deserialize, Member};
 
 /// One entry of the `authorization` section: the `spec` of Istio's AuthorizationPolicy, with a name and a mode.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct AuthorizationPolicy {
     /// Its name in refusals, logs and metrics; default the entry's place, `authorization[0]`.
@@ -30,7 +30,7 @@ pub struct AuthorizationPolicy {
 
 /// What it means that a policy matches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "UPPERCASE")]
 pub enum AuthorizationAction {
     /// The request may pass. Once there is such a policy, only requests that one of them matches do.
@@ -44,7 +44,7 @@ pub enum AuthorizationAction {
 
 /// The answer of a policy that refuses.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct DenyReply {
     /// 200 to 599. Default `403`.
@@ -57,7 +57,7 @@ pub struct DenyReply {
 
 /// One rule. Of `from` and of `to` one element has to match, of `when` all; a part that is absent always does.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct AuthorizationRule {
     /// Who asks.
@@ -70,7 +70,7 @@ pub struct AuthorizationRule {
 
 /// One element of `from`.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct AuthorizationFrom {
     /// Who asks. Required.
@@ -79,7 +79,7 @@ pub struct AuthorizationFrom {
 
 /// One element of `to`.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct AuthorizationTo {
     /// What is asked for. Required.
@@ -88,7 +88,7 @@ pub struct AuthorizationTo {
 
 /// Who asks. All members that stand have to match; of a list, one value.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct AuthorizationSource {
     /// The peer's SPIFFE id without `spiffe://`: `cluster.local/ns/default/sa/frontend`.
@@ -123,7 +123,7 @@ pub struct AuthorizationSource {
 
 /// What is asked for. All members that stand have to match; of a list, one value.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct AuthorizationOperation {
     /// `:authority`, case not counting.
@@ -146,7 +146,7 @@ pub struct AuthorizationOperation {
 
 /// A condition on one attribute.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct AuthorizationCondition {
     /// The attribute: `request.headers[x-role]`, `source.ip`, `request.auth.claims[a][b]`. Required.

@@ -5,7 +5,7 @@ use crate::json::{Deserialize, Member};
 
 /// Istio's HTTPFaultInjection: what goes wrong on purpose. Delay and abort are drawn independently, the delay first.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Fault {
     /// Requests that have to wait.
@@ -26,7 +26,7 @@ pub struct Fault {
 
 /// Requests that have to wait.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct FaultDelay {
     /// How many of them, to four decimals. Without it none.
@@ -43,7 +43,7 @@ pub struct FaultDelay {
 
 /// How long requests wait, drawn anew for each. Exactly one member stands.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct DelayDistribution {
     /// Every length between two is as likely as any other.
@@ -57,7 +57,7 @@ pub struct DelayDistribution {
 
 /// Every length between two is as likely as any other.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct UniformDelay {
     /// The shortest. Default `0s`.
@@ -68,7 +68,7 @@ pub struct UniformDelay {
 
 /// The bell curve.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct NormalDelay {
     /// The middle, at least `1ms`. Required.
@@ -79,7 +79,7 @@ pub struct NormalDelay {
 
 /// Many short ones, few long ones.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ExponentialDelay {
     /// The average, at least `1ms`. Required.
@@ -88,7 +88,7 @@ pub struct ExponentialDelay {
 
 /// Requests that are ended. Exactly one of `httpStatus`, `grpcStatus` and `reset` stands.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct FaultAbort {
     /// How many of them, to four decimals. Without it none.

@@ -3,7 +3,7 @@ use crate::json::Deserialize;
 
 /// One entry of the `http` section: Istio's HTTPRoute. The first entry that matches is taken.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct HttpEntry {
     /// Its name in logs, metrics and tags; default its place, such as `http[2]`.
@@ -45,7 +45,7 @@ pub struct HttpEntry {
 
 /// One of an entry's destinations.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct RouteDestination {
     /// Where. Required.
@@ -59,7 +59,7 @@ pub struct RouteDestination {
 
 /// A service's name and version, or an Envoy cluster.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Destination {
     /// The service; see `destinations` for how it becomes the name of a cluster.
@@ -74,7 +74,7 @@ pub struct Destination {
 
 /// A port by its number.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct PortSelector {
     /// 1 to 65535. Required.
@@ -84,7 +84,7 @@ pub struct PortSelector {
 /// What keeps a request on the same destination. Exactly one member stands. A request that does not have it is drawn
 /// at random.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Sticky {
     /// The value of this request header.
@@ -99,7 +99,7 @@ pub struct Sticky {
 
 /// A cookie that holds a random id.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct StickyCookie {
     /// Its name. Required.
@@ -110,7 +110,7 @@ pub struct StickyCookie {
 
 /// Changes to headers: first `remove`, then `set`, then `add`.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct HeaderOperations {
     /// Of the request. `host` and `:authority` may be set; other pseudo-headers may not.
@@ -121,7 +121,7 @@ pub struct HeaderOperations {
 
 /// Changes to one header map.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct HeaderChanges {
     /// Headers that get this value in place of theirs. `%%` is a percent sign.
@@ -134,7 +134,7 @@ pub struct HeaderChanges {
 
 /// Changes to path and host.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Rewrite {
     /// Stands in for the prefix that matched, or for the whole path where no prefix did. The query stays.
@@ -147,7 +147,7 @@ pub struct Rewrite {
 
 /// Every match of an expression is replaced.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct RegexRewrite {
     /// RE2 syntax; it may match anywhere in the path. Required.
@@ -158,7 +158,7 @@ pub struct RegexRewrite {
 
 /// Answers with another address; what is not given stays as it was.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Redirect {
     /// The whole path; the request's query is kept unless this one has its own.
@@ -179,7 +179,7 @@ pub struct Redirect {
 
 /// Where a redirect's port comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum DerivePort {
     /// The scheme's own.
@@ -190,7 +190,7 @@ pub enum DerivePort {
 
 /// Answers by itself.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct DirectResponse {
     /// 200 to 599. Required.
@@ -201,7 +201,7 @@ pub struct DirectResponse {
 
 /// A body. One member stands.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct DirectBody {
     /// As text.
@@ -212,7 +212,7 @@ pub struct DirectBody {
 
 /// How failures are tried again.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Retries {
     /// How often at most; 0 is never. Required.
@@ -232,7 +232,7 @@ pub struct Retries {
 
 /// Who gets copies of the requests.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Mirror {
     /// Where. Required.
@@ -243,7 +243,7 @@ pub struct Mirror {
 
 /// Which other sites' scripts may ask, by the fetch standard's CORS protocol.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct CorsPolicy {
     /// The sites. `exact: "*"` is every one.
@@ -266,7 +266,7 @@ pub struct CorsPolicy {
 
 /// What becomes of preflights from sites that are not allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum UnmatchedPreflights {
     /// As `FORWARD`.

@@ -6,7 +6,7 @@ use crate::json::Deserialize;
 /// Istio's HTTPMatchRequest: all members hold together. In the `match` of `http` entries, rate limits and token
 /// requirements.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct HttpMatch {
     /// What this match is called in the log.

@@ -30,7 +30,7 @@ pub use crate::policy::Mode;
 
 /// The whole document.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Document {
     /// Who is asking: Istio's RequestAuthentication.
@@ -58,7 +58,7 @@ pub struct Document {
 
 /// How a destination becomes the name of an Envoy cluster.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Destinations {
     /// The pattern, with `{host}`, `{subset}` and `{port}`. Without it `{host}|{subset}`, and just `{host}` without a
@@ -70,7 +70,7 @@ pub struct Destinations {
 
 /// What becomes of a path that readers may understand differently.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub enum AmbiguousPaths {
     /// Refused with 400.
@@ -82,7 +82,7 @@ pub enum AmbiguousPaths {
 
 /// How a string has to look. At most one member stands; none asks for presence.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct StringMatch {
     /// The whole value.
@@ -112,7 +112,7 @@ impl Deserialize for Unsupported {
 
 /// A share from 0 to 100, with decimals.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Percent {
     /// 0 to 100. Default `0`.

@@ -6,7 +6,7 @@ pub use crate::policy::rate_limit::global::FailureMode;
 /// One entry of the `rateLimits` section. Every entry that applies has to have tokens; a request takes from all or
 /// from none.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct RateLimit {
     /// The entry's name; default its place, `rateLimits[0]`. Buckets belong to it.
@@ -38,7 +38,7 @@ pub struct RateLimit {
 
 /// Asks an Envoy rate limit service (`envoy.service.ratelimit.v3.RateLimitService`, over gRPC).
 #[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct GlobalLimit {
     /// The Envoy cluster of the service. It has to speak HTTP/2. Required.
@@ -56,7 +56,7 @@ pub struct GlobalLimit {
 /// One descriptor of a request. If the value of one of its entries is missing, and has no `default`, the descriptor is
 /// left out; without any descriptor the service is not asked.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Descriptor {
     /// Its entries, in the order in which the service has them. Required.
@@ -65,7 +65,7 @@ pub struct Descriptor {
 
 /// One entry of a descriptor.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct DescriptorEntry {
     /// The name that the service knows it by. Required.
@@ -76,7 +76,7 @@ pub struct DescriptorEntry {
 
 /// The sizes of a bucket: it starts full and refills continuously.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct TokenBucket {
     /// How many tokens a full bucket has, from 1. Required.

@@ -3,7 +3,7 @@ use crate::json::Deserialize;
 /// Where a value comes from, for rate limit keys, descriptors and telemetry tags. Exactly one of the members that
 /// name a place stands; which of them are allowed depends on who asks.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Source {
     /// A fixed text.
@@ -42,7 +42,7 @@ pub struct Source {
 
 /// How much of a client's address counts.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct RemoteAddress {
     /// 0 to 32. Default `32`, all of it.

@@ -3,7 +3,7 @@ use crate::json::Deserialize;
 
 /// The `telemetry` section. Where it stands, requests are counted and timed; `{}` does so without tags.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Telemetry {
     /// What is told about a request besides its route, destination, decision and response code.
@@ -13,7 +13,7 @@ pub struct Telemetry {
 /// A name, and where its value comes from: a label of the metrics, a field of the access log, a tag of a span, a
 /// header.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Tag {
     /// Its name: letters, digits and underscores, as for a label of Prometheus. Required.
@@ -37,7 +37,7 @@ pub struct Tag {
 
 /// Where a tag goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub enum TagPlace {
     /// A label of `meshfilter_requests_total`.

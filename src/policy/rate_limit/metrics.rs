@@ -3,7 +3,7 @@
 use super::WAYS;
 use super::set::Taken;
 use crate::host::Host;
-use crate::policy::telemetry::{Counter, Gauge};
+use crate::policy::metric::{Counter, Gauge};
 
 /// How full the table of buckets is. It is one for the whole process.
 #[derive(Debug)]

@@ -17,7 +17,7 @@ pub use global::GlobalLimit;
 pub use reply::{LimitHeaders, Refusal};
 pub use set::WAYS;
 
-use super::telemetry::{self, Counter};
+use super::metric::Counter;
 use super::{Facts, Mode, Source, Step, shared};
 use crate::host::{Host, Instant, Result, Status};
 use crate::policy::HttpMatch;
@@ -336,7 +336,7 @@ impl Applied<'_> {
             }
             Err(Status::CasMismatch) => {
                 if !read.expected {
-                    telemetry::count_retry(host);
+                    shared::count_retry(host);
                 }
                 self.take(host)
             }

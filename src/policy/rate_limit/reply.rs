@@ -12,7 +12,7 @@ const NANOSECONDS_PER_SECOND: u64 = 1_000_000_000;
 
 /// What a client is told about a limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub enum LimitHeaders {
     /// `retry-after` and `x-ratelimit-*` on refusals.

@@ -1,8 +1,9 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use super::{MAX_VALUE_LENGTH, NO_VALUE, OTHER};
+use super::OTHER;
 use crate::host::Host;
+use crate::policy::metric::{MAX_VALUE_LENGTH, NO_VALUE};
 use crate::policy::shared;
 
 /// A value of one tag's label, in this VM.

@@ -2,8 +2,9 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::{LabelId, NO_VALUE, Tag, metric_name};
+use super::{LabelId, Tag};
 use crate::host::{Host, MetricId, MetricType, NumberHash};
+use crate::policy::metric::{NO_VALUE, metric_name};
 use crate::policy::{Decision, Mode, Verdict};
 
 /// What one worker keeps at most of combinations of tags; what comes after them is counted with every tag `other`.

@@ -1,16 +1,13 @@
 //! What is told about it: tags, counters, histograms.
 
-mod counter;
 mod labels;
-mod metric_name;
 mod metrics;
 mod tag;
 
-pub use counter::{Counter, Gauge};
 pub use labels::{LabelId, LabelValues};
-pub use metric_name::{LABELS, MAX_VALUE_LENGTH, NO_VALUE, metric_name, split_metric_name};
 pub use tag::{AttributeKind, Tag, TagSource};
 
+use super::metric::{Counter, Gauge};
 use super::{Facts, shared};
 use crate::host::{HeaderMap, Host, Instant, MapType};
 use crate::request::{HeaderEdit, Request, clean};
@@ -211,20 +208,6 @@ impl Requests {
     fn labels(&self) -> impl Iterator<Item = &Tag> {
         self.tags.iter().filter(|tag| tag.in_metrics)
     }
-}
-
-/// Counts that a worker had to look again because another one was faster. So rare that it needs no [`Counter`] of its own.
-pub fn count_retry(host: &dyn Host) {
-    retries().add(1, host);
-}
-
-/// Shows what stands at 0 until something happens.
-pub fn define(host: &dyn Host) {
-    retries().define(host);
-}
-
-fn retries() -> Counter {
-    Counter::new("meshfilter_cas_retries_total", &[])
 }
 
 /// Shows which document this VM decides by; documents that say the same show the same number.

@@ -1,9 +1,10 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use super::{Counter, LabelId, LabelValues, OTHER};
+use super::{LabelId, LabelValues, OTHER};
 use crate::host::{HeaderMap, Host};
 use crate::matchers::PathTemplate;
+use crate::policy::metric::Counter;
 use crate::policy::{Facts, Source};
 use crate::request::{AttributeId, Request, split_path};
 

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::config::{Errors, compile};
 use crate::host::fake::{Fake, Stream};
+use crate::policy::metric::{metric_name, split_metric_name};
 use crate::policy::{Decision, Mode, Policy, Token};
 
 /// A proxy, a policy that is only telemetry, and requests one after the other.

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::super::Context;
-use super::super::Path;
-use super::rule::positive;
+use super::super::common::positive;
+use super::super::{Context, Path};
 use crate::config::document::JwtRule;
 use crate::policy::authentication::{
     Algorithm, Algorithms, KeySet, KeySource, Location, Remote, Settings, Url,

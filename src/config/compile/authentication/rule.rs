@@ -2,10 +2,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::super::authorization::Section;
-use super::super::common::{claim, header_name, string_match};
+use super::super::common::{claim, header_name, positive, string_match};
 use super::super::{Context, Path};
 use super::keys;
-use crate::config::document::{self, Document, JwtRule};
+use crate::config::document::{Document, JwtRule};
 use crate::matchers::{Pattern, StringMatch};
 use crate::policy::authentication::{
     Audiences, HeaderLocation, Locations, Output, RequiredClaims, Rule, Validity,
@@ -51,20 +51,6 @@ pub fn compile(
 /// Whole seconds, rounded up: the times in a token have no parts.
 fn seconds(duration: Duration) -> u64 {
     duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0))
-}
-
-/// A span of time that is none if it is zero.
-pub fn positive(
-    given: Option<document::Duration>,
-    name: &str,
-    path: &Path<'_>,
-    cx: &Context<'_>,
-) -> Option<Duration> {
-    let duration = given?.0;
-    if duration.is_zero() {
-        cx.errors.add(&path.field(name), "0s is too short; use a time such as 5s, or leave it out");
-    }
-    Some(duration)
 }
 
 fn issuers(source: &JwtRule, path: &Path<'_>, cx: &Context<'_>) -> Vec<StringMatch> {

@@ -17,7 +17,7 @@ pub use location::{Location, Url};
 use self::shared::{Shared, State};
 use super::{KeySet, Keys};
 use crate::host::{BufferType, Host, HttpCall, Instant, MapType};
-use crate::policy::telemetry::{Counter, Gauge};
+use crate::policy::metric::{Counter, Gauge};
 
 /// How a key set is fetched and how long it is believed.
 #[derive(Clone, Debug)]

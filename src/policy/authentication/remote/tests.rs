@@ -1,4 +1,4 @@
-use crate::policy::telemetry::metric_name;
+use crate::policy::metric::metric_name;
 use serde_json::{Value, json};
 
 use super::super::signing::jwks;

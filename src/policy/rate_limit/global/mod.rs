@@ -52,7 +52,7 @@ pub struct GlobalLimit {
 
 /// What becomes of a request about which a rate limit service gives no answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub enum FailureMode {
     /// It passes.

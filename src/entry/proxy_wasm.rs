@@ -1,11 +1,11 @@
-//! What the proxy calls. A callback that a module does not export is never called, so what nothing needs (bodies,
+//! The callbacks of the proxy-wasm ABI 0.2.1. A callback that a module does not export is never called, so what nothing needs (bodies,
 //! trailers, TCP, queues, gRPC) is not here: see `tests/module-interface.txt`.
 
 use std::rc::Rc;
 
-use super::{Envoy, logger};
 use crate::filter::{Contexts, Flow};
 use crate::host::allocator::Allocator;
+use crate::host::proxy_wasm::{Envoy, logger};
 
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator::new();
@@ -55,7 +55,7 @@ extern "C" fn _initialize() {
 #[unsafe(no_mangle)]
 extern "C" fn proxy_abi_version_0_2_1() {}
 
-/// Room for what a hostcall gives; [`super::owned`] takes it over.
+/// Room for what a hostcall gives; `host::proxy_wasm` takes it over.
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_memory_allocate(size: usize) -> *mut u8 {
     // Every byte of it is written by the host before it is read.

@@ -1,6 +1,6 @@
 //! `meshfilter schema`: the policy document's JSON Schema.
 
-use crate::config;
+use meshfilter::config;
 
 /// Print the JSON Schema of the policy document, for editors
 ///

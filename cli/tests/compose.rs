@@ -2,7 +2,7 @@
 //!
 //! It has a `main` of its own, so that it is ignored, and says why, where a test of the usual kind could only pass.
 
-#[path = "support/mod.rs"]
+#[path = "../../tests/support/mod.rs"]
 mod support;
 
 use std::net::{SocketAddr, TcpListener};
@@ -114,7 +114,7 @@ fn bring_up_prometheus(compose: &'static [&'static str]) -> Result<(), String> {
 
 fn command(words: &[&str]) -> Command {
     let mut command = Command::new(words[0]);
-    command.args(&words[1..]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    command.args(&words[1..]).current_dir(support::ROOT);
     command
 }
 

@@ -19,8 +19,7 @@ pub fn trial() -> Trial {
 }
 
 fn docker(arguments: &[&str]) {
-    let output =
-        Command::new("docker").args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+    let output = Command::new("docker").args(arguments).current_dir(crate::support::ROOT).output().unwrap();
     assert!(output.status.success(), "docker {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 

@@ -1,9 +1,33 @@
-//! The native command's subcommands. They run the code that the module runs.
+//! The command `meshfilter`: its subcommands run the code that the module runs.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`package`] | the module as a container image, as an artifact, in a registry |
+//!
+//! The others are subcommands, each with its arguments.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+// What is wrong is told, never a panic. Tests may.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::todo,
+        clippy::unimplemented,
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::arithmetic_side_effects
+    )
+)]
 
 mod check;
 mod completions;
 mod image;
 mod inspect;
+pub mod package;
 mod push;
 mod report;
 mod schema;

@@ -5,11 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{Outcome, check, report};
-use crate::config;
-use crate::config::Errors;
-use crate::config::source::{Language, Source};
 use crate::package::module::Module;
 use crate::package::{Problem, digest, image, layout};
+use meshfilter::config;
+use meshfilter::config::Errors;
+use meshfilter::config::source::{Language, Source};
 
 /// Make a container image and an OCI artifact of the module
 ///

@@ -1,5 +1,6 @@
 //! `policy.schema.json`: as the document's types have it, and every policy that is shown anywhere fits it.
 
+#[path = "../../tests/support/mod.rs"]
 mod support;
 
 use std::collections::BTreeMap;

@@ -3,7 +3,7 @@
 //!
 //! It has a `main` of its own, so that what needs a Docker Engine is ignored, and says why, where there is none.
 
-#[path = "../support/mod.rs"]
+#[path = "../../../tests/support/mod.rs"]
 mod support;
 
 mod docker;
@@ -274,7 +274,7 @@ fn what_the_fetchers_refuse_is_refused() {
     let layer = manifest["layers"][0].clone();
     manifest["layers"].as_array_mut().unwrap().push(layer);
     let manifest = manifest.to_string();
-    let digest = meshfilter::package::digest(manifest.as_bytes());
+    let digest = meshfilter_cli::package::digest(manifest.as_bytes());
     fs::write(blob(&digest), &manifest).unwrap();
     listed["manifests"][0]["digest"] = digest.into();
     listed["manifests"][0]["size"] = manifest.len().into();

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr;
 
-use crate::config::source::Place;
+use meshfilter::config::source::Place;
 
 /// The widest piece of a line that is shown.
 const WIDTH: usize = 100;

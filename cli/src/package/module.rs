@@ -4,7 +4,7 @@ use serde::Deserialize;
 use wasmparser::{Parser, Payload};
 
 use super::{Problem, digest};
-use crate::version;
+use meshfilter::version;
 
 /// A module of this project, and what stands in its section.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::report::{self, Checked, Problem};
 use super::{Format, Outcome};
-use crate::config::source::{Language, Place, Source};
-use crate::config::{self, ConfigError, Errors};
+use meshfilter::config::source::{Language, Place, Source};
+use meshfilter::config::{self, ConfigError, Errors};
 
 /// Check policy documents with the code that the module runs
 ///

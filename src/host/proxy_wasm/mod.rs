@@ -3,8 +3,7 @@
 //! No SDK stands in between: its wrappers panic on a status that they do not expect, and a panic costs the worker its
 //! VM; and it exports every callback there is, each of which the proxy then calls.
 
-mod exports;
-mod logger;
+pub mod logger;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -184,12 +183,12 @@ fn joined<'a>(parts: &[&str], room: &'a mut [u8]) -> Option<&'a [u8]> {
 
 impl Envoy {
     /// A callback begins: time has passed since the last one.
-    fn begin(&self) {
+    pub fn begin(&self) {
         self.clock.now.set(None);
     }
 
     /// Follows the proxy's log level, which its operator may change at any time: asks once a second.
-    fn follow_log_level(&self) {
+    pub fn follow_log_level(&self) {
         let now = self.now();
         if now >= self.next_log_level.get() {
             self.next_log_level.set(now.saturating_add(HOLDS));

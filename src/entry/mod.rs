@@ -1,0 +1,5 @@
+//! What a proxy calls, for each ABI that it may speak: above everything else, so that nothing below knows who calls.
+
+#[cfg(target_os = "wasi")]
+#[allow(unsafe_code)]
+mod proxy_wasm;
