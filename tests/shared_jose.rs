@@ -5,7 +5,7 @@ mod shared;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use meshfilter::host::fake::Fake;
-use meshfilter::policy::authentication::{Algorithm, Algorithms, KeySet, Parsed, Status};
+use meshfilter::policy::authentication::{Algorithm, Algorithms, Checks, KeySet, Parsed, Status};
 use serde_json::{Value, json};
 
 fn every_algorithm() -> Algorithms {
@@ -42,7 +42,14 @@ fn the_rfcs_signatures_verify_and_no_bit_of_them_may_change() {
             let signature = URL_SAFE_NO_PAD.decode(signing["sig"].as_str().unwrap()).unwrap();
             let keys = key_set(key).unwrap_or_else(|error| panic!("{file}: {error}"));
             let verify = |input: &[u8], signature: &[u8]| {
-                keys.verify_signature(algorithm, kid, input, signature, every_algorithm(), &Fake::new())
+                keys.verify_signature(
+                    algorithm,
+                    kid,
+                    input,
+                    signature,
+                    every_algorithm(),
+                    (&Checks::default(), &Fake::new()),
+                )
             };
             assert_eq!(verify(input, &signature), Ok(()), "{file} {algorithm:?}");
             let refused = Err(Status::JwtVerificationFail);

@@ -51,6 +51,7 @@ pub fn compile(
 ) -> Result<Compiled, Vec<ConfigError>> {
     #[cfg(all(test, feature = "schema"))]
     let before = errors.count();
+    errors.advise(document::misplaced);
     let document = json::read::<Document>(value, &Path::ROOT, &errors).unwrap_or_default();
     #[cfg(all(test, feature = "schema"))]
     let read = errors.count();

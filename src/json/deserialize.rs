@@ -58,7 +58,7 @@ impl Member<'_> {
             }
             let path = &self.path.field(name);
             let Some(place) = names.iter().position(|names| names.contains(&name.as_str())) else {
-                self.errors.add_at_name(path, unknown_name(name, names));
+                self.errors.add_at_name(path, unknown_name(name, names, self.errors.advice(name)));
                 continue;
             };
             if seen.contains(&place) {
@@ -116,11 +116,12 @@ fn describe(value: &Value) -> String {
     }
 }
 
-fn unknown_name(found: &str, names: &[&[&str]]) -> String {
+fn unknown_name(found: &str, names: &[&[&str]], advice: Option<&str>) -> String {
     let names: Vec<&str> = names.iter().flat_map(|names| names.iter().copied()).collect();
-    match names.iter().find(|name| close(name, found)) {
-        Some(name) => format!("there is no field \"{found}\" here; did you mean \"{name}\"?"),
-        None => format!("there is no field \"{found}\" here; use {}", one_of(&names)),
+    match (names.iter().find(|name| close(name, found)), advice) {
+        (Some(name), _) => format!("there is no field \"{found}\" here; did you mean \"{name}\"?"),
+        (None, Some(advice)) => format!("there is no field \"{found}\" here; {advice}"),
+        (None, None) => format!("there is no field \"{found}\" here; use {}", one_of(&names)),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is wrong, and where.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 
 /// A place in the document, kept on the stack and written out only when there is an error to report.
@@ -77,9 +77,25 @@ const MOST: usize = 200;
 
 /// Collects what is wrong, so that all of it is reported at once.
 #[derive(Debug, Default)]
-pub struct Errors(RefCell<Vec<Error>>);
+pub struct Errors {
+    found: RefCell<Vec<Error>>,
+    hints: Cell<Option<Hints>>,
+}
+
+/// What to do about a name that is not known where it stands, but elsewhere, or in another product's documents.
+pub type Hints = fn(&str) -> Option<&'static str>;
 
 impl Errors {
+    /// Gives advice on names that are not known.
+    pub fn advise(&self, hints: Hints) {
+        self.hints.set(Some(hints));
+    }
+
+    /// The advice on a name, if there is any.
+    pub fn advice(&self, name: &str) -> Option<&'static str> {
+        self.hints.get()?(name)
+    }
+
     /// Reports one error. The same one at the same place counts once.
     pub fn add(&self, path: &Path<'_>, message: impl fmt::Display) {
         if self.is_full() {
@@ -94,7 +110,7 @@ impl Errors {
     }
 
     fn push(&self, error: Error) {
-        let mut errors = self.0.borrow_mut();
+        let mut errors = self.found.borrow_mut();
         if errors.len() > MOST || errors.contains(&error) {
             return;
         }
@@ -113,28 +129,28 @@ impl Errors {
     pub fn any_within(&self, path: &Path<'_>) -> bool {
         let place = path.to_string();
         let inside = |rest: &str| rest.is_empty() || rest.starts_with(['.', '[']);
-        self.0.borrow().iter().any(|error| error.path.strip_prefix(&place).is_some_and(inside))
+        self.found.borrow().iter().any(|error| error.path.strip_prefix(&place).is_some_and(inside))
     }
 
     /// Whether what follows is not reported any more, so that nobody has to look for it.
     pub fn is_full(&self) -> bool {
-        self.0.borrow().len() > MOST
+        self.found.borrow().len() > MOST
     }
 
     /// How many there are so far.
     pub fn count(&self) -> usize {
-        self.0.borrow().len()
+        self.found.borrow().len()
     }
 
     /// All of them so far, for tests to look at.
     #[cfg(test)]
     pub fn all(&self) -> Vec<Error> {
-        self.0.borrow().clone()
+        self.found.borrow().clone()
     }
 
     /// All of them, in the order they were found.
     pub fn into_vec(self) -> Vec<Error> {
-        self.0.into_inner()
+        self.found.into_inner()
     }
 }
 

@@ -34,6 +34,12 @@ impl ClaimPath {
         let (first, rest) = self.0.split_first()?;
         rest.iter().try_fold(claims.get(first)?, |value, name| value.as_object()?.get(name))
     }
+
+    /// The value at this path, to be changed.
+    pub fn find_mut<'a>(&self, claims: &'a mut Claims) -> Option<&'a mut Value> {
+        let (first, rest) = self.0.split_first()?;
+        rest.iter().try_fold(claims.get_mut(first)?, |value, name| value.as_object_mut()?.get_mut(name))
+    }
 }
 
 impl std::fmt::Display for ClaimPath {

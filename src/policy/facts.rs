@@ -2,7 +2,7 @@ use std::rc::Rc;
 
 use serde_json::Value;
 
-use super::{Mode, fault, rate_limit, telemetry};
+use super::{Mode, authentication, fault, rate_limit, telemetry};
 use crate::matchers::ClaimPath;
 use crate::matchers::claim::Claims;
 use crate::request::HeaderEdit;
@@ -10,8 +10,11 @@ use crate::request::HeaderEdit;
 /// What the stages learned about a request. Telemetry reads this and nothing else.
 #[derive(Debug, Default)]
 pub struct Facts {
-    /// The tokens that were verified, in the order of their rules.
-    pub tokens: Vec<Rc<Token>>,
+    /// The token that speaks for the request: of several rules' tokens, that of the first rule in the document. Claims
+    /// of two tokens are never put together.
+    pub token: Option<Rc<Token>>,
+    /// What verifying has cost so far.
+    pub checks: authentication::Checks,
     /// The place of the chosen `http` entry.
     pub entry: Option<usize>,
     /// Which of its matches held; one without any has none.
@@ -75,9 +78,9 @@ pub struct Verdict {
 }
 
 impl Facts {
-    /// A claim of the verified tokens; of several tokens, the first that has it.
+    /// A claim of the token that speaks for the request.
     pub fn claim(&self, path: &ClaimPath) -> Option<&Value> {
-        self.tokens.iter().find_map(|token| path.find(&token.claims))
+        path.find(&self.token.as_ref()?.claims)
     }
 
     /// Notes what a policy decided.

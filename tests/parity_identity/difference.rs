@@ -186,8 +186,8 @@ pub const LISTED: &[Listed] = &[
     },
     Listed {
         id: "several",
-        reason: "one of several tokens has to satisfy a rule alone; in Envoy the claims of the last one win",
-        documented: "one token has to satisfy a rule alone",
+        reason: "of several rules' tokens the first rule's counts; in Envoy the claims of the last one win",
+        documented: "of several rules' tokens the first rule's counts",
     },
     Listed {
         id: "branch",

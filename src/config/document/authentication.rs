@@ -51,7 +51,8 @@ pub struct JwtRule {
     pub jwks_max_stale: Option<Duration>,
     /// How long a request waits for the first key set. Default `5s`.
     pub timeout: Option<Duration>,
-    /// Headers with tokens. No `from…` at all: `Authorization: Bearer …` and the query parameter `access_token`.
+    /// Headers with tokens. No `from…` at all: `Authorization: Bearer …`, in any case, and the
+    /// query parameter `access_token`.
     pub from_headers: Vec<JwtHeader>,
     /// Query parameters with tokens.
     pub from_params: Vec<String>,
@@ -63,9 +64,10 @@ pub struct JwtRule {
     pub output_claim_to_headers: Vec<ClaimToHeader>,
     /// Whether the upstream gets the token, too. Default `false`.
     pub forward_original_token: Option<bool>,
-    /// Claims with several values in one string, beside `scope` and `permission`.
+    /// Claims with several values in one string, beside `scope` and `permission`: `a`, `a.b` or `[a][b]`.
     pub space_delimited_claims: Vec<String>,
-    /// The algorithms that may sign; default every asymmetric one. `HS…` only where it is listed. Beyond Istio.
+    /// The algorithms that may sign; default every asymmetric one, `PS…` only with a key whose own `alg` says so. `HS…` only
+    /// where it is listed. Beyond Istio.
     pub algorithms: Option<Vec<String>>,
     /// How far clocks may differ. Default `60s`. Beyond Istio.
     pub clock_skew: Option<Duration>,

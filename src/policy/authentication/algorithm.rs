@@ -78,26 +78,38 @@ impl Algorithm {
 
 /// A set of algorithms: what a rule allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Algorithms(u16);
+pub struct Algorithms {
+    /// With every key of their kind.
+    any: u16,
+    /// With a key whose own `alg` says so.
+    marked: u16,
+}
 
 impl Algorithms {
-    /// Whether an algorithm is allowed.
-    pub fn contains(self, algorithm: Algorithm) -> bool {
-        self.0 & algorithm.bit() != 0
+    /// Whether an algorithm is allowed with a key that is for `only`.
+    pub fn allow(self, algorithm: Algorithm, only: Option<Algorithm>) -> bool {
+        let set = if only == Some(algorithm) { self.any | self.marked } else { self.any };
+        set & algorithm.bit() != 0
     }
 }
 
-/// Every asymmetric algorithm: what a rule allows that says nothing.
+/// Every asymmetric algorithm: what a rule allows that says nothing. PS* only with keys that are for it: a proxy does
+/// not lend its cryptography for them, and in the module they are the dearest.
 impl Default for Algorithms {
     fn default() -> Self {
-        Algorithm::ALL.into_iter().filter(|algorithm| !algorithm.name().starts_with("HS")).collect()
+        let named = |start| bits(Algorithm::ALL.into_iter().filter(|it| it.name().starts_with(start)));
+        Algorithms { any: named("RS") | named("ES") | named("Ed"), marked: named("PS") }
     }
 }
 
 impl FromIterator<Algorithm> for Algorithms {
     fn from_iter<I: IntoIterator<Item = Algorithm>>(algorithms: I) -> Self {
-        Algorithms(algorithms.into_iter().fold(0, |bits, algorithm| bits | algorithm.bit()))
+        Algorithms { any: bits(algorithms), marked: 0 }
     }
+}
+
+fn bits(algorithms: impl IntoIterator<Item = Algorithm>) -> u16 {
+    algorithms.into_iter().fold(0, |bits, algorithm| bits | algorithm.bit())
 }
 
 #[cfg(test)]
@@ -105,11 +117,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_exact_and_symmetric_algorithms_are_off_by_default() {
+    fn names_are_exact_and_only_what_is_cheap_is_on_by_default() {
         for algorithm in Algorithm::ALL {
             assert_eq!(Algorithm::from_name(algorithm.name()), Some(algorithm));
-            let symmetric = algorithm.name().starts_with("HS");
-            assert_eq!(Algorithms::default().contains(algorithm), !symmetric, "{algorithm:?}");
+            let (symmetric, dear) = (algorithm.name().starts_with("HS"), algorithm.name().starts_with("PS"));
+            let default = Algorithms::default();
+            assert_eq!(default.allow(algorithm, None), !symmetric && !dear, "{algorithm:?}");
+            assert_eq!(default.allow(algorithm, Some(algorithm)), !symmetric, "{algorithm:?}");
+            let listed: Algorithms = [algorithm].into_iter().collect();
+            assert!(listed.allow(algorithm, None) && listed.allow(algorithm, Some(algorithm)));
+            assert!(!listed.allow(Algorithm::Rs256, None) || algorithm == Algorithm::Rs256);
         }
         for name in ["none", "None", "rs256", "RS256 ", "HS1", "ES256K", "RSA-OAEP", "dir", ""] {
             assert_eq!(Algorithm::from_name(name), None, "{name}");

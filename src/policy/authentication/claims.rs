@@ -1,8 +1,5 @@
 //! What the claims of a good token must hold.
 
-use std::rc::Rc;
-use std::slice;
-
 use crate::policy::Token;
 use crate::policy::authorization::{Rule, Sources};
 use crate::request::Request;
@@ -18,8 +15,8 @@ pub struct RequiredClaims {
 
 impl RequiredClaims {
     /// Whether a token holds them for sure.
-    pub fn hold(&self, request: &Request, token: &Rc<Token>) -> bool {
-        self.rule.surely_matches(&self.sources, request, slice::from_ref(token))
+    pub fn hold(&self, request: &Request, token: &Token) -> bool {
+        self.rule.surely_matches(&self.sources, request, token)
     }
 
     /// Whether they compare a claim with the path.
@@ -45,7 +42,7 @@ mod tests {
         let when = [test(values, false), test(not_values, true)].into_iter().flatten().collect();
         let rule = Rule::new((0, 0), Box::default(), Box::default(), when);
         let claims = json!({"r": {"c": claim}}).as_object().unwrap().clone();
-        let token = Rc::new(Token { claims, ..Token::default() });
+        let token = Token { claims, ..Token::default() };
         RequiredClaims { rule, sources: Sources::default() }.hold(&Request::default(), &token)
     }
 

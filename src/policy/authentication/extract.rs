@@ -127,11 +127,23 @@ fn after_prefix<'a>(value: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
     if prefix.is_empty() {
         return Some(value);
     }
-    let at = value.windows(prefix.len()).position(|window| window == prefix)?;
+    // The name of a scheme has no case (RFC 9110, 11.1), and some put a tab behind it.
+    let begins = |window: &[u8]| match is_bearer(prefix) {
+        true => window
+            .iter()
+            .zip(prefix)
+            .all(|(byte, meant)| byte.eq_ignore_ascii_case(meant) || (byte, meant) == (&b'\t', &b' ')),
+        false => window == prefix,
+    };
+    let at = value.windows(prefix.len()).position(begins)?;
     let rest = value.get(at.checked_add(prefix.len())?..)?;
     let legal = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
     // A prefix with no token behind it is a bad token, not none.
     Some(rest.iter().position(legal).and_then(|start| rest.get(start..)).unwrap_or(value))
+}
+
+fn is_bearer(prefix: &[u8]) -> bool {
+    prefix.trim_ascii_end().eq_ignore_ascii_case(b"bearer")
 }
 
 /// The path without a parameter; `None` where it has none of that name.
@@ -206,7 +218,7 @@ mod tests {
             ("authorization", "bearer f"),
             ("authorization", "Bearer g h"),
         ];
-        assert_eq!(found(&locations, &headers), ["d", "g h", "a.b", "c"]);
+        assert_eq!(found(&locations, &headers), ["d", "f", "g h", "a.b", "c"]);
         let own = Locations::new(vec![], vec!["t".to_owned()], vec![]);
         assert_eq!(found(&own, &headers), Vec::<String>::new());
     }

@@ -39,21 +39,22 @@ impl Key {
             "oct" => oct(members)?,
             _ => return Err(Status::JwksNotImplementedKty.to_string()),
         };
-        let algorithm = match members.get("alg") {
+        let algorithm = match said(members, "alg") {
             None => None,
             Some(alg) => Some(algorithm(alg, &material)?),
         };
-        match members.get("use") {
+        match said(members, "use") {
             None => {}
             Some(Value::String(purpose)) if purpose == "sig" => {}
             Some(purpose) => return Err(format!("its [use] is {purpose}, not \"sig\"")),
         }
-        match members.get("key_ops") {
+        match said(members, "key_ops") {
             None => {}
-            Some(Value::Array(operations)) if operations.iter().any(|operation| operation == "verify") => {}
+            Some(Value::Array(operations))
+                if operations.is_empty() || operations.iter().any(|operation| operation == "verify") => {}
             Some(operations) => return Err(format!("its [key_ops] are {operations}, without \"verify\"")),
         }
-        let kid = match members.get("kid") {
+        let kid = match said(members, "kid") {
             None => None,
             Some(Value::String(kid)) => Some(kid.as_str()).filter(|kid| !kid.is_empty()),
             Some(_) => return Err("[kid] is not a string".to_owned()),
@@ -62,13 +63,18 @@ impl Key {
     }
 }
 
+/// A member that is there. What is null was not said: some issuers write out every member that a key may have.
+fn said<'a>(members: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    members.get(name).filter(|value| !value.is_null())
+}
+
 fn text<'a>(
     members: &'a Map<String, Value>,
     name: &str,
     missing: Status,
     bad: Status,
 ) -> Result<&'a str, String> {
-    members.get(name).ok_or_else(|| missing.to_string())?.as_str().ok_or_else(|| bad.to_string())
+    said(members, name).ok_or_else(|| missing.to_string())?.as_str().ok_or_else(|| bad.to_string())
 }
 
 fn bytes(
@@ -90,7 +96,7 @@ fn rsa(members: &Map<String, Value>) -> Result<Material, String> {
 
 fn ec(members: &Map<String, Value>) -> Result<Material, String> {
     // Envoy takes P-256 for granted where `crv` is missing; RFC 7518 does not.
-    let curve = match members.get("crv") {
+    let curve = match said(members, "crv") {
         None => return Err("[crv] field is missing for an EC key".to_owned()),
         Some(curve) => curve.as_str().ok_or_else(|| Status::JwksECKeyBadCrv.to_string())?,
     };

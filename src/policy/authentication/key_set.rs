@@ -7,7 +7,7 @@ use serde_json::Value;
 use siphasher::sip::SipHasher13;
 
 use super::jwk::Key;
-use super::{Algorithm, Algorithms, Parsed, Status};
+use super::{Algorithm, Algorithms, Checks, Parsed, Status};
 use crate::host::Host;
 use crate::json::{self, Errors};
 
@@ -27,8 +27,10 @@ impl KeySet {
     /// Why it is no key set, or that no key of it can be used.
     pub fn parse(text: &[u8]) -> Result<(Self, Vec<String>), String> {
         let errors = Errors::default();
-        let value =
-            json::parse(text, &errors).map_err(|error| format!("{}: {error}", Status::JwksParseError))?;
+        let value = json::parse(text, &errors).map_err(|error| match mistaken(text) {
+            Some(what) => what,
+            None => format!("{}: {error}", Status::JwksParseError),
+        })?;
         match errors.into_vec().first() {
             None => Self::from_value(&value),
             Some(error) => Err(format!("{}: {error}", Status::JwksParseError)),
@@ -44,9 +46,12 @@ impl KeySet {
             return Err(Status::JwksParseError.to_string());
         };
         let Some(list) = members.get("keys") else {
-            return Err(match members.values().any(is_certificate) {
-                true => "certificates by name are not read; give the keys as a JSON Web Key Set".to_owned(),
-                false => Status::JwksNoKeys.to_string(),
+            return Err(if members.values().any(is_certificate) {
+                "certificates by name are not read; give the keys as a JSON Web Key Set".to_owned()
+            } else if members.contains_key("kty") {
+                "this is one key; put it into a set: {\"keys\": [...]}".to_owned()
+            } else {
+                Status::JwksNoKeys.to_string()
             });
         };
         let list = list.as_array().ok_or_else(|| Status::JwksBadKeys.to_string())?;
@@ -72,14 +77,22 @@ impl KeySet {
     /// # Errors
     /// Envoy's: [`Status::JwksKidAlgMismatch`] where no key has the token's `kid` and `alg`, and
     /// [`Status::JwtVerificationFail`] where one has, but none verifies it.
-    pub fn verify(&self, token: &Parsed, allowed: Algorithms, host: &dyn Host) -> Result<(), Status> {
-        let kid = token.kid.as_deref();
-        self.verify_signature(token.algorithm, kid, token.signing_input(), &token.signature, allowed, host)
+    pub fn verify(
+        &self,
+        token: &Parsed,
+        allowed: Algorithms,
+        checks: &Checks,
+        host: &dyn Host,
+    ) -> Result<(), Status> {
+        let (kid, signature) = (token.kid.as_deref(), &token.signature);
+        let checking = (checks, host);
+        self.verify_signature(token.algorithm, kid, token.signing_input(), signature, allowed, checking)
     }
 
     /// Verifies a signature over any bytes; see [`KeySet::verify`].
     ///
-    /// A key with another `kid` is passed over if both sides name one; so is a key that is for another `alg`.
+    /// A key with another `kid` is passed over if both sides name one; so is a key that is for another `alg`. `checking`
+    /// is what this request may still cost, and who lends cryptography.
     ///
     /// # Errors
     /// As [`KeySet::verify`].
@@ -90,7 +103,7 @@ impl KeySet {
         input: &[u8],
         signature: &[u8],
         allowed: Algorithms,
-        host: &dyn Host,
+        checking: (&Checks, &dyn Host),
     ) -> Result<(), Status> {
         let meant = |key: &&Key| {
             key.kid.as_deref().zip(kid).is_none_or(|(key, token)| key == token)
@@ -100,14 +113,12 @@ impl KeySet {
         if candidates.peek().is_none() {
             return Err(Status::JwksKidAlgMismatch);
         }
-        if !allowed.contains(algorithm) {
-            return Err(Status::JwtVerificationFail);
-        }
-        for key in candidates.filter(|key| key.material.fits(algorithm)) {
+        let usable = |key: &&Key| allowed.allow(algorithm, key.algorithm) && key.material.fits(algorithm);
+        for key in candidates.filter(usable) {
             if algorithm == Algorithm::EdDsa && signature.len() != ED25519_SIGNATURE_LENGTH {
                 return Err(Status::JwtEd25519SignatureWrongLength);
             }
-            if key.material.verify(algorithm, input, signature, host) {
+            if key.material.verify(algorithm, input, signature, checking) {
                 return Ok(());
             }
         }
@@ -123,6 +134,29 @@ impl KeySet {
     pub fn version(&self) -> u64 {
         self.version
     }
+}
+
+/// What else people take for a key set, and what to do about it.
+fn mistaken(text: &[u8]) -> Option<String> {
+    let text = text.trim_ascii_start();
+    if [&b"http://"[..], b"https://"].iter().any(|scheme| text.starts_with(scheme)) {
+        return Some(
+            "this is an address, not a key set; write it in jwksUri, with its jwksCluster".to_owned(),
+        );
+    }
+    let label = text.strip_prefix(b"-----BEGIN ")?;
+    let end = label.windows(5).position(|window| window == b"-----")?;
+    let label = label.get(..end)?;
+    Some(if label.ends_with(b"PRIVATE KEY") {
+        // Whoever has it can sign.
+        "this is a private key as PEM; take it out of here, and give the public one as a JSON Web Key Set"
+            .to_owned()
+    } else {
+        format!(
+            "this is PEM ({}), not a JSON Web Key Set; convert it and write {{\"keys\": [{{\"kty\": \"RSA\", \"n\": ..., \"e\": ...}}]}}, for an EC key kty, crv, x and y",
+            label.escape_ascii()
+        )
+    })
 }
 
 /// The other form that Envoy reads: a map of names and certificates.

@@ -32,7 +32,8 @@ pub use output::Output;
 pub use refusal::Failure;
 pub use remote::{Location, Remote, Settings, Url};
 pub use requirement::{Judge, Outcome, Require, Requirement};
-pub use rule::{Audiences, Rule, Times, Validity, Verified};
+pub use rule::{Audiences, Rule, SpaceDelimited, Times, Validity, Verified};
+pub use signature::Checks;
 pub use status::Status;
 pub use token::{MAX_TOKEN_LENGTH, Parsed};
 
@@ -69,14 +70,13 @@ struct Counters {
     misses: Option<MetricId>,
 }
 
-/// A token that counts.
+/// A place where a rule found a good token.
 #[derive(Debug)]
 struct Accepted {
     rule: usize,
-    /// Its place among those that were found.
-    order: usize,
     place: Place,
-    verified: Rc<Verified>,
+    /// The token, if it counts: of several of one subject the first does, alone.
+    verified: Option<Rc<Verified>>,
 }
 
 /// What one token comes to.
@@ -152,7 +152,7 @@ impl Authentication {
         };
     }
 
-    /// Verifies the request's tokens; the good ones are in [`Facts::tokens`] afterwards.
+    /// Verifies the request's tokens; the one that counts is in [`Facts::token`] afterwards.
     pub fn authenticate(&self, request: &mut Request, facts: &mut Facts, host: &dyn Host) -> Step {
         if self.is_empty() || (self.bypass_cors_preflight && is_cors_preflight(request)) {
             trace::tell(|| Event::NotAsked { preflight: !self.is_empty() });
@@ -162,14 +162,16 @@ impl Authentication {
         if *require == Require::None {
             return Step::Continue;
         }
-        let judging = Judging { section: self, request, host, now: host.wall_clock().as_secs() };
+        let checks = &facts.checks;
+        let judging = Judging { section: self, request, checks, host, now: host.wall_clock().as_secs() };
         let outcome = require.evaluate(&mut |rule, judge| judging.rule(rule, judge));
         match outcome {
             Outcome::Good(accepted) => {
                 if self.mode == Mode::Enforce {
                     self.tell_upstream(&accepted, request);
                 }
-                self.keep(&accepted, facts);
+                let speaks = speakers(&accepted).min_by_key(|(rule, _)| *rule);
+                facts.token = speaks.map(|(_, verified)| verified.token.clone());
                 facts.verdict(&self.name, "allowed", self.mode);
                 Step::Continue
             }
@@ -212,25 +214,22 @@ impl Authentication {
 
     /// Takes the tokens out and puts into headers what is wanted of them.
     fn tell_upstream(&self, accepted: &[Accepted], request: &mut Request) {
-        for Accepted { rule, place, verified, .. } in accepted {
+        for (rule, verified) in speakers(accepted) {
             for (name, value) in &verified.headers {
-                request.add_header(name.clone(), value);
+                // A claim that the first rule's token lacks is not another's to tell.
+                let is_anothers = |(other, _): (usize, _)| {
+                    other < rule && self.rules.get(other).is_some_and(|rule| rule.output.has(name))
+                };
+                if !speakers(accepted).any(is_anothers) {
+                    request.add_header(name.clone(), value);
+                }
             }
+        }
+        for Accepted { rule, place, .. } in accepted {
             if let Some(rule) = self.rules.get(*rule).filter(|rule| !rule.forward_original_token) {
                 rule.locations.remove(request, *place);
             }
         }
-    }
-
-    /// Notes the tokens in the order of their rules, and within a rule in that of their places.
-    fn keep(&self, accepted: &[Accepted], facts: &mut Facts) {
-        let order = |token: &Accepted| (token.rule, token.order);
-        let mut sorted: Vec<&Accepted> = Vec::with_capacity(accepted.len());
-        for token in accepted {
-            // They are few.
-            sorted.insert(sorted.partition_point(|other| order(other) < order(token)), token);
-        }
-        facts.tokens.extend(sorted.into_iter().map(|token| token.verified.token.clone()));
     }
 
     /// When [`Authentication::poll`] wants to be called next.
@@ -257,11 +256,21 @@ impl Authentication {
     }
 }
 
+/// The tokens that count, one of each rule: a requirement may name a rule in several of its branches.
+fn speakers(accepted: &[Accepted]) -> impl Iterator<Item = (usize, &Rc<Verified>)> {
+    accepted.iter().enumerate().filter_map(|(at, one)| {
+        let spoke = |other: &Accepted| other.rule == one.rule && other.verified.is_some();
+        let verified = one.verified.as_ref()?;
+        (!accepted.iter().take(at).any(spoke)).then_some((one.rule, verified))
+    })
+}
+
 /// One request being judged.
 #[derive(Clone, Copy)]
 struct Judging<'a> {
     section: &'a Authentication,
     request: &'a Request,
+    checks: &'a Checks,
     host: &'a dyn Host,
     /// The wall clock, in seconds since the epoch.
     now: u64,
@@ -288,12 +297,12 @@ impl Judging<'_> {
         let mut failures = None;
         let mut wait: Option<Instant> = None;
         // From the last to the first, as Envoy's filter does it.
-        for (order, Found { token, place }) in found.iter().enumerate().rev() {
+        for Found { token, place } in found.iter().rev() {
             let verdict = self.token(index, rule, token);
             trace::tell(|| verdict.told(index, token, *place));
             match verdict {
                 Verdict::Good(verified) => {
-                    accepted.push(Accepted { rule: index, order, place: *place, verified })
+                    accepted.push(Accepted { rule: index, place: *place, verified: Some(verified) })
                 }
                 Verdict::Bad(failure) => {
                     line::debug(
@@ -316,7 +325,10 @@ impl Judging<'_> {
         match (failures, wait) {
             (Some(failure), _) if judge == Judge::Together => failed(failure, true),
             (_, Some(deadline)) => Outcome::Wait(deadline),
-            (_, None) => Outcome::Good(accepted),
+            (_, None) => match one_identity(&mut accepted) {
+                true => Outcome::Good(accepted),
+                false => failed(Failure::Token(Status::JwtMultipleTokens), true),
+            },
         }
     }
 
@@ -354,7 +366,7 @@ impl Judging<'_> {
         let parsed = Parsed::parse(token).map_err(bad)?;
         rule.check(&parsed, self.now).map_err(bad)?;
         let keys = self.keys(rule, parsed.kid.as_deref())?;
-        keys.verify(&parsed, rule.algorithms, self.host).map_err(bad)?;
+        keys.verify(&parsed, rule.algorithms, self.checks, self.host).map_err(bad)?;
         Ok((rule.accept(parsed), keys))
     }
 
@@ -372,6 +384,19 @@ impl Judging<'_> {
             Err(failure) => Verdict::Bad(failure),
         }
     }
+}
+
+/// Leaves one token of a rule that counts, the first of those that were found; they were looked at from the last to the
+/// first. False if they are of different subjects: nobody could say for whom the request is.
+fn one_identity(accepted: &mut [Accepted]) -> bool {
+    let Some((Accepted { verified: Some(first), .. }, others)) = accepted.split_last_mut() else {
+        return true;
+    };
+    let is_of_same =
+        |other: &Accepted| other.verified.as_ref().is_some_and(|it| it.is_of_same_subject(first));
+    let same = others.iter().all(is_of_same);
+    others.iter_mut().for_each(|other| other.verified = None);
+    same
 }
 
 fn count(counter: Option<MetricId>, host: &dyn Host) {

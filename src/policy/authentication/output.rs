@@ -17,6 +17,11 @@ pub struct Output {
 }
 
 impl Output {
+    /// Whether this is about a header.
+    pub fn has(&self, name: &str) -> bool {
+        self.payload.as_deref() == Some(name) || self.claims.iter().any(|(header, _)| header == name)
+    }
+
     /// The headers with their values. A claim that is absent, null or an empty string gives none.
     pub fn headers(&self, claims: &Claims, payload: &[u8]) -> Vec<(String, Vec<u8>)> {
         let payload = self.payload.iter().map(|header| (header.clone(), payload.to_vec()));

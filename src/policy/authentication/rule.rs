@@ -5,8 +5,8 @@ use std::rc::Rc;
 use serde_json::Value;
 
 use super::{Algorithms, Failure, KeySource, Locations, Output, Parsed, RequiredClaims, Status};
-use crate::matchers::StringMatch;
 use crate::matchers::claim::Claims;
+use crate::matchers::{ClaimPath, StringMatch};
 use crate::policy::Token;
 use crate::request::Request;
 
@@ -28,7 +28,7 @@ pub struct Rule {
     /// What the upstream gets to hear of it.
     pub output: Output,
     /// Claims with several values in one string.
-    pub space_delimited_claims: Vec<String>,
+    pub space_delimited_claims: Vec<SpaceDelimited>,
     /// What may sign.
     pub algorithms: Algorithms,
     /// When a token is good.
@@ -59,6 +59,31 @@ fn comparable(audience: &str) -> &str {
     let rest = audience.strip_prefix("http://").or_else(|| audience.strip_prefix("https://"));
     let rest = rest.unwrap_or(audience);
     rest.strip_suffix('/').unwrap_or(rest)
+}
+
+/// A claim with several values in one string.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpaceDelimited {
+    /// A claim of this very name: Istio has no other.
+    pub name: String,
+    /// Where there is none, what stands at this path.
+    pub path: ClaimPath,
+}
+
+impl SpaceDelimited {
+    /// Makes the string a list. One value stays a string.
+    fn split(&self, claims: &mut Claims) {
+        let found = if claims.contains_key(&self.name) {
+            claims.get_mut(&self.name)
+        } else {
+            self.path.find_mut(claims)
+        };
+        let Some(value) = found else { return };
+        let Some(text) = value.as_str() else { return };
+        if text.contains(' ') {
+            *value = Value::Array(text.split(' ').filter(|part| !part.is_empty()).map(Value::from).collect());
+        }
+    }
 }
 
 /// When a token is good. All in whole seconds.
@@ -138,6 +163,16 @@ pub struct Verified {
     pub headers: Vec<(String, Vec<u8>)>,
 }
 
+impl Verified {
+    /// Whether both are of one subject of one issuer. A token that names none is of the same subject only as one with all
+    /// the same claims.
+    pub fn is_of_same_subject(&self, other: &Verified) -> bool {
+        let (one, other) = (&self.token.claims, &other.token.claims);
+        let both = |name| one.get(name).is_some_and(|value| Some(value) == other.get(name));
+        (both("iss") && both("sub")) || one == other
+    }
+}
+
 impl Rule {
     /// What can be said of a token before its signature is verified, in the order of Envoy's jwt_authn filter.
     pub fn check(&self, parsed: &Parsed, now: u64) -> Result<(), Status> {
@@ -164,13 +199,13 @@ impl Rule {
         let headers = self.output.headers(&parsed.claims, parsed.payload().as_bytes());
         let (times, kid, mut claims) = (times(&parsed), parsed.kid, parsed.claims);
         for name in &self.space_delimited_claims {
-            split_at_spaces(&mut claims, name);
+            name.split(&mut claims);
         }
         Verified { token: Rc::new(Token { rule: self.name.clone(), claims }), kid, times, headers }
     }
 
     /// Whether the claims hold what they must.
-    pub fn check_claims(&self, request: &Request, token: &Rc<Token>) -> Result<(), Failure> {
+    pub fn check_claims(&self, request: &Request, token: &Token) -> Result<(), Failure> {
         let holds = self.required_claims.as_ref().is_none_or(|required| required.hold(request, token));
         if holds { Ok(()) } else { Err(Failure::Claims) }
     }
@@ -178,15 +213,6 @@ impl Rule {
 
 fn times(parsed: &Parsed) -> Times {
     Times { not_before: parsed.not_before, expires: parsed.expires_at, issued: parsed.issued_at }
-}
-
-/// Makes a string of several values a list of them. One value stays a string.
-fn split_at_spaces(claims: &mut Claims, name: &str) {
-    let Some(value) = claims.get_mut(name) else { return };
-    let Some(text) = value.as_str() else { return };
-    if text.contains(' ') {
-        *value = Value::Array(text.split(' ').filter(|part| !part.is_empty()).map(Value::from).collect());
-    }
 }
 
 #[cfg(test)]
@@ -261,11 +287,22 @@ mod tests {
 
     #[test]
     fn several_values_in_one_string_become_a_list() {
-        let claims = json!({"scope": "read  write ", "one": "read", "number": 1});
+        let claims = json!({
+            "scope": "read  write ", "one": "read", "number": 1,
+            "a.b": "x y", "a": {"b": "x y", "c": "x y", "d.e": "x y"}, "https://a.example/s": "x y",
+        });
         let mut claims = claims.as_object().unwrap().clone();
-        for name in ["scope", "one", "number", "none"] {
-            split_at_spaces(&mut claims, name);
+        for name in ["scope", "one", "number", "none", "a.b", "a.c", "[a][d.e]", "https://a.example/s"] {
+            SpaceDelimited { name: name.to_owned(), path: ClaimPath::parse(name).unwrap() }
+                .split(&mut claims);
         }
-        assert_eq!(Value::Object(claims), json!({"scope": ["read", "write"], "one": "read", "number": 1}));
+        let list = json!(["x", "y"]);
+        assert_eq!(
+            Value::Object(claims),
+            json!({
+                "scope": ["read", "write"], "one": "read", "number": 1,
+                "a.b": list, "a": {"b": "x y", "c": list, "d.e": list}, "https://a.example/s": list,
+            })
+        );
     }
 }

@@ -9,6 +9,7 @@ use sha2::Sha256;
 use crate::config::{self, Errors};
 use crate::host::fake::Fake;
 use crate::host::{Host, LocalReply};
+use crate::matchers::ClaimPath;
 use crate::policy::{Decision, Facts, Mode, Policy, Step};
 use crate::request::{HeaderEdit, Request};
 
@@ -152,11 +153,8 @@ fn a_good_token_is_taken_out_and_its_claims_are_told() {
     assert_eq!(outcome.header("authorization"), Vec::<&str>::new());
     assert_eq!(outcome.header("x-user"), ["alice"]);
     assert_eq!(outcome.header("x-payload"), [token.split('.').nth(1).unwrap()]);
-    assert_eq!(outcome.facts.tokens.len(), 1);
-    assert_eq!(
-        (&*outcome.facts.tokens[0].rule, &outcome.facts.tokens[0].claims["sub"]),
-        ("i", &json!("alice"))
-    );
+    let token = outcome.facts.token.as_ref().unwrap();
+    assert_eq!((&*token.rule, &token.claims["sub"]), ("i", &json!("alice")));
     let verdict = &outcome.facts.verdicts[0];
     assert_eq!(
         (&*verdict.policy, verdict.decision, verdict.mode),
@@ -228,7 +226,7 @@ fn every_check_has_envoys_words_and_order() {
             assert_eq!(outcome.request.header("authorization"), Some(bearer.trim_end().as_bytes()));
             assert_eq!(outcome.facts.decision, Decision::AuthnDenied);
             assert_eq!(outcome.facts.verdicts[0].decision, "denied");
-            assert!(outcome.facts.tokens.is_empty());
+            assert!(outcome.facts.token.is_none());
         }
     }
     let token = with(json!({}));
@@ -266,16 +264,156 @@ fn all_tokens_of_a_rule_have_to_be_good() {
     };
     assert_eq!(both(&alice, "a.b.c").told(), "401 Jwt header is an invalid Base64url encoded");
     assert_eq!(both("a.b.c", &alice).told(), "401 Jwt header is an invalid Base64url encoded");
-    let outcome = both(&alice, &bob);
-    assert_eq!(outcome.told(), "passes");
-    assert_eq!(outcome.header("x-user"), ["bob", "alice"], "in Envoy's order");
-    assert_eq!(outcome.facts.tokens[0].claims["sub"], json!("alice"), "the first one found counts first");
+    assert_eq!(both(&alice, &bob).told(), "401 Found multiple Jwt tokens");
     let path = format!("/?access_token={bob}x");
     let in_param = bench.send(&[("authorization", &format!("Bearer {alice}")), (":path", &path)]);
     assert_eq!(in_param.reply().status, 401);
     let flood: Vec<String> = (0..20).map(|_| format!("Bearer {alice}")).collect();
     let flood: Vec<_> = flood.iter().map(|value| ("authorization", value.as_str())).collect();
     assert_eq!(bench.send(&flood).told(), "401 Found multiple Jwt tokens");
+}
+
+/// In the header, and in the parameter beside it.
+fn two_places(first: &str, second: &str) -> [(&'static str, String); 2] {
+    [("authorization", format!("Bearer {first}")), (":path", format!("/?access_token={second}"))]
+}
+
+#[test]
+fn of_one_rule_there_is_one_identity_in_a_request() {
+    let output = json!([{"header": "x-user", "claim": "sub"}, {"header": "x-tenant", "claim": "tenant"}]);
+    let enforced = one_rule(json!({"outputClaimToHeaders": output}));
+    let permissive = Bench::new(json!({
+        "jwtRules": [rule("i", json!({"outputClaimToHeaders": output}))],
+        "requirements": [{"require": "permissive"}],
+    }));
+    let of = |claims: Value| token(claims);
+    let alice = of(json!({"iss": "i", "sub": "alice"}));
+    let alice_of_acme = of(json!({"iss": "i", "sub": "alice", "tenant": "acme"}));
+    let bob = of(json!({"iss": "i", "sub": "bob", "tenant": "umbrella"}));
+    let nobody = of(json!({"iss": "i"}));
+    let nobody_of_acme = of(json!({"iss": "i", "tenant": "acme"}));
+    let send = |bench: &Bench, first: &str, second: &str| {
+        let headers = two_places(first, second);
+        bench.send(&headers.each_ref().map(|(name, value)| (*name, value.as_str())))
+    };
+    // The first one's claims, or that they are of two.
+    for (first, second, expected) in [
+        (&alice, &bob, None),
+        (&bob, &alice, None),
+        (&alice, &nobody, None),
+        (&nobody, &nobody_of_acme, None),
+        (&alice, &alice_of_acme, Some((vec!["alice"], vec![]))),
+        (&alice_of_acme, &alice, Some((vec!["alice"], vec!["acme"]))),
+        (&nobody_of_acme, &nobody_of_acme, Some((vec![], vec!["acme"]))),
+    ] {
+        let (strict, lenient) = (send(&enforced, first, second), send(&permissive, first, second));
+        let told = |outcome: &Outcome| {
+            let texts = |name| outcome.header(name).into_iter().map(str::to_owned).collect::<Vec<_>>();
+            (texts("x-user"), texts("x-tenant"))
+        };
+        match expected {
+            None => {
+                assert_eq!(strict.told(), "401 Found multiple Jwt tokens");
+                assert_eq!((lenient.told().as_str(), told(&lenient)), ("passes", (vec![], vec![])));
+                assert!(lenient.facts.token.is_none());
+            }
+            Some(expected) => {
+                for outcome in [strict, lenient] {
+                    let (user, tenant) = told(&outcome);
+                    assert_eq!(
+                        (user, tenant),
+                        (
+                            expected.0.iter().map(|it| it.to_string()).collect(),
+                            expected.1.iter().map(|it: &&str| it.to_string()).collect::<Vec<_>>()
+                        )
+                    );
+                    assert_eq!(
+                        (outcome.header("authorization"), outcome.header(":path")),
+                        (vec![], vec!["/"]),
+                        "both are taken out"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn claims_of_two_rules_are_never_put_together() {
+    let of = |name: &str| {
+        rule(
+            name,
+            json!({
+                "fromHeaders": [{"name": name}],
+                "outputClaimToHeaders": [{"header": "x-user", "claim": "sub"}, {"header": format!("x-of-{name}"), "claim": "sub"}],
+            }),
+        )
+    };
+    let rules = [of("a"), of("b")];
+    let (a, b) = (good("a"), token(json!({"iss": "b", "sub": "bob", "role": "admin"})));
+    let nameless = token(json!({"iss": "a"}));
+    for require in [json!("all"), json!("permissive"), json!({"all": ["b", "a", {"any": ["a", "b"]}]})] {
+        let bench = Bench::new(json!({"jwtRules": rules, "requirements": [{"require": require}]}));
+        let outcome = bench.send(&[("a", &a), ("b", &b)]);
+        assert_eq!(outcome.told(), "passes");
+        assert_eq!(outcome.header("x-user"), ["alice"], "the first rule's in the document, {require}");
+        assert_eq!((outcome.header("x-of-a"), outcome.header("x-of-b")), (vec!["alice"], vec!["bob"]));
+        let claim = |name: &str| outcome.facts.claim(&ClaimPath::parse(name).unwrap());
+        assert_eq!((claim("sub"), claim("role")), (Some(&json!("alice")), None));
+        let outcome = bench.send(&[("a", &nameless), ("b", &b)]);
+        assert_eq!(
+            (outcome.told().as_str(), outcome.header("x-user")),
+            ("passes", vec![]),
+            "it is nobody's else"
+        );
+    }
+}
+
+#[test]
+fn a_request_costs_so_many_signatures_and_no_more() {
+    let section = |keys: usize, require: &str| {
+        let keys: Vec<Value> = (0..keys)
+            .map(|at| json!({"kty": "oct", "k": encode([at as u8; 32])}))
+            .chain([key_set()["keys"][0].clone()])
+            .collect();
+        json!({"jwtRules": [rule("i", json!({"jwks": {"keys": keys}}))], "requirements": [{"require": require}]})
+    };
+    let unnamed = sign(r#"{"alg":"HS256"}"#, json!({"iss": "i"}).to_string());
+    assert_eq!(Bench::new(section(3, "any")).told(&unnamed), "passes", "the fourth key");
+    assert_eq!(Bench::new(section(4, "any")).told(&unnamed), "401 Jwt verification fails");
+    // Sixteen forged tokens, and the good one first: they are looked at from the last to the first.
+    let bench = Bench::new(section(0, "permissive"));
+    let flood = |forged: usize| {
+        let bearers: Vec<String> = std::iter::once(good("i"))
+            .chain((0..forged).map(|at| forge(&token(json!({"iss": "i", "sub": at.to_string()})))))
+            .map(|token| format!("Bearer {token}"))
+            .collect();
+        let headers: Vec<_> = bearers.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
+        bench.send(&headers).facts.token.is_some()
+    };
+    assert!(!flood(4));
+    assert!(flood(3));
+    assert!(flood(15), "what is known costs nothing");
+}
+
+#[test]
+fn the_scheme_has_no_case() {
+    let good = good("i");
+    for prefix in ["Bearer ", "bearer ", "BEARER ", "bEaReR   ", "Bearer\t", "Basic x, bearer "] {
+        for rule in [json!({}), json!({"fromHeaders": [{"name": "authorization", "prefix": "Bearer "}]})] {
+            let bench = Bench::new(
+                json!({"jwtRules": [self::rule("i", rule)], "requirements": [{"require": "optional"}]}),
+            );
+            let outcome = bench.send(&[("authorization", &format!("{prefix}{good}"))]);
+            assert_eq!(outcome.told(), "passes", "{prefix:?}");
+            assert!(outcome.facts.token.is_some(), "{prefix:?}");
+            assert_eq!(outcome.header("authorization"), Vec::<&str>::new());
+            let forged = bench.send(&[("authorization", &format!("{prefix}{}", forge(&good)))]);
+            assert_eq!(forged.told(), "401 Jwt verification fails", "{prefix:?}");
+        }
+    }
+    let other = one_rule(json!({"fromHeaders": [{"name": "x-token", "prefix": "Token "}]}));
+    assert_eq!(other.send(&[("x-token", &format!("token {good}"))]).told(), "401 Jwt is missing");
 }
 
 #[test]
@@ -327,12 +465,13 @@ fn requirements_say_which_tokens_are_needed() {
             let outcome = bench.send(headers);
             let told = match &outcome.step {
                 Step::Continue => {
-                    let names: Vec<&str> = outcome.facts.tokens.iter().map(|token| &*token.rule).collect();
-                    for name in ["a", "b"] {
-                        let counted = names.contains(&name);
-                        assert_eq!(!outcome.header(&format!("x-user-{name}")).is_empty(), counted);
-                        assert!(!counted || outcome.header(name).is_empty(), "it is taken out");
+                    let is_told = |name: &&str| !outcome.header(&format!("x-user-{name}")).is_empty();
+                    let names: Vec<&str> = ["a", "b"].into_iter().filter(is_told).collect();
+                    for name in &names {
+                        assert!(outcome.header(name).is_empty(), "it is taken out");
                     }
+                    let first = outcome.facts.token.as_ref().map(|token| &*token.rule);
+                    assert_eq!(first, names.first().copied(), "the first rule's speaks for the request");
                     names.concat()
                 }
                 _ => outcome.told(),
@@ -367,9 +506,8 @@ fn permissive_judges_each_token_by_itself() {
     let headers = [("authorization", b.as_str()), ("authorization", "Bearer x"), ("authorization", &a)];
     let outcome = bench.send(&headers);
     assert_eq!(outcome.told(), "passes");
-    let rules: Vec<&str> = outcome.facts.tokens.iter().map(|token| &*token.rule).collect();
-    assert_eq!(rules, ["a", "b"], "in the order of their rules");
     assert_eq!(outcome.header("authorization"), Vec::<&str>::new());
+    assert_eq!(&*outcome.facts.token.unwrap().rule, "a", "the first rule's");
     let outcome = bench.send(&[("authorization", "Bearer x")]);
     assert_eq!(outcome.header("authorization"), ["Bearer x"], "a token that does not count is left alone");
 }
@@ -381,11 +519,11 @@ fn shadow_decides_and_changes_nothing() {
         "mode": "shadow",
     });
     let bench = Bench::new(section);
-    for (token, word, tokens) in [(good("i"), "allowed", 1), ("a.b.c".to_owned(), "denied", 0)] {
+    for (token, word, counts) in [(good("i"), "allowed", true), ("a.b.c".to_owned(), "denied", false)] {
         let mut outcome = bench.send(&[("authorization", &format!("Bearer {token}")), ("x-user", "root")]);
         assert_eq!(outcome.step, Step::Continue);
         assert_eq!(outcome.request.take_edits(), [HeaderEdit::Remove("x-user".into())]);
-        assert_eq!(outcome.facts.tokens.len(), tokens);
+        assert_eq!(outcome.facts.token.is_some(), counts);
         assert_eq!(outcome.facts.decision, Decision::Allowed);
         let verdict = &outcome.facts.verdicts[0];
         assert_eq!((verdict.decision, verdict.mode), (word, Mode::Shadow));
@@ -459,7 +597,7 @@ fn claims_of_several_values_are_lists_to_policies_and_texts_to_headers() {
     }));
     let token = token(json!({"iss": "i", "scope": "a b", "groups": "c d", "other": "e f"}));
     let outcome = bench.send(&[("authorization", &format!("Bearer {token}"))]);
-    let claims = &outcome.facts.tokens[0].claims;
+    let claims = &outcome.facts.token.as_ref().unwrap().claims;
     assert_eq!(
         [&claims["scope"], &claims["groups"], &claims["other"]],
         [&json!(["a", "b"]), &json!(["c", "d"]), &json!("e f")]
@@ -479,7 +617,7 @@ fn a_known_token_is_not_verified_again_but_still_looked_at() {
     assert_eq!((bench.counter("hits"), bench.counter("misses")), (0, 1));
     let outcome = bench.send(&[("authorization", &format!("Bearer {short}"))]);
     assert_eq!((outcome.told().as_str(), outcome.header("x-user")), ("passes", vec!["alice"]));
-    assert_eq!(outcome.facts.tokens.len(), 1);
+    assert!(outcome.facts.token.is_some());
     assert_eq!((bench.counter("hits"), bench.counter("misses")), (1, 1));
     assert_eq!(bench.told(&long), "passes");
     bench.host.advance(Duration::from_secs(10));

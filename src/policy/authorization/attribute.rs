@@ -39,7 +39,7 @@ impl Attribute {
         matches!(self, Attribute::PathSegment(_))
     }
 
-    /// Whether it is another one for each of the request's tokens.
+    /// Whether it is the token's.
     pub fn depends_on_token(&self) -> bool {
         matches!(self, Attribute::Claim(_) | Attribute::RequestPrincipal)
     }

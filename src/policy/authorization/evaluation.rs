@@ -1,5 +1,4 @@
 use std::cell::{Cell, OnceCell};
-use std::rc::Rc;
 
 use serde_json::Value;
 
@@ -22,7 +21,7 @@ pub struct Sources {
 pub struct Evaluation<'a> {
     sources: &'a Sources,
     pub request: &'a Request,
-    pub tokens: &'a [Rc<Token>],
+    pub token: Option<&'a Token>,
     headers: Box<[OnceCell<Vec<&'a [u8]>>]>,
     readings: OnceCell<Option<Readings<'a>>>,
     host: OnceCell<Option<Vec<u8>>>,
@@ -31,20 +30,19 @@ pub struct Evaluation<'a> {
     pub peer_is_missing: Cell<bool>,
 }
 
-/// The request as one of its tokens and one reading of its path have it.
+/// The request as one reading of its path has it.
 #[derive(Clone, Copy)]
 pub struct View<'v, 'a> {
     pub evaluation: &'v Evaluation<'a>,
-    pub token: Option<&'v Token>,
     pub path: Option<&'v [u8]>,
 }
 
 impl<'a> Evaluation<'a> {
-    pub fn new(sources: &'a Sources, request: &'a Request, tokens: &'a [Rc<Token>]) -> Self {
+    pub fn new(sources: &'a Sources, request: &'a Request, token: Option<&'a Token>) -> Self {
         Evaluation {
             sources,
             request,
-            tokens,
+            token,
             headers: sources.headers.iter().map(|_| OnceCell::new()).collect(),
             readings: OnceCell::new(),
             host: OnceCell::new(),
@@ -82,12 +80,12 @@ impl<'a> Evaluation<'a> {
 impl<'v> View<'v, '_> {
     /// A claim of the token.
     pub fn claim(&self, path: &ClaimPath) -> Option<&'v Value> {
-        path.find(&self.token?.claims)
+        path.find(&self.evaluation.token?.claims)
     }
 
     /// Issuer and subject of the token, if both are strings.
     pub fn issuer_and_subject(&self) -> Option<(&'v str, &'v str)> {
-        let claims = &self.token?.claims;
+        let claims = &self.evaluation.token?.claims;
         Some((claims.get("iss")?.as_str()?, claims.get("sub")?.as_str()?))
     }
 }

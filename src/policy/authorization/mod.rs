@@ -131,7 +131,7 @@ impl Authorization {
         if self.is_empty() {
             return Step::Continue;
         }
-        let evaluation = Evaluation::new(&self.sources, request, &facts.tokens);
+        let evaluation = Evaluation::new(&self.sources, request, facts.token.as_deref());
         let outcome = self.decide(&evaluation);
         let peer_is_missing = evaluation.peer_is_missing.get();
         for (place, word) in outcome.verdicts {

@@ -1,5 +1,3 @@
-use std::rc::Rc;
-
 use serde_json::Value;
 
 use super::attribute::Attribute;
@@ -23,7 +21,6 @@ pub struct Rule {
     pub to: Box<[Box<[Test]>]>,
     /// All of these have to hold.
     pub when: Box<[Test]>,
-    depends_on_token: bool,
 }
 
 /// A condition, or that it does not hold.
@@ -106,10 +103,7 @@ impl Rule {
         to: Box<[Box<[Test]>]>,
         when: Box<[Test]>,
     ) -> Self {
-        let mut rule = Rule { policy, number, from, to, when, depends_on_token: false };
-        let depends = rule.tests().any(|test| test.condition.depends_on_token());
-        rule.depends_on_token = depends;
-        rule
+        Rule { policy, number, from, to, when }
     }
 
     /// Every condition.
@@ -133,30 +127,23 @@ impl Rule {
         })
     }
 
-    /// Whether it surely matches a request with these tokens.
-    pub fn surely_matches(&self, sources: &Sources, request: &Request, tokens: &[Rc<Token>]) -> bool {
-        self.matches(&Evaluation::new(sources, request, tokens), Reading::Both) == Truth::Yes
+    /// Whether it surely matches a request with this token.
+    pub fn surely_matches(&self, sources: &Sources, request: &Request, token: &Token) -> bool {
+        self.matches(&Evaluation::new(sources, request, Some(token)), Reading::Both) == Truth::Yes
     }
 
-    /// Whether the rule matches. With several tokens it does if one of them satisfies it alone.
+    /// Whether the rule matches.
     pub fn matches(&self, evaluation: &Evaluation<'_>, reading: Reading) -> Truth {
-        let holds = |token: Option<&Token>| {
-            let in_reading = |path: Option<&[u8]>| self.holds(&View { evaluation, token, path });
-            match evaluation.readings() {
-                None => in_reading(None),
-                Some(readings) => {
-                    let answers = readings.iter().map(|path| in_reading(Some(path)));
-                    match reading {
-                        Reading::Either => Truth::any(answers),
-                        Reading::Both => Truth::all(answers),
-                    }
+        let in_reading = |path: Option<&[u8]>| self.holds(&View { evaluation, path });
+        let answer = match evaluation.readings() {
+            None => in_reading(None),
+            Some(readings) => {
+                let answers = readings.iter().map(|path| in_reading(Some(path)));
+                match reading {
+                    Reading::Either => Truth::any(answers),
+                    Reading::Both => Truth::all(answers),
                 }
             }
-        };
-        let answer = match evaluation.tokens {
-            [] => holds(None),
-            tokens if self.depends_on_token => Truth::any(tokens.iter().map(|token| holds(Some(token)))),
-            _ => holds(None),
         };
         trace::tell(|| Event::Rule { policy: self.policy, number: self.number, holds: answer });
         answer
@@ -193,6 +180,7 @@ impl Condition {
         }
     }
 
+    /// Whether it is about the token.
     pub(super) fn depends_on_token(&self) -> bool {
         match self {
             Condition::RequestPrincipal(..) => true,

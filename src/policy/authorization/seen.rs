@@ -14,7 +14,11 @@ impl Test {
             holds,
             seen: condition.seen(view),
             reading: view.path.filter(|_| condition.depends_on_path()).map(<[u8]>::to_vec),
-            token: view.token.filter(|_| condition.depends_on_token()).map(|token| token.rule.clone()),
+            token: view
+                .evaluation
+                .token
+                .filter(|_| condition.depends_on_token())
+                .map(|token| token.rule.clone()),
         }
     }
 }

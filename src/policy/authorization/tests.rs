@@ -30,7 +30,7 @@ pub fn one(action: &str, rule: Value) -> Policy {
 pub struct Asked {
     headers: Vec<(String, Vec<u8>)>,
     attributes: BTreeMap<String, Vec<u8>>,
-    tokens: Vec<Value>,
+    token: Option<Value>,
 }
 
 /// A GET.
@@ -57,7 +57,7 @@ impl Asked {
     }
 
     pub fn token(mut self, claims: Value) -> Self {
-        self.tokens.push(claims);
+        self.token = Some(claims);
         self
     }
 
@@ -70,7 +70,7 @@ impl Asked {
         let token = |claims: &Value| {
             Rc::new(Token { rule: "rule".into(), claims: claims.as_object().unwrap().clone() })
         };
-        let mut facts = Facts { tokens: self.tokens.iter().map(token).collect(), ..Facts::default() };
+        let mut facts = Facts { token: self.token.as_ref().map(token), ..Facts::default() };
         let step = policy.authorization.authorize(&request, &mut facts);
         (step, facts)
     }

@@ -248,7 +248,7 @@ fn a_sticky_value_gives_the_same_arm_in_every_process() {
     let host = Fake::new();
     let mut clusters: Vec<_> = (0..20)
         .map(|_| {
-            let facts = Facts { tokens: vec![token.clone()], ..Facts::default() };
+            let facts = Facts { token: Some(token.clone()), ..Facts::default() };
             send_with(&policy, &host, &[], facts).cluster()
         })
         .collect();

@@ -101,7 +101,7 @@ impl Bench {
 
 fn with_claims(claims: Value) -> Case {
     let token = Token { claims: claims.as_object().unwrap().clone(), ..Token::default() };
-    Case { facts: Facts { tokens: vec![Rc::new(token)], ..Facts::default() }, ..Case::default() }
+    Case { facts: Facts { token: Some(Rc::new(token)), ..Facts::default() }, ..Case::default() }
 }
 
 #[test]

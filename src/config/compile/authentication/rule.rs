@@ -8,7 +8,7 @@ use super::keys;
 use crate::config::document::{Document, JwtRule};
 use crate::matchers::{Pattern, StringMatch};
 use crate::policy::authentication::{
-    Audiences, HeaderLocation, Locations, Output, RequiredClaims, Rule, Validity,
+    Audiences, HeaderLocation, Locations, Output, RequiredClaims, Rule, SpaceDelimited, Validity,
 };
 
 /// Claims that hold several values in one string, whatever a rule says, as in Istio.
@@ -30,11 +30,7 @@ pub fn compile(
         locations: locations(source, path, cx),
         forward_original_token: source.forward_original_token.unwrap_or(false),
         output: output(source, path, cx),
-        space_delimited_claims: SPACE_DELIMITED
-            .into_iter()
-            .map(str::to_owned)
-            .chain(source.space_delimited_claims.iter().cloned())
-            .collect(),
+        space_delimited_claims: space_delimited(source, path, cx),
         algorithms: keys::algorithms(source.algorithms.as_deref(), path, cx),
         validity: Validity {
             clock_skew: seconds(source.clock_skew.map_or(Duration::from_secs(60), |skew| skew.0)),
@@ -46,6 +42,16 @@ pub fn compile(
         // The last, so that all the others were looked at.
         keys: keys?,
     })
+}
+
+fn space_delimited(source: &JwtRule, path: &Path<'_>, cx: &Context<'_>) -> Vec<SpaceDelimited> {
+    let place = path.field("spaceDelimitedClaims");
+    let read = |name: &str, place: &Path<'_>| {
+        Some(SpaceDelimited { name: name.to_owned(), path: claim(name, place, cx)? })
+    };
+    let given = source.space_delimited_claims.iter().enumerate();
+    let always = SPACE_DELIMITED.into_iter().filter_map(|name| read(name, &place));
+    always.chain(given.filter_map(|(index, name)| read(name, &place.index(index)))).collect()
 }
 
 /// Whole seconds, rounded up: the times in a token have no parts.

@@ -93,6 +93,18 @@ fn what_is_wrong_with_a_rule_is_said_with_its_remedy() {
             json!({"audience": ["a"]}),
             "rule.audience: there is no field \"audience\" here; did you mean \"audiences\"?",
         ),
+        (
+            json!({"presence": "REQUIRED"}),
+            "rule.presence: there is no field \"presence\" here; authentication.requirements say which tokens must stand: [{require: all}] for one of each rule, [{require: any}] for one of them, [{require: optional}] where none may be",
+        ),
+        (
+            json!({"remote_jwks": {}}),
+            "rule.remote_jwks: there is no field \"remote_jwks\" here; use jwksUri and jwksCluster",
+        ),
+        (
+            json!({"spaceDelimitedClaims": ["a", "[a.b.c"]}),
+            "rule.spaceDelimitedClaims[1]: \"[a.b.c\" is not a claim's path; use a.b, or [a][b] for names with dots",
+        ),
         (json!({"jwks": 7}), "rule.jwks: not a key set; use an object with keys, or its JSON text"),
         (
             json!({"jwksUri": "https://i.example/keys"}),

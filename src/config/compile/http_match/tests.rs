@@ -30,7 +30,7 @@ fn request(headers: &[(&str, &str)]) -> Request {
 
 fn claims(claims: Value) -> Facts {
     let claims = claims.as_object().unwrap().clone();
-    Facts { tokens: vec![Rc::new(Token { claims, ..Token::default() })], ..Facts::default() }
+    Facts { token: Some(Rc::new(Token { claims, ..Token::default() })), ..Facts::default() }
 }
 
 /// Which of the requests match, as a string of 1 and 0.

@@ -23,13 +23,62 @@ fn all() -> Algorithms {
 }
 
 fn verify(keys: &KeySet, token: &str) -> Result<(), Status> {
-    keys.verify(&Parsed::parse(token.as_bytes()).unwrap(), all(), &Fake::new())
+    keys.verify(&Parsed::parse(token.as_bytes()).unwrap(), all(), &Checks::default(), &Fake::new())
 }
 
 /// A token of a test key; `header` is laid over `alg` and `kid`.
 fn token(key: &str, algorithm: &str, header: &Value, claims: &Value) -> String {
     let header = with(json!({"alg": algorithm, "kid": key}), header.clone());
     signing::token(key, algorithm, header.to_string(), claims.to_string()).unwrap()
+}
+
+#[test]
+fn what_is_null_or_empty_was_not_said() {
+    let nulls = json!({"use": null, "alg": null, "key_ops": null, "x5c": null});
+    for changes in [nulls, json!({"key_ops": []}), json!({"use": null, "key_ops": [], "alg": "RS256"})] {
+        let key = with(public_jwk("rsa1"), changes.clone());
+        let keys = key_set(&json!({"keys": [key]}));
+        assert_eq!(verify(&keys, &good_token(Algorithm::Rs256)), Ok(()), "{changes}");
+    }
+    let unnamed = key_set(&json!({"keys": [with(public_jwk("rsa1"), json!({"kid": null}))]}));
+    assert!(unnamed.may_have("any"));
+    for (changes, reason) in [
+        (json!({"kty": null}), "[kty] is missing in [keys]"),
+        (json!({"n": null}), "[n] field is missing for a RSA key"),
+        (json!({"key_ops": ["sign"]}), "its [key_ops] are [\"sign\"], without \"verify\""),
+        (json!({"use": ""}), "its [use] is \"\", not \"sig\""),
+    ] {
+        let key = with(public_jwk("rsa1"), changes);
+        let error = KeySet::from_value(&json!({"keys": [key]})).unwrap_err();
+        assert!(error.ends_with(reason), "{error}");
+    }
+}
+
+#[test]
+fn what_is_taken_for_a_key_set_is_named() {
+    for (text, expected) in [
+        (
+            "\n-----BEGIN PUBLIC KEY-----\nMIIB\n-----END PUBLIC KEY-----\n",
+            "this is PEM (PUBLIC KEY), not a JSON Web Key Set; convert it and write {\"keys\": [{\"kty\": \"RSA\", \"n\": ..., \"e\": ...}]}, for an EC key kty, crv, x and y",
+        ),
+        (
+            "-----BEGIN CERTIFICATE-----",
+            "this is PEM (CERTIFICATE), not a JSON Web Key Set; convert it and write {\"keys\": [{\"kty\": \"RSA\", \"n\": ..., \"e\": ...}]}, for an EC key kty, crv, x and y",
+        ),
+        (
+            "-----BEGIN RSA PRIVATE KEY-----\nMIIB",
+            "this is a private key as PEM; take it out of here, and give the public one as a JSON Web Key Set",
+        ),
+        (
+            "https://a.example/keys",
+            "this is an address, not a key set; write it in jwksUri, with its jwksCluster",
+        ),
+        (r#"{"kty": "RSA"}"#, "this is one key; put it into a set: {\"keys\": [...]}"),
+        ("-----BEGIN", "Jwks is an invalid JSON: "),
+    ] {
+        let error = KeySet::parse(text.as_bytes()).unwrap_err();
+        assert!(error == expected || (expected.ends_with(": ") && error.starts_with(expected)), "{error}");
+    }
 }
 
 /// The test key that an algorithm signs with.
@@ -65,7 +114,14 @@ fn every_algorithm_verifies_its_own_signatures_and_no_others() {
             let input = good.rsplit_once('.').unwrap().0.as_bytes();
             let signature = Parsed::parse(good.as_bytes()).unwrap().signature;
             let keys = key_set(&jwks(&[key]));
-            let verified = keys.verify_signature(claimed, None, input, &signature, all(), &Fake::new());
+            let verified = keys.verify_signature(
+                claimed,
+                None,
+                input,
+                &signature,
+                all(),
+                (&Checks::default(), &Fake::new()),
+            );
             assert_eq!(verified, Err(Status::JwtVerificationFail), "{algorithm:?} as {claimed:?}");
         }
     }
@@ -107,7 +163,14 @@ fn signatures_that_are_none_verify_nothing() {
         let longer = [signature.as_slice(), &[0]].concat();
         let shorter = &signature[1..];
         for forged in [&[], zeros.as_slice(), &ones, &longer, shorter] {
-            let verified = keys.verify_signature(algorithm, None, b"a.b", forged, all(), &Fake::new());
+            let verified = keys.verify_signature(
+                algorithm,
+                None,
+                b"a.b",
+                forged,
+                all(),
+                (&Checks::default(), &Fake::new()),
+            );
             let expected = match algorithm {
                 Algorithm::EdDsa if forged.len() != 64 => Status::JwtEd25519SignatureWrongLength,
                 _ => Status::JwtVerificationFail,
@@ -120,10 +183,24 @@ fn signatures_that_are_none_verify_nothing() {
 #[test]
 fn the_rule_says_which_algorithms_count() {
     let verify = |keys: &KeySet, allowed: Algorithms, algorithm| {
-        keys.verify(&Parsed::parse(good_token(algorithm).as_bytes()).unwrap(), allowed, &Fake::new())
+        keys.verify(
+            &Parsed::parse(good_token(algorithm).as_bytes()).unwrap(),
+            allowed,
+            &Checks::default(),
+            &Fake::new(),
+        )
     };
     let keys = key_set(&jwks(&["rsa1", "hmac1"]));
-    assert_eq!(verify(&keys, Algorithms::default(), Algorithm::Ps256), Ok(()));
+    assert_eq!(verify(&keys, Algorithms::default(), Algorithm::Rs256), Ok(()));
+    assert_eq!(verify(&keys, Algorithms::default(), Algorithm::Ps256), Err(Status::JwtVerificationFail));
+    let marked = with(public_jwk("rsa1"), json!({"alg": "PS256"}));
+    let marked = key_set(&json!({"keys": [marked]}));
+    assert_eq!(verify(&marked, Algorithms::default(), Algorithm::Ps256), Ok(()), "the key asks for it");
+    assert_eq!(
+        verify(&keys, [Algorithm::Ps256].into_iter().collect(), Algorithm::Ps256),
+        Ok(()),
+        "the rule does"
+    );
     assert_eq!(verify(&keys, Algorithms::default(), Algorithm::Hs256), Err(Status::JwtVerificationFail));
     let only = [Algorithm::Hs256].into_iter().collect();
     assert_eq!(verify(&keys, only, Algorithm::Hs256), Ok(()));
@@ -309,7 +386,14 @@ fn leading_zeros_and_padding_are_no_fault() {
     });
     let keys = key_set(&json!({"keys": [jwk]}));
     let signature = signing::signature(&jwk, "ES256", b"a.b").unwrap();
-    let verified = keys.verify_signature(Algorithm::Es256, None, b"a.b", &signature, all(), &Fake::new());
+    let verified = keys.verify_signature(
+        Algorithm::Es256,
+        None,
+        b"a.b",
+        &signature,
+        all(),
+        (&Checks::default(), &Fake::new()),
+    );
     assert_eq!(verified, Ok(()));
 
     let n = URL_SAFE_NO_PAD.decode(public_jwk("rsa1")["n"].as_str().unwrap()).unwrap();
@@ -339,7 +423,7 @@ fn the_proxy_verifies_rs_and_es_where_it_lends_its_cryptography() {
         let token = Parsed::parse(good_token(algorithm).as_bytes()).unwrap();
         let keys = key_set(&jwks(&[key_for(algorithm)]));
         let (host, asked) = lending(true);
-        assert_eq!(keys.verify(&token, all(), &host), Ok(()), "{algorithm:?}");
+        assert_eq!(keys.verify(&token, all(), &Checks::default(), &host), Ok(()), "{algorithm:?}");
         let lent = algorithm.name().starts_with("RS") || algorithm.name().starts_with("ES");
         let asked = asked.borrow();
         assert_eq!(asked.len(), usize::from(lent), "{algorithm:?}");
@@ -380,15 +464,30 @@ fn the_proxys_no_is_final_and_its_refusal_to_answer_is_not() {
         let token = Parsed::parse(good_token(algorithm).as_bytes()).unwrap();
         let keys = key_set(&jwks(&[key_for(algorithm)]));
         let (host, asked) = lending(false);
-        assert_eq!(keys.verify(&token, all(), &host), Err(Status::JwtVerificationFail));
+        assert_eq!(keys.verify(&token, all(), &Checks::default(), &host), Err(Status::JwtVerificationFail));
         assert_eq!(asked.borrow().len(), 1);
         let restricted = Fake::new();
         restricted.set_foreign_function("verify_signature", |_| Err(host::Status::InternalFailure));
-        assert_eq!(keys.verify(&token, all(), &restricted), Ok(()));
+        assert_eq!(keys.verify(&token, all(), &Checks::default(), &restricted), Ok(()));
         let strange = Fake::new();
         strange.set_foreign_function("verify_signature", |_| Ok(vec![0xff]));
-        assert_eq!(keys.verify(&token, all(), &strange), Ok(()));
+        assert_eq!(keys.verify(&token, all(), &Checks::default(), &strange), Ok(()));
     }
+}
+
+#[test]
+fn the_proxy_is_asked_so_often_and_the_module_is_no_way_round() {
+    let token = Parsed::parse(good_token(Algorithm::Rs256).as_bytes()).unwrap();
+    let keys = key_set(&jwks(&["rsa1"]));
+    let (checks, (host, asked)) = (Checks::default(), lending(false));
+    for _ in 0..20 {
+        assert_eq!(keys.verify(&token, all(), &checks, &host), Err(Status::JwtVerificationFail));
+    }
+    assert_eq!(asked.borrow().len(), 16);
+    assert_eq!(keys.verify(&token, all(), &checks, &Fake::new()), Err(Status::JwtVerificationFail));
+    let (checks, bare) = (Checks::default(), Fake::new());
+    let verified: Vec<bool> = (0..6).map(|_| keys.verify(&token, all(), &checks, &bare).is_ok()).collect();
+    assert_eq!(verified, [true, true, true, true, false, false], "a proxy that lends none leaves four");
 }
 
 #[test]
@@ -401,7 +500,14 @@ fn a_psychic_signature_is_not_even_shown_to_the_proxy() {
         let zero = vec![0; half];
         for forged in [[&zero, zero.as_slice()], [r, &zero], [&zero, s]] {
             let (host, asked) = lending(true);
-            let verified = keys.verify_signature(algorithm, None, b"a.b", &forged.concat(), all(), &host);
+            let verified = keys.verify_signature(
+                algorithm,
+                None,
+                b"a.b",
+                &forged.concat(),
+                all(),
+                (&Checks::default(), &host),
+            );
             assert_eq!(verified, Err(Status::JwtVerificationFail));
             assert_eq!(asked.borrow().len(), 0);
         }
@@ -428,7 +534,7 @@ mod properties {
             let bit = bit.index(bytes.len().saturating_mul(8));
             bytes[bit / 8] ^= 1 << (bit % 8);
             let keys = key_set(&jwks(&[key_for(*algorithm)]));
-            let verified = Parsed::parse(&bytes).and_then(|token| keys.verify(&token, all(), &Fake::new()));
+            let verified = Parsed::parse(&bytes).and_then(|token| keys.verify(&token, all(), &Checks::default(), &Fake::new()));
             prop_assert!(verified.is_err(), "{algorithm:?} bit {bit}");
         }
 

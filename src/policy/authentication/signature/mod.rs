@@ -1,5 +1,6 @@
 //! Signatures: RS* and ES* by the proxy's own cryptography where it lends it, everything else in the module.
 
+mod checks;
 mod curve;
 mod der;
 mod provider;
@@ -9,6 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::DecodingKey;
 use prost::Message;
 
+pub use checks::Checks;
 pub use curve::Curve;
 pub use der::trim_zeros;
 
@@ -128,20 +130,29 @@ impl Material {
         }
     }
 
-    /// Verifies a signature over `input`.
-    pub fn verify(&self, algorithm: Algorithm, input: &[u8], signature: &[u8], host: &dyn Host) -> bool {
+    /// Verifies a signature over `input`, if `checks` has a check left for it.
+    pub fn verify(
+        &self,
+        algorithm: Algorithm,
+        input: &[u8],
+        signature: &[u8],
+        (checks, host): (&Checks, &dyn Host),
+    ) -> bool {
         if !self.fits(algorithm) {
             return false;
         }
         let in_module = |key: &DecodingKey| {
-            name_in_jsonwebtoken(algorithm).is_some_and(|algorithm| {
+            name_in_jsonwebtoken(algorithm).filter(|_| checks.in_module()).is_some_and(|algorithm| {
                 provider::verify(&URL_SAFE_NO_PAD.encode(signature), input, key, algorithm)
             })
         };
+        let on_host = |public_key: &[u8], signature: &[u8]| match checks.on_host() {
+            true => verify_on_host(algorithm, public_key, input, signature, host),
+            false => Some(false),
+        };
         match self {
             Material::Rsa { public_key, key } if algorithm.name().starts_with("RS") => {
-                verify_on_host(algorithm, public_key, input, signature, host)
-                    .unwrap_or_else(|| in_module(key))
+                on_host(public_key, signature).unwrap_or_else(|| in_module(key))
             }
             Material::Ec { curve, public_key, point } => {
                 // Both numbers in full (RFC 7518, 3.4) and neither zero, whatever a verifier makes of others.
@@ -149,9 +160,9 @@ impl Material {
                 if r.len() != s.len() || trim_zeros(r).is_empty() || trim_zeros(s).is_empty() {
                     return false;
                 }
-                let encoded = der::ecdsa_signature(signature);
-                verify_on_host(algorithm, public_key, input, &encoded, host)
-                    .unwrap_or_else(|| provider::verify_ecdsa(*curve, point, input, signature))
+                on_host(public_key, &der::ecdsa_signature(signature)).unwrap_or_else(|| {
+                    checks.in_module() && provider::verify_ecdsa(*curve, point, input, signature)
+                })
             }
             Material::Rsa { key, .. } | Material::Ed25519 { key } | Material::Secret { key, .. } => {
                 in_module(key)

@@ -151,24 +151,6 @@ fn request_principals_are_split_at_the_last_slash() {
 }
 
 #[test]
-fn one_token_has_to_satisfy_a_rule_alone() {
-    let policy = one(
-        "ALLOW",
-        json!({"when": [
-            {"key": "request.auth.claims[iss]", "values": ["trusted"]},
-            {"key": "request.auth.claims[role]", "values": ["admin"]},
-        ]}),
-    );
-    let (trusted, other) =
-        (json!({"iss": "trusted", "role": "user"}), json!({"iss": "other", "role": "admin"}));
-    assert!(!get("/").token(trusted.clone()).token(other.clone()).passes(&policy), "not put together");
-    let good = json!({"iss": "trusted", "role": "admin"});
-    assert!(get("/").token(other).token(good).passes(&policy));
-    let deny = when("DENY", "request.auth.claims[role]", "values", json!(["user"]));
-    assert!(!get("/").token(json!({"role": "x"})).token(trusted).passes(&deny));
-}
-
-#[test]
 fn an_attribute_may_be_compared_with_another() {
     let same = |action: &str, key: &str, list: &str, other: &str| {
         when(action, key, list, json!([{"attribute": other}]))
