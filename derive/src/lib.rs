@@ -41,7 +41,8 @@ fn object(name: &Ident, attributes: &Attributes, fields: &Fields) -> Result<Toke
             field.ident.as_ref().ok_or_else(|| Error::new_spanned(field, "a member without a name"))?;
         let rename = own.rename.map_or_else(|| attributes.rename(&camel_case(ident)), Ok)?;
         let alias = own.alias;
-        names.push(quote!(&[#rename #(, #alias)*]));
+        let kind = &field.ty;
+        names.push(quote!((&[#rename #(, #alias)*], <#kind as crate::json::Deserialize>::MAY_STAND)));
         arms.push(quote!(#index => member.fill(&mut this.#ident),));
     }
     Ok(quote! {

@@ -27,7 +27,14 @@ pub trait Deserialize: Sized {
     fn stand_in() -> Option<Self> {
         None
     }
+
+    /// Whether a member of this type may stand at all; one that may not is known so that it can be refused with the reason,
+    /// and is never recommended.
+    const MAY_STAND: bool = true;
 }
+
+/// The names of a member, and whether it may stand.
+pub type Names<'a> = (&'a [&'a str], bool);
 
 /// A value, and where it stands.
 #[derive(Clone, Copy)]
@@ -48,7 +55,7 @@ impl Member<'_> {
 
     /// Hands out the members of an object, each with its place in `names`, which has all names of each. Others are
     /// reported. False if this is no object.
-    pub fn object(self, names: &[&[&str]], each: &mut dyn FnMut(usize, Member<'_>)) -> bool {
+    pub fn object(self, names: &[Names<'_>], each: &mut dyn FnMut(usize, Member<'_>)) -> bool {
         let Value::Object(members) = self.value else { return self.unfit::<()>("an object").is_some() };
         let mut seen = Vec::with_capacity(members.len());
         for (name, value) in members {
@@ -57,7 +64,7 @@ impl Member<'_> {
                 return false;
             }
             let path = &self.path.field(name);
-            let Some(place) = names.iter().position(|names| names.contains(&name.as_str())) else {
+            let Some(place) = names.iter().position(|(names, _)| names.contains(&name.as_str())) else {
                 self.errors.add_at_name(path, unknown_name(name, names, self.errors.advice(name)));
                 continue;
             };
@@ -116,8 +123,9 @@ fn describe(value: &Value) -> String {
     }
 }
 
-fn unknown_name(found: &str, names: &[&[&str]], advice: Option<&str>) -> String {
-    let names: Vec<&str> = names.iter().flat_map(|names| names.iter().copied()).collect();
+fn unknown_name(found: &str, names: &[Names<'_>], advice: Option<&str>) -> String {
+    let names = names.iter().filter(|(_, may_stand)| *may_stand);
+    let names: Vec<&str> = names.flat_map(|(names, _)| names.iter().copied()).collect();
     match (names.iter().find(|name| close(name, found)), advice) {
         (Some(name), _) => format!("there is no field \"{found}\" here; did you mean \"{name}\"?"),
         (None, Some(advice)) => format!("there is no field \"{found}\" here; {advice}"),
@@ -166,6 +174,8 @@ impl<T: Deserialize> Deserialize for Option<T> {
     fn stand_in() -> Option<Self> {
         Some(None)
     }
+
+    const MAY_STAND: bool = T::MAY_STAND;
 }
 
 impl<T: Deserialize> Deserialize for Vec<T> {
@@ -277,6 +287,19 @@ mod tests {
         kind: Option<Kind>,
         #[serde(rename = "in", alias = "in_place")]
         in_place: Option<bool>,
+        nettle: Option<Refused>,
+    }
+
+    /// A member that is always refused.
+    #[derive(Debug)]
+    struct Refused;
+
+    impl Deserialize for Refused {
+        fn read(_: Member<'_>) -> Option<Self> {
+            Some(Refused)
+        }
+
+        const MAY_STAND: bool = false;
     }
 
     #[derive(Debug, crate::json::Deserialize)]
@@ -313,7 +336,8 @@ mod tests {
                 "in": true,
                 "in_place": false,
                 "kind": "third",
-                "list": [{"name": 7}, "x", {"count": 1.5, "nested": {}}, {"name": null}],
+                // `nettle` is nearer than anything else, and may not stand.
+                "list": [{"name": 7}, "x", {"count": 1.5, "nettel": {}}, {"name": null}],
                 "map": {"a": 1, "b": 300, "c": "d"},
             })),
             [
@@ -324,7 +348,7 @@ mod tests {
                 "list[0].name: 7 does not belong here; use a string",
                 "list[1]: \"x\" does not belong here; use an object",
                 "list[2].count: 1.5 does not belong here; use a whole number from 0 to 4294967295",
-                "list[2].nested: there is no field \"nested\" here; use \"name\", \"count\", \"list\", \"map\", \"kind\", \"in\" or \"in_place\"",
+                "list[2].nettel: there is no field \"nettel\" here; use \"name\", \"count\", \"list\", \"map\", \"kind\", \"in\" or \"in_place\"",
                 "list[3].name: null does not belong here; leave the member out",
                 "map[b]: 300 is out of range; use a whole number from 0 to 255",
                 "map[c]: \"d\" does not belong here; use a whole number from 0 to 255",

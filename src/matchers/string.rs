@@ -9,6 +9,8 @@ pub enum Pattern {
     Exact(Box<[u8]>),
     /// Begins so.
     Prefix(Box<[u8]>),
+    /// Begins with these segments; without a slash at the end.
+    PathPrefix(Box<[u8]>),
     /// Ends so.
     Suffix(Box<[u8]>),
     /// Has this in it.
@@ -25,6 +27,7 @@ impl Pattern {
         match self {
             Pattern::Exact(text) => **text == *value,
             Pattern::Prefix(text) => value.starts_with(text),
+            Pattern::PathPrefix(text) => value.strip_prefix(&**text).is_some_and(ends_a_segment),
             Pattern::Suffix(text) => value.ends_with(text),
             Pattern::Contains(text) => contains(value, text),
             Pattern::Regex(expression) => expression.is_match(value),
@@ -39,6 +42,9 @@ impl Pattern {
             Pattern::Prefix(text) => {
                 value.get(..text.len()).is_some_and(|start| text.eq_ignore_ascii_case(start))
             }
+            Pattern::PathPrefix(text) => value
+                .split_at_checked(text.len())
+                .is_some_and(|(start, rest)| text.eq_ignore_ascii_case(start) && ends_a_segment(rest)),
             Pattern::Suffix(text) => {
                 let start = value.len().checked_sub(text.len());
                 start.and_then(|start| value.get(start..)).is_some_and(|end| text.eq_ignore_ascii_case(end))
@@ -74,6 +80,11 @@ impl StringMatch {
     }
 }
 
+/// Whether what comes after some segments begins another one, or nothing comes.
+fn ends_a_segment(rest: &[u8]) -> bool {
+    matches!(rest, [] | [b'/', ..])
+}
+
 fn contains(value: &[u8], part: &[u8]) -> bool {
     part.is_empty() || value.windows(part.len()).any(|window| window == part)
 }
@@ -91,6 +102,9 @@ mod tests {
         for (pattern, yes, no) in [
             (Pattern::Exact(text("ab")), "ab", "abc"),
             (Pattern::Prefix(text("ab")), "abc", "cab"),
+            (Pattern::PathPrefix(text("/ab")), "/ab", "/abc"),
+            (Pattern::PathPrefix(text("/ab")), "/ab/", "/a"),
+            (Pattern::PathPrefix(text("/ab")), "/ab/c", "/cab/"),
             (Pattern::Suffix(text("ab")), "cab", "abc"),
             (Pattern::Contains(text("ab")), "cabc", "acb"),
             (Pattern::Regex(FullMatch::new("a+b").unwrap()), "aab", "aabc"),

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Facts;
-use crate::matchers::{ClaimPath, Pattern, StringMatch};
+use crate::matchers::{AddressSet, ClaimPath, Pattern, StringMatch};
 use crate::request::{AttributeId, Request};
 use crate::trace::{self, Event, Place};
 
@@ -24,6 +24,8 @@ pub struct HttpMatch {
     pub authority: Option<Pattern>,
     /// The port that the client connected to, and the attribute that has it.
     pub port: Option<(AttributeId, u16)>,
+    /// The client's address behind trusted proxies.
+    pub remote_ip: Option<RemoteIp>,
     /// Headers by their names in lower case.
     pub headers: Vec<(String, StringMatch)>,
     /// Headers of which no value may look so.
@@ -36,6 +38,17 @@ pub struct HttpMatch {
     pub claims: Vec<(ClaimPath, StringMatch)>,
     /// Claims that may not look so.
     pub without_claims: Vec<(ClaimPath, Pattern)>,
+}
+
+/// Where a client may be, or may not.
+#[derive(Clone, Debug)]
+pub struct RemoteIp {
+    /// Its address.
+    pub address: AttributeId,
+    /// Blocks of which one has to have it.
+    pub within: Option<AddressSet>,
+    /// Blocks of which none may.
+    pub not_within: Option<AddressSet>,
 }
 
 /// How a path has to look.
@@ -63,6 +76,7 @@ impl HttpMatch {
                 let number = request.number(id);
                 self.told(number == Some(port.into()), "port", "", number.map(|number| number.to_string()))
             })
+            && self.remote_ip.as_ref().is_none_or(|remote| remote.is_match(self, request))
             && self.headers.iter().all(|(name, value)| {
                 let holds = value.any_match(request.header_values(name));
                 self.told(holds, "headers", name, request.header_values(name))
@@ -72,8 +86,8 @@ impl HttpMatch {
                 self.told(holds, "withoutHeaders", name, request.header_values(name))
             })
             && self.query_params.iter().all(|(name, value)| {
-                let holds = value.any_match(request.query_values(name));
-                self.told(holds, "queryParams", name, request.query_values(name))
+                let first = || request.query_values(name).take(1);
+                self.told(value.any_match(first()), "queryParams", name, first())
             })
             && self.cookies.iter().all(|(name, value)| {
                 let holds = value.any_match(request.cookie_values(name));
@@ -117,6 +131,20 @@ impl HttpMatch {
             Event::Condition(trace::Condition::of(&self.place, member, &path.to_string(), holds, seen()))
         });
         holds
+    }
+}
+
+impl RemoteIp {
+    /// Whether the client's address is where it has to be. One that is not known is in no block.
+    fn is_match(&self, matched: &HttpMatch, request: &Request) -> bool {
+        let address = request.ip(self.address);
+        let seen = || address.into_iter().map(|address| address.to_string());
+        let has = |blocks: &AddressSet| address.is_some_and(|address| blocks.contains(address));
+        self.within.as_ref().is_none_or(|blocks| matched.told(has(blocks), "remoteIpBlocks", "", seen()))
+            && self
+                .not_within
+                .as_ref()
+                .is_none_or(|blocks| matched.told(!has(blocks), "notRemoteIpBlocks", "", seen()))
     }
 }
 

@@ -16,7 +16,7 @@ mod source;
 pub mod telemetry;
 
 pub use facts::{Decision, Facts, Token, Verdict};
-pub use http_match::{HttpMatch, UriMatch};
+pub use http_match::{HttpMatch, RemoteIp, UriMatch};
 pub use mode::Mode;
 pub use source::Source;
 

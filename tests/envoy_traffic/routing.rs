@@ -47,6 +47,8 @@ const ROUTES: &str = r#"
   ours: {match: [{uri: {prefix: /query}, queryParams: {a: {regex: "[a-z]+"}}}], route: [{destination: {host: v2}}]}
 - native: {match: {prefix: /query, query_parameters: [{name: b, present_match: true}]}, route: {cluster: mirror}}
   ours: {match: [{uri: {prefix: /query}, queryParams: {b: {}}}], route: [{destination: {host: mirror}}]}
+- native: {match: {path_separated_prefix: /segments}, route: {cluster: v1, prefix_rewrite: /other}}
+  ours: {match: [{uri: {pathPrefix: /segments}}], rewrite: {uri: /other}, route: [{destination: {host: v1}}]}
 - native: {match: {safe_regex: {regex: "/regex/[0-9]+"}}, route: {cluster: v1}}
   ours: {match: [{uri: {regex: "/regex/[0-9]+"}}], route: [{destination: {host: v1}}]}
 - native:
@@ -181,6 +183,10 @@ const PATHS: &[&str] = &[
     "/hosts",
     "/query",
     "/query/x",
+    "/segments",
+    "/segments/",
+    "/segments/a/b",
+    "/segmentss",
     "/regex/12",
     "/regex/x",
     "/regex/12/",
@@ -304,9 +310,6 @@ fn difference(request: &Request) -> Option<&'static str> {
         }
         () if path.starts_with("/query") && query.contains('%') => {
             Some("Envoy compares parameters as they were sent")
-        }
-        () if path.starts_with("/query") && query.matches("a=").count() > 1 => {
-            Some("Envoy looks at the first value alone")
         }
         () if request.headers.iter().any(|(name, _)| name == "x-meshfilter-cluster") => {
             Some("what a client says in our header is removed")

@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::{Context, Path};
 use crate::config::document;
 use crate::host::LocalReply;
-use crate::matchers::{ClaimPath, FullMatch, Pattern, StringMatch};
+use crate::matchers::cidr::Block;
+use crate::matchers::{AddressSet, ClaimPath, FullMatch, Pattern, StringMatch};
 use crate::policy::Source;
 
 /// Compiles a string match. In Istio `{}` asks for presence where that makes sense, which is what `Any` is.
@@ -61,6 +62,24 @@ pub fn refuse<const N: usize>(
             cx.errors.add(&path.field(name), reason);
         }
     }
+}
+
+/// Compiles a list of address blocks, each with its place in the list.
+pub fn address_set<'v>(
+    blocks: impl Iterator<Item = (usize, &'v String)>,
+    path: &Path<'_>,
+    cx: &Context<'_>,
+) -> AddressSet {
+    let parse = |(index, text): (usize, &String)| {
+        let place = path.index(index);
+        let wrong = |error| {
+            if !cx.errors.any_within(&place) {
+                cx.errors.add(&place, error);
+            }
+        };
+        Block::parse(text).map_err(wrong).ok()
+    };
+    blocks.filter_map(parse).collect()
 }
 
 /// Compiles a claim's path.

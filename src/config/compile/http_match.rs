@@ -1,8 +1,8 @@
-use super::common::{claim, refuse, request_header, string_match};
+use super::common::{address_set, claim, refuse, request_header, string_match};
 use super::{Context, Path};
 use crate::config::document;
 use crate::matchers::{ClaimPath, Pattern, StringMatch};
-use crate::policy::{HttpMatch, UriMatch};
+use crate::policy::{HttpMatch, RemoteIp, UriMatch};
 use crate::trace::Place;
 
 /// How Istio spells a claim among the headers.
@@ -42,12 +42,16 @@ pub fn compile(source: &document::HttpMatch, path: &Path<'_>, cx: &Context<'_>) 
     let mut compiled = HttpMatch {
         place: Place::of(path),
         name: source.name.clone(),
-        uri: value(&source.uri, "uri")
+        uri: source
+            .uri
+            .as_ref()
+            .and_then(|source| uri(source, &path.field("uri"), cx))
             .map(|pattern| UriMatch { pattern, ignore_case: source.ignore_uri_case == Some(true) }),
         scheme: value(&source.scheme, "scheme"),
         method: value(&source.method, "method"),
         authority: value(&source.authority, "authority"),
         port: source.port.map(|port| (cx.attribute(&["destination", "port"]), port)),
+        remote_ip: remote_ip(source, path, cx),
         ..HttpMatch::default()
     };
     if source.port == Some(0) {
@@ -103,6 +107,54 @@ pub fn compile(source: &document::HttpMatch, path: &Path<'_>, cx: &Context<'_>) 
         compiled.claims.extend(claim(key, &place, cx).map(|claim| (claim, value)));
     }
     compiled
+}
+
+/// How a path has to look.
+fn uri(source: &document::UriMatch, path: &Path<'_>, cx: &Context<'_>) -> Option<Pattern> {
+    let document::UriMatch { exact, prefix, path_prefix, suffix, contains, regex, present } = source.clone();
+    refuse(
+        [("present", present, "a path is always there; use exact, prefix, pathPrefix or regex")],
+        path,
+        cx,
+    );
+    let Some(segments) = path_prefix else {
+        if present.is_some() {
+            return None;
+        }
+        let text = document::StringMatch { exact, prefix, suffix, contains, regex, present: None };
+        return always_there(&text, path, cx);
+    };
+    if [exact, prefix, suffix, contains, regex].iter().any(Option::is_some) {
+        cx.errors.add(
+            path,
+            "more than one kind of match; keep one of exact, prefix, pathPrefix, suffix, contains, regex",
+        );
+    }
+    if !segments.starts_with('/') || segments.contains(['?', '#']) {
+        cx.errors.add(
+            &path.field("pathPrefix"),
+            format_args!("\"{segments}\" is not the beginning of a path; use one such as /api"),
+        );
+    }
+    Some(Pattern::PathPrefix(segments.trim_end_matches('/').as_bytes().into()))
+}
+
+/// Where the client may be.
+fn remote_ip(source: &document::HttpMatch, path: &Path<'_>, cx: &Context<'_>) -> Option<RemoteIp> {
+    let blocks = |given: &Option<Vec<String>>, name: &str| {
+        let place = path.field(name);
+        if given.as_ref().is_some_and(Vec::is_empty) {
+            cx.errors.add(&place, "an empty list; name an address block, or leave it out");
+        }
+        given.as_ref().map(|given| address_set(given.iter().enumerate(), &place, cx))
+    };
+    let within = blocks(&source.remote_ip_blocks, "remoteIpBlocks");
+    let not_within = blocks(&source.not_remote_ip_blocks, "notRemoteIpBlocks");
+    (within.is_some() || not_within.is_some()).then(|| RemoteIp {
+        address: cx.attribute(&["source", "address"]),
+        within,
+        not_within,
+    })
 }
 
 /// A match of something that is always there, so that presence says nothing.

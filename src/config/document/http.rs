@@ -137,7 +137,8 @@ pub struct HeaderChanges {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Rewrite {
-    /// Stands in for the prefix that matched, or for the whole path where no prefix did. The query stays.
+    /// Stands in for the prefix that matched, or for the whole path where no prefix did. After `pathPrefix` it is joined at
+    /// the slash, and `/` takes the prefix away. The query stays.
     pub uri: Option<String>,
     /// The host.
     pub authority: Option<String>,

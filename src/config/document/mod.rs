@@ -110,6 +110,8 @@ impl Deserialize for Unsupported {
     fn read(_: Member<'_>) -> Option<Self> {
         Some(Unsupported)
     }
+
+    const MAY_STAND: bool = false;
 }
 
 /// A share from 0 to 100, with decimals.

@@ -91,7 +91,6 @@ const BEYOND_SHAPE: [(&str, &[&str]); 6] = [
             "there is no mirror",
             "there is no route",
             "a rewrite of nothing",
-            "a redirect to the same address",
             "no port for the {port}",
             "which Envoy cluster serves",
             "no address to find",
@@ -124,6 +123,7 @@ const BEYOND_SHAPE: [(&str, &[&str]); 6] = [
             "the request is gone",
             "only the filter may set",
             "claims are not known before",
+            "is not the beginning of a path",
         ],
     ),
     (

@@ -1,6 +1,6 @@
 //! Answers that an entry gives by itself.
 
-use super::rewrite::replace_prefix;
+use super::rewrite::{absolute, replace_prefix};
 use crate::host::LocalReply;
 use crate::policy::HttpMatch;
 use crate::request::{AttributeId, Request, clean, split_path};
@@ -109,7 +109,9 @@ impl Redirect {
         match &self.path {
             RedirectPath::Keep => location.extend_from_slice(whole),
             RedirectPath::Prefix(prefix) => {
-                location.extend_from_slice(&replace_prefix(path, matched, prefix));
+                let mut new = replace_prefix(path, matched, prefix);
+                absolute(&mut new);
+                location.extend_from_slice(&new);
                 location.extend_from_slice(rest);
             }
             RedirectPath::Uri(uri) => {

@@ -144,6 +144,7 @@ fn keys(matched: &HttpMatch) -> Vec<Key<'_>> {
         Pattern::Exact(path) => Some(Key::Path(path)),
         // Every path begins with `/`: no use to file it.
         Pattern::Prefix(prefix) if prefix.len() > 1 => Some(Key::Prefix(prefix)),
+        Pattern::PathPrefix(prefix) if !prefix.is_empty() => Some(Key::Prefix(prefix)),
         _ => None,
     });
     let authority = matched.authority.as_ref().and_then(|pattern| match pattern {

@@ -80,16 +80,32 @@ impl PathRewrite {
                 })
             }
         };
+        // `*` may stay what it is; whatever else is sent on is a path.
+        if rewritten != path {
+            absolute(&mut rewritten);
+        }
         rewritten.extend_from_slice(rest);
         rewritten
     }
 }
 
-/// The path with `replacement` for the prefix that matched, or for all of it.
+/// The path with `replacement` for the prefix that matched, or for all of it. Of segments that matched, the rest begins with a
+/// slash or is nothing, and there is one slash where the two meet, as the Gateway API has it.
 pub fn replace_prefix(path: &[u8], matched: Option<&HttpMatch>, replacement: &[u8]) -> Vec<u8> {
-    let prefix = match matched.and_then(|matched| matched.uri.as_ref()).map(|uri| &uri.pattern) {
-        Some(Pattern::Prefix(prefix)) => prefix.len(),
-        _ => path.len(),
-    };
-    [replacement, path.get(prefix..).unwrap_or_default()].concat()
+    let rest = |prefix: &[u8]| path.get(prefix.len()..).unwrap_or_default();
+    match matched.and_then(|matched| matched.uri.as_ref()).map(|uri| &uri.pattern) {
+        Some(Pattern::Prefix(prefix)) => [replacement, rest(prefix)].concat(),
+        Some(Pattern::PathPrefix(prefix)) if !rest(prefix).is_empty() => {
+            let replacement = replacement.strip_suffix(b"/").unwrap_or(replacement);
+            [replacement, rest(prefix)].concat()
+        }
+        _ => replacement.to_vec(),
+    }
+}
+
+/// A path begins with a slash, whatever took away what stood in front of it: nothing is no path.
+pub fn absolute(path: &mut Vec<u8>) {
+    if !path.starts_with(b"/") {
+        path.insert(0, b'/');
+    }
 }

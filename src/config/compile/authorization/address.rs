@@ -1,10 +1,9 @@
 //! Addresses and ports: plain strings, under the names of Istio's lists and of its attributes.
 
 use super::super::Path;
+use super::super::common::address_set;
 use super::Section;
 use crate::config::document::AuthorizationValue;
-use crate::matchers::AddressSet;
-use crate::matchers::cidr::Block;
 use crate::policy::authorization::Condition;
 
 impl Section<'_> {
@@ -41,7 +40,7 @@ impl Section<'_> {
         values: &[AuthorizationValue],
         path: &Path<'_>,
     ) -> Option<Condition> {
-        let blocks = self.blocks(self.plain(values, path), path);
+        let blocks = address_set(self.plain(values, path), path, self.cx);
         Some(Condition::Address(self.cx.attribute(&["destination", "address"]), blocks))
     }
 
@@ -51,7 +50,7 @@ impl Section<'_> {
         path: &Path<'_>,
     ) -> Condition {
         let id = self.cx.attribute(&["filter_state", "meshfilter.direct_remote_address"]);
-        Condition::DirectAddress(id, self.blocks(blocks, path))
+        Condition::DirectAddress(id, address_set(blocks, path, self.cx))
     }
 
     fn client_condition<'v>(
@@ -59,7 +58,7 @@ impl Section<'_> {
         blocks: impl Iterator<Item = (usize, &'v String)>,
         path: &Path<'_>,
     ) -> Condition {
-        Condition::Address(self.cx.attribute(&["source", "address"]), self.blocks(blocks, path))
+        Condition::Address(self.cx.attribute(&["source", "address"]), address_set(blocks, path, self.cx))
     }
 
     fn port_condition<'v>(
@@ -80,19 +79,6 @@ impl Section<'_> {
             }
         }
         Condition::Port(self.cx.attribute(&["destination", "port"]), ports.into())
-    }
-
-    fn blocks<'v>(&self, blocks: impl Iterator<Item = (usize, &'v String)>, path: &Path<'_>) -> AddressSet {
-        let parse = |(index, text): (usize, &String)| {
-            let place = path.index(index);
-            let wrong = |error| {
-                if !self.cx.errors.any_within(&place) {
-                    self.cx.errors.add(&place, error);
-                }
-            };
-            Block::parse(text).map_err(wrong).ok()
-        };
-        blocks.filter_map(parse).collect()
     }
 
     /// The strings of a list in which nothing else may stand, with their places.

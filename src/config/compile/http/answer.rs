@@ -22,8 +22,10 @@ pub fn redirect(source: &document::Redirect, path: &Path<'_>, cx: &Context<'_>) 
         && derive_port.is_none()
         && scheme.is_none()
     {
-        cx.errors
-            .add(path, "a redirect to the same address; add uri, prefixRewrite, authority, port or scheme");
+        cx.warn(
+            path,
+            "a redirect to the same address, where the client will ask again; add uri, prefixRewrite, authority, port or scheme",
+        );
     }
     for (text, name) in [(uri, "uri"), (authority, "authority")] {
         let breaks = |byte: u8| byte.is_ascii_control() || byte == b' ';

@@ -175,7 +175,10 @@ fn a_rewrite_changes_something() {
     let entry = |rewrite: Value| json!({"rewrite": rewrite});
     entries_refused(&[
         (entry(json!({})), "http[0].rewrite: a rewrite of nothing"),
-        (entry(json!({"uri": ""})), "http[0].rewrite.uri: an empty text"),
+        (
+            entry(json!({"uri": ""})),
+            "http[0].rewrite.uri: an empty path; use /, which after a pathPrefix takes",
+        ),
         (entry(json!({"authority": ""})), "http[0].rewrite.authority: an empty text"),
         (
             entry(json!({"uri": "/", "uriRegexRewrite": {"match": "a", "rewrite": "b"}})),
@@ -244,7 +247,6 @@ fn an_entry_that_answers_sends_nothing_on() {
             json!({"directResponse": {"status": 200, "body": {"bytes": "a"}}}),
             "http[0].directResponse.body.bytes: not base64",
         ),
-        (json!({"redirect": {}}), "http[0].redirect: a redirect to the same address"),
         (json!({"redirect": {"uri": "/a b"}}), "http[0].redirect.uri: empty, or with spaces"),
         (json!({"redirect": {"authority": ""}}), "http[0].redirect.authority: empty, or with spaces"),
         (json!({"redirect": {"scheme": "ftp"}}), "http[0].redirect.scheme: \"ftp\" is not a scheme"),
@@ -365,14 +367,13 @@ fn all_errors_of_a_section_come_at_once() {
             "http[1].name",
             "http[0].match[0].uri",
             "http[0].route[0].weight",
-            "http[1].redirect",
             "http[1].redirect.redirectCode",
         ]
     );
 }
 
 #[test]
-fn an_entry_that_hides_others_is_warned_of() {
+fn what_is_hardly_meant_is_warned_of() {
     let warnings = |document: Value| -> Vec<String> {
         load(&document).unwrap().warnings.iter().map(ToString::to_string).collect()
     };
@@ -381,6 +382,13 @@ fn an_entry_that_hides_others_is_warned_of() {
         ["http[0]: matches every request; the entries after it are never reached"]
     );
     assert!(warnings(json!({"http": [{"match": [{"port": 1}]}, {"route": to("b")}]})).is_empty());
+    assert_eq!(
+        warnings(json!({"http": [{"redirect": {"redirectCode": 302}}]})),
+        [
+            "http[0].redirect: a redirect to the same address, where the client will ask again; add uri, prefixRewrite, authority, port or scheme"
+        ]
+    );
+    assert!(warnings(json!({"http": [{"redirect": {"redirectCode": 302, "scheme": "https"}}]})).is_empty());
 }
 
 #[test]

@@ -45,10 +45,12 @@ pub fn rewrite(source: &document::Rewrite, path: &Path<'_>, cx: &Context<'_>) ->
     if uri.is_none() && authority.is_none() && uri_regex_rewrite.is_none() {
         cx.errors.add(path, "a rewrite of nothing; add uri, authority or uriRegexRewrite");
     }
-    for (text, name) in [(uri, "uri"), (authority, "authority")] {
-        if text.as_ref().is_some_and(String::is_empty) {
-            cx.errors.add(&path.field(name), "an empty text; leave it out or give one");
-        }
+    if uri.as_ref().is_some_and(String::is_empty) {
+        cx.errors
+            .add(&path.field("uri"), "an empty path; use /, which after a pathPrefix takes the prefix away");
+    }
+    if authority.as_ref().is_some_and(String::is_empty) {
+        cx.errors.add(&path.field("authority"), "an empty text; leave it out or give one");
     }
     if uri.is_some() || uri_regex_rewrite.is_some() {
         cx.reserve_header(ORIGINAL_PATH);

@@ -110,15 +110,15 @@ fn headers_are_matched_one_by_one_and_presence_takes_an_empty_value() {
 }
 
 #[test]
-fn query_parameters_and_cookies_are_matched_by_any_of_their_values() {
+fn cookies_are_matched_by_any_of_their_values_and_query_parameters_by_the_first() {
     let requests: [&[(&str, &str)]; 4] = [
         &[(":path", "/?a=1&a=2"), ("cookie", "a=1"), ("cookie", "b=; a=2")],
         &[(":path", "/?a=%32"), ("cookie", "a=\"2\"")],
         &[(":path", "/?a"), ("cookie", "a=")],
         &[],
     ];
-    for name in ["queryParams", "cookies"] {
-        assert_eq!(matches(json!({name: {"a": {"exact": "2"}}}), &requests), "1100", "{name}");
+    for (name, expected) in [("queryParams", "0100"), ("cookies", "1100")] {
+        assert_eq!(matches(json!({name: {"a": {"exact": "2"}}}), &requests), expected, "{name}");
         assert_eq!(matches(json!({name: {"a": {}}}), &requests), "1110", "{name}");
         assert_eq!(matches(json!({name: {"a": {"present": false}}}), &requests), "0001", "{name}");
     }
@@ -195,6 +195,18 @@ fn what_cannot_be_honoured_is_refused_with_the_reason() {
         (json!({"method": {"present": true}}), "match.method.present: it is always there"),
         (json!({"scheme": {"present": false}}), "match.scheme.present: it is always there"),
         (json!({"uri": {"exact": "/", "prefix": "/"}}), "match.uri: more than one kind of match"),
+        (json!({"uri": {"exact": "/", "pathPrefix": "/"}}), "match.uri: more than one kind of match"),
+        (json!({"uri": {"present": true}}), "match.uri.present: a path is always there"),
+        (
+            json!({"uri": {"pathPrefix": "api"}}),
+            "match.uri.pathPrefix: \"api\" is not the beginning of a path; use one such as /api",
+        ),
+        (json!({"uri": {"pathPrefix": "/a?b"}}), "match.uri.pathPrefix: \"/a?b\" is not the beginning"),
+        (json!({"remoteIpBlocks": []}), "match.remoteIpBlocks: an empty list; name an address block"),
+        (
+            json!({"notRemoteIpBlocks": ["10.0.0.0/8", "10.0.0.0/99"]}),
+            "match.notRemoteIpBlocks[1]: \"10.0.0.0/99\" is no address block; use one such as",
+        ),
         (json!({"uri": {"regex": "("}}), "match.uri.regex: \"(\" is not a regular expression"),
         (json!({"ignoreUriCase": true}), "match.ignoreUriCase: there is no uri whose case could count"),
         (json!({"port": 0}), "match.port: 0 is not a port; use 1 to 65535"),
@@ -216,6 +228,11 @@ fn what_cannot_be_honoured_is_refused_with_the_reason() {
         (
             json!({"queryParam": {"a": {}}}),
             "match.queryParam: there is no field \"queryParam\" here; did you mean",
+        ),
+        // What would be refused is not recommended.
+        (
+            json!({"gateway": []}),
+            "match.gateway: there is no field \"gateway\" here; use \"name\", \"uri\", \"scheme\", \"method\", \"authority\", \"headers\", \"withoutHeaders\", \"queryParams\", \"ignoreUriCase\", \"port\", \"cookies\", \"claims\", \"remoteIpBlocks\" or \"notRemoteIpBlocks\"",
         ),
     ] {
         let errors = compiled(&source).unwrap_err();
