@@ -21,21 +21,28 @@ use meshfilter::host::{
 use serde_json::{Value, json};
 use support::{case, repository, sign};
 
-/// Counts what is allocated while this thread says so.
+/// Counts what is allocated while this thread says so, and what of it stays.
 struct Counting;
 
 thread_local! {
     static COUNTED: Cell<Option<u64>> = const { Cell::new(None) };
+    static KEPT: Cell<i64> = const { Cell::new(0) };
+}
+
+fn keep(bytes: i64) {
+    let _ = KEPT.try_with(|kept| kept.set(kept.get() + bytes));
 }
 
 // SAFETY: every call is handed on as it came.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let _ = COUNTED.try_with(|counted| counted.set(counted.get().map(|count| count + 1)));
+        keep(layout.size() as i64);
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        keep(-(layout.size() as i64));
         unsafe { System.dealloc(block, layout) }
     }
 }
@@ -143,6 +150,26 @@ impl Bench {
         Cost { hostcalls: self.host.0.take_hostcalls(), allocations }
     }
 
+    /// So many requests that are begun and stay open; what each of them keeps, in bytes.
+    fn open(&self, headers: &[(&str, &str)], count: u32, flow: Flow) -> i64 {
+        let first = self.streams.get() + 1;
+        self.streams.set(self.streams.get() + count);
+        let ids = first..first + count;
+        for id in ids.clone() {
+            let request = headers.iter().copied().collect();
+            self.host.0.open_stream(id, Stream { request, ..Stream::default() });
+        }
+        let before = KEPT.get();
+        for id in ids {
+            self.host.0.set_effective_context(id).unwrap();
+            self.contexts.create(id, ROOT);
+            assert_eq!(self.contexts.on_request_headers(id), flow);
+        }
+        // What the fake remembers of them is not the filter's.
+        drop(self.host.0.take_calls());
+        (KEPT.get() - before) / i64::from(count)
+    }
+
     /// A request like many before it.
     fn usual(&self, headers: &[(&str, &str)]) -> Cost {
         // As many as it takes until what is guessed is right.
@@ -246,4 +273,33 @@ fn allocations_of_a_request_stay_few() {
     }
     println!("{table}");
     assert!(too_many.is_empty(), "{too_many:#?}");
+}
+
+/// Open requests are what a client can have most of, and the memory of a VM ends at 1 GiB.
+#[test]
+fn an_open_request_keeps_none_of_its_headers() {
+    let large = "a".repeat(3900);
+    let mut headers =
+        vec![(":method", "GET"), (":path", "/"), (":authority", "example.com"), (":scheme", "http")];
+    headers.extend([("x-large", large.as_str()); 14]);
+    let unknown =
+        format!("Bearer {}", sign::token("rsa1", "RS256", r#"{"alg":"RS256"}"#, r#"{"iss":"i"}"#).unwrap());
+    headers.push(("authorization", &unknown));
+    let keys = json!({"jwtRules": [{"issuer": "i", "jwksUri": "https://i/keys", "jwksCluster": "keys"}]});
+    let delay = json!({"delay": {"percentage": {"value": 100}, "fixedDelay": "60s"}});
+    let descriptors = json!([{"entries": [{"key": "k", "value": {"header": "x-large"}}]}]);
+    let global = json!({"cluster": "rls", "domain": "d", "descriptors": descriptors});
+    let tags = json!([{"name": "t", "value": {"header": "x-large"}, "in": ["metrics", "downstream"], "header": "x-t"}]);
+    for (name, policy, flow) in [
+        ("decided", json!({}), Flow::Continue),
+        ("decided, with a tag for the response", json!({"telemetry": {"tags": tags}}), Flow::Continue),
+        ("waits for keys", json!({"authentication": keys}), Flow::Pause),
+        ("waits for a delay", json!({"http": [{"fault": delay}]}), Flow::Pause),
+        ("waits for answers", json!({"rateLimits": [{"global": global}]}), Flow::Pause),
+    ] {
+        let kept = Bench::new(&policy).open(&headers, 1000, flow);
+        println!("{name}: {kept} bytes");
+        let most = if name.contains("tag") { 3000 } else { 1500 };
+        assert!((100..most).contains(&kept), "{name}: {kept} bytes");
+    }
 }

@@ -5,6 +5,7 @@
 mod contexts;
 mod effects;
 mod root;
+mod shares;
 mod stream;
 mod waiting;
 

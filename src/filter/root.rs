@@ -20,7 +20,7 @@ pub struct Root {
     waiting: RefCell<Waiting>,
     /// When the tick that was asked for comes.
     armed: Cell<Option<Instant>>,
-    /// When the proxy hears of what was counted; `None` while nothing was.
+    /// When the proxy hears of what was counted and of how many wait; `None` while nothing changed.
     flush_at: Cell<Option<Instant>>,
 }
 
@@ -62,7 +62,7 @@ impl Root {
                 policy.start(&*self.host);
                 telemetry::record_version(compiled.version, &*self.host);
                 shared::define(&*self.host);
-                self.waiting.borrow().define(&*self.host);
+                self.waiting.borrow_mut().start(&*self.host);
                 log::info!("meshfilter: policy loaded: {policy}");
                 self.policy.replace(Rc::new(policy));
                 self.arm();
@@ -122,10 +122,11 @@ impl Root {
     /// A stream is gone, perhaps while it waited.
     pub fn close(&self, stream: &Rc<RefCell<Stream>>) {
         if let Ok(mut stream) = stream.try_borrow_mut() {
-            let mut waiting = self.waiting.borrow_mut();
-            waiting.remove(stream.id());
-            waiting.tell(&*self.host);
+            self.waiting.borrow_mut().remove(stream.id());
             stream.abandon();
+        }
+        if self.must_flush() {
+            self.arm();
         }
     }
 
@@ -138,9 +139,14 @@ impl Root {
             self.waiting.borrow_mut().hasten_waiting_for_keys(now);
         }
         self.resume_due(now);
-        if self.flush_at.get().is_some_and(|at| at <= now) {
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        let flush = due(self.flush_at.get());
+        if flush {
             self.flush_at.set(None);
             self.host.flush_counters();
+        }
+        if flush || due(self.waiting.borrow().tell_again()) {
+            self.waiting.borrow_mut().tell(now, &*self.host);
         }
         self.arm();
     }
@@ -171,11 +177,16 @@ impl Root {
     /// The root is going away: a new configuration has replaced it, or the proxy ends.
     pub fn on_delete(&self) {
         self.host.flush_counters();
+        let mut waiting = self.waiting.borrow_mut();
+        if waiting.must_tell() {
+            waiting.tell(self.host.now(), &*self.host);
+        }
     }
 
     /// Whether something was counted, and no tick is on its way to tell the proxy.
     fn must_flush(&self) -> bool {
-        self.flush_at.get().is_none() && !self.host.counters().is_empty()
+        self.flush_at.get().is_none()
+            && (!self.host.counters().is_empty() || self.waiting.borrow().must_tell())
     }
 
     /// Lets those go on whose time has come; what is left over has its turn in the next tick.
@@ -205,10 +216,12 @@ impl Root {
         if self.must_flush() {
             self.flush_at.set(Some(self.host.now().saturating_add(FLUSH_AFTER)));
         }
-        self.waiting.borrow_mut().tell(&*self.host);
         let policy = self.policy.borrow().clone();
-        let waiting = self.waiting.borrow().next_deadline();
-        let next = [waiting, policy.authentication.next_poll(), self.flush_at.get()];
+        let (waiting, tell_again) = {
+            let waiting = self.waiting.borrow();
+            (waiting.next_deadline(), waiting.tell_again())
+        };
+        let next = [waiting, tell_again, policy.authentication.next_poll(), self.flush_at.get()];
         let next = next.into_iter().flatten().min();
         match (next, self.armed.get()) {
             (Some(next), Some(armed)) if next >= armed => {}

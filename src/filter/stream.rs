@@ -1,7 +1,7 @@
 use std::rc::Rc;
 
 use super::effects;
-use crate::host::{Host, LocalReply, MapType, Result};
+use crate::host::{Host, Instant, LocalReply, MapType, Result};
 use crate::pipeline::Pipeline;
 use crate::policy::{Facts, Policy, Step, Wait};
 use crate::request::Request;
@@ -25,12 +25,21 @@ pub(super) enum Progress {
 }
 
 /// One request and its response.
+///
+/// Clients can have very many requests open at once, each with headers as large as the proxy takes, and the memory of a VM
+/// ends at 1 GiB. So a stream has a copy of the headers only while it is being decided about: none while it waits, none
+/// afterwards.
 pub struct Stream {
     id: u32,
     host: Rc<dyn Host>,
     policy: Rc<Policy>,
     pipeline: Pipeline,
+    /// Empty outside of the callback that decides.
     request: Request,
+    /// `None` until there is a request.
+    received_at: Option<Instant>,
+    /// Whether telemetry has heard how it was decided.
+    decided: bool,
     facts: Facts,
 }
 
@@ -42,6 +51,8 @@ impl Stream {
             policy,
             pipeline: Pipeline::default(),
             request: Request::default(),
+            received_at: None,
+            decided: false,
             facts: Facts::default(),
         }
     }
@@ -57,13 +68,18 @@ impl Stream {
     }
 
     pub(super) fn on_request_headers(&mut self) -> Progress {
-        match self.read_request() {
-            Ok(()) => self.advance(),
-            Err(status) => {
-                log::error!("meshfilter: the proxy does not give the request's headers: {status:?}");
-                refuse(&*self.host)
-            }
+        self.received_at = Some(self.host.now());
+        self.decide()
+    }
+
+    fn decide(&mut self) -> Progress {
+        if let Err(status) = self.read_request() {
+            log::error!("meshfilter: the proxy does not give the request's headers: {status:?}");
+            return refuse(&*self.host);
         }
+        let progress = self.advance();
+        self.request = Request::default();
+        progress
     }
 
     /// The only place that asks the proxy about the request.
@@ -74,13 +90,13 @@ impl Stream {
             self.host.property(&path)
         };
         let attributes = self.policy.attributes.paths().iter().map(attribute).collect();
-        self.request = Request::new(headers, attributes, self.host.now());
+        self.request = Request::new(headers, attributes, self.received_at.unwrap_or_default());
         Ok(())
     }
 
     /// Goes on after a pause, in this stream's context.
     pub(super) fn resume(&mut self) -> Progress {
-        let progress = self.advance();
+        let progress = self.decide();
         if progress == Progress::Continue && self.host.resume_request().is_err() {
             log::debug!("meshfilter: stream {} is gone", self.id);
         }
@@ -99,15 +115,16 @@ impl Stream {
 
     fn advance(&mut self) -> Progress {
         let step = self.pipeline.run(&self.policy, &mut self.request, &mut self.facts, &*self.host);
-        if let Step::Wait(wait) = step {
-            return Progress::Wait(wait);
+        if !matches!(step, Step::Wait(_)) {
+            self.policy.telemetry.on_decided(&mut self.request, &mut self.facts, &*self.host);
+            self.facts.forget();
+            self.decided = true;
         }
-        self.policy.telemetry.on_decided(&mut self.request, &mut self.facts, &*self.host);
+        let mut edit = || effects::apply(&*self.host, MapType::HttpRequestHeaders, self.request.take_edits());
         let ended = match step {
-            Step::Continue | Step::Wait(_) => {
-                effects::apply(&*self.host, MapType::HttpRequestHeaders, self.request.take_edits())
-                    .map(|()| Progress::Continue)
-            }
+            Step::Continue => edit().map(|()| Progress::Continue),
+            // What was changed so far is in the map that is read again.
+            Step::Wait(wait) => edit().map(|()| Progress::Wait(wait)),
             Step::Reply(mut reply) => {
                 if !LocalReply::may_have_body(reply.status) {
                     reply.body.clear();
@@ -123,7 +140,7 @@ impl Stream {
     }
 
     pub(super) fn on_response_headers(&mut self) {
-        self.policy.telemetry.on_response(&self.request, &mut self.facts, &*self.host);
+        self.policy.telemetry.on_response(&mut self.facts, &*self.host);
         let edits = std::mem::take(&mut self.facts.response_edits);
         if let Err(status) = effects::apply(&*self.host, MapType::HttpResponseHeaders, edits) {
             log::error!("meshfilter: the proxy refuses a response header: {status:?}");
@@ -131,7 +148,14 @@ impl Stream {
     }
 
     pub(super) fn on_log(&mut self) {
-        self.policy.telemetry.on_log(&self.request, &mut self.facts, &*self.host);
+        let Some(received_at) = self.received_at else { return };
+        // A client that left while its request waited. The proxy shows the headers once more.
+        if !self.decided && !self.policy.telemetry.is_empty() {
+            let _ = self.read_request();
+            self.policy.telemetry.on_decided(&mut self.request, &mut self.facts, &*self.host);
+            self.request = Request::default();
+        }
+        self.policy.telemetry.on_log(received_at, &mut self.facts, &*self.host);
     }
 
     /// Gives back what the request holds; the stream may be gone before its time.

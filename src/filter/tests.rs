@@ -59,12 +59,18 @@ fn a_request_that_cannot_be_read_is_refused_as_our_own_fault() {
     assert_eq!(root.on_request_headers(&root.open(10)), Flow::Pause);
 }
 
+const LONG: &str = r#"{"http": [{"fault": {"delay": {"percentage": {"value": 100}, "fixedDelay": "60s"}}}],
+    "telemetry": {"tags": [{"name": "early", "value": {"header": "x-t"}}]}}"#;
+
 const DELAY: &str = r#"{"http": [
     {"match": [{"headers": {"slow": {"exact": "1"}}}], "fault": {"delay": {"percentage": {"value": 100}, "fixedDelay": "50ms"}}},
     {"match": [{"headers": {"slow": {"exact": "2"}}}], "fault": {"delay": {"percentage": {"value": 100}, "fixedDelay": "20ms"}}}
 ]}"#;
 
-fn waiting(host: &Fake, reason: &str) -> u64 {
+/// What the proxy shows half a second after something changed.
+fn waiting(host: &Fake, roots: &[Rc<Root>], reason: &str) -> u64 {
+    host.advance(Duration::from_millis(500));
+    roots.iter().for_each(|root| root.on_tick());
     host.metric_value(&format!("meshfilter_waiting_requests<reason={reason}>"))
 }
 
@@ -87,37 +93,93 @@ fn delayed_requests_share_one_timer_that_runs_only_while_one_waits() {
     assert_eq!(host.tick_period(), Duration::from_millis(50));
     host.advance(Duration::from_millis(10));
     let _second = open(3, "2");
-    assert_eq!(waiting(&host, "delay"), 2);
     assert_eq!(host.tick_period(), Duration::from_millis(20), "the earlier deadline counts");
     host.advance(Duration::from_millis(20));
     root.on_tick();
     assert_eq!((resumed(&host, 2), resumed(&host, 3)), (Some(false), Some(true)));
-    assert_eq!(waiting(&host, "delay"), 1);
     assert_eq!(host.tick_period(), Duration::from_millis(20), "the rest of the first one's time");
     host.advance(Duration::from_millis(20));
     root.on_tick();
     assert_eq!(resumed(&host, 2), Some(true));
+    assert_eq!(host.tick_period(), Duration::from_millis(450), "the gauge is told");
+    host.advance(Duration::from_millis(450));
+    root.on_tick();
     assert_eq!(host.tick_period(), Duration::ZERO);
-    assert_eq!(waiting(&host, "delay"), 0);
 }
 
 #[test]
-fn a_client_that_leaves_while_it_waits_leaves_nothing_behind() {
+fn a_client_that_leaves_while_it_waits_leaves_nothing_behind_and_is_counted_with_its_tags() {
     let host = Rc::new(Fake::new());
-    let root = configured(&host, DELAY);
-    host.open_stream(2, headers(&[("slow", "1")]));
+    let roots = [configured(&host, LONG)];
+    let root = &roots[0];
+    host.open_stream(2, headers(&[("x-t", "a")]));
     let stream = root.open(2);
     assert_eq!(root.on_request_headers(&stream), Flow::Pause);
-    assert_eq!(waiting(&host, "delay"), 1);
-    host.close_stream(2);
+    assert_eq!(waiting(&host, &roots, "delay"), 1);
+    host.set_effective_context(2).unwrap();
     root.on_log(&stream);
     root.close(&stream);
+    host.close_stream(2);
     assert_eq!(Rc::strong_count(&stream), 1, "nobody else holds it");
-    assert_eq!(waiting(&host, "delay"), 0);
-    host.advance(Duration::from_millis(500));
-    root.on_tick();
+    assert_eq!(waiting(&host, &roots, "delay"), 0);
+    let counted = "<route=http[0]><destination=none><decision=allowed><response_code=0><early=a>";
+    assert_eq!(host.metric_value(&format!("meshfilter_requests_total{counted}")), 1);
     assert_eq!(host.tick_period(), Duration::ZERO);
     assert!(host.set_effective_context(2).is_err());
+}
+
+#[test]
+fn a_stream_that_never_became_a_request_is_not_counted() {
+    let host = Rc::new(Fake::new());
+    let root = configured(&host, LONG);
+    let before = host.metrics();
+    let stream = root.open(2);
+    root.on_log(&stream);
+    root.close(&stream);
+    assert_eq!(host.metrics(), before);
+}
+
+#[test]
+fn what_a_dead_vm_has_told_is_taken_back_by_another_one() {
+    let host = Rc::new(Fake::new());
+    let roots = [configured(&host, LONG), configured(&host, LONG)];
+    let streams: Vec<_> = (2..7)
+        .map(|id| {
+            host.open_stream(id, headers(&[]));
+            let root = &roots[usize::from(id == 2)];
+            let stream = root.open(id);
+            assert_eq!(root.on_request_headers(&stream), Flow::Pause);
+            stream
+        })
+        .collect();
+    assert_eq!(waiting(&host, &roots, "delay"), 5);
+    // The first one's VM ends with four of them, and says nothing any more.
+    let [dead, alive] = roots;
+    std::mem::forget(dead);
+    let left = [alive];
+    assert_eq!(waiting(&host, &left, "delay"), 5);
+    host.advance(Duration::from_secs(10));
+    assert_eq!(waiting(&host, &left, "delay"), 1);
+    left[0].close(&streams[0]);
+    assert_eq!(waiting(&host, &left, "delay"), 0);
+}
+
+#[test]
+fn a_vm_that_comes_after_one_that_died_looks_until_it_can_take_back_what_was_told() {
+    let host = Rc::new(Fake::new());
+    let dead = configured(&host, LONG);
+    host.open_stream(2, headers(&[]));
+    let stream = dead.open(2);
+    assert_eq!(dead.on_request_headers(&stream), Flow::Pause);
+    let roots = [dead];
+    assert_eq!(waiting(&host, &roots, "delay"), 1);
+    std::mem::forget((roots, stream));
+    let next = configured(&host, LONG);
+    // No request comes any more, and still it asks for a tick.
+    assert_eq!(host.advance_to_tick(), Some(Duration::from_secs(10)));
+    next.on_tick();
+    assert_eq!(host.metric_value("meshfilter_waiting_requests<reason=delay>"), 0);
+    assert_eq!(host.tick_period(), Duration::ZERO);
 }
 
 const REMOTE: &str = r#"{"authentication": {"jwtRules": [
@@ -167,7 +229,7 @@ fn requests_in_every_worker_wait_for_one_key_set_and_go_on_when_it_is_there() {
         assert_eq!(resumed(&host, stream.borrow().id()), Some(true));
     }
     assert!(host.tick_period() >= Duration::from_millis(300), "nobody waits any more");
-    assert_eq!(waiting(&host, "keys"), 0);
+    assert_eq!(waiting(&host, &roots, "keys"), 0);
     assert_eq!(host.take_calls(), []);
 }
 
@@ -332,7 +394,7 @@ fn a_request_waits_for_a_rate_limit_services_answer_and_no_longer_than_its_timeo
     root.on_tick();
     let status = host.with_stream(3, |stream| stream.reply.as_ref().map(|reply| reply.status)).flatten();
     assert_eq!(status, Some(500));
-    assert_eq!(host.tick_period(), Duration::ZERO);
+    assert_eq!(host.tick_period(), Duration::from_millis(480), "only the gauge is told");
     // It comes too late, and nothing happens.
     root.on_http_call_response(calls[1].0);
     assert_eq!(resumed(&host, 3), Some(false));
@@ -356,7 +418,8 @@ fn of_very_many_that_are_due_a_few_go_on_in_each_callback() {
     for expected in [100, 200, 250] {
         root.on_tick();
         assert_eq!(gone_on(), expected);
-        let next = if expected < 250 { Duration::from_millis(1) } else { Duration::ZERO };
+        // Then only the gauge is told.
+        let next = Duration::from_millis(if expected < 250 { 1 } else { 448 });
         assert_eq!(host.tick_period(), next);
         host.advance(next);
     }

@@ -3,6 +3,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use super::Stream;
+use super::shares::{self, Counts};
 use crate::host::{Host, Instant, NumberHash};
 use crate::policy::Wait;
 use crate::policy::metric::Gauge;
@@ -15,9 +16,15 @@ pub(super) struct Waiting {
     waits: HashMap<u32, Waited, NumberHash>,
     /// The streams that wait for answers, by the tokens of their callouts.
     by_call: HashMap<u32, u32, NumberHash>,
-    delays: Gauged,
-    keys: Gauged,
-    answers: Gauged,
+    /// How many wait for a delay's end, for keys, for answers.
+    counts: Counts,
+    /// How many the proxy knows of.
+    told: Counts,
+    gauges: [Gauge; 3],
+    /// By which the other workers know it; none before it has told them anything.
+    id: Option<u64>,
+    /// When to tell again, or to look after the others.
+    again: Option<Instant>,
 }
 
 struct Waited {
@@ -25,67 +32,73 @@ struct Waited {
     calls: Vec<u32>,
 }
 
-/// How many wait for one reason, and how many the proxy knows of.
-struct Gauged {
-    gauge: Gauge,
-    waiting: i64,
-    told: i64,
-}
-
 impl Default for Waiting {
     fn default() -> Self {
-        let gauged = |reason| Gauged {
-            gauge: Gauge::new("meshfilter_waiting_requests", &[("reason", reason)]),
-            waiting: 0,
-            told: 0,
-        };
+        let gauge = |reason| Gauge::new("meshfilter_waiting_requests", &[("reason", reason)]);
         Waiting {
             by_deadline: BTreeMap::new(),
             waits: HashMap::default(),
             by_call: HashMap::default(),
-            delays: gauged("delay"),
-            keys: gauged("keys"),
-            answers: gauged("answers"),
-        }
-    }
-}
-
-impl Gauged {
-    fn tell(&mut self, host: &dyn Host) {
-        if self.waiting != self.told {
-            self.gauge.adjust(self.waiting.saturating_sub(self.told), host);
-            self.told = self.waiting;
+            counts: Counts::default(),
+            told: Counts::default(),
+            gauges: ["delay", "keys", "answers"].map(gauge),
+            id: None,
+            again: None,
         }
     }
 }
 
 impl Waiting {
-    /// Makes the proxy show how many wait, none as yet.
-    pub fn define(&self, host: &dyn Host) {
-        self.delays.gauge.adjust(0, host);
-        self.keys.gauge.adjust(0, host);
-        self.answers.gauge.adjust(0, host);
+    /// Makes the proxy show how many wait, and looks after VMs that may be dead.
+    pub fn start(&mut self, host: &dyn Host) {
+        self.gauges.iter().for_each(|gauge| gauge.adjust(0, host));
+        self.tell(host.now(), host);
     }
 
-    /// Tells the proxy how many wait, if that has changed.
-    pub fn tell(&mut self, host: &dyn Host) {
-        self.delays.tell(host);
-        self.keys.tell(host);
-        self.answers.tell(host);
+    /// Whether the proxy knows of other numbers than these.
+    pub fn must_tell(&self) -> bool {
+        self.counts != self.told
     }
 
-    fn count(&mut self, wait: Wait, by: i64) {
-        let gauged = match wait {
-            Wait::Until(_) => &mut self.delays,
-            Wait::Keys(_) => &mut self.keys,
-            Wait::Answers(_) => &mut self.answers,
+    /// When [`Waiting::tell`] wants to be called, changed or not.
+    pub fn tell_again(&self) -> Option<Instant> {
+        self.again
+    }
+
+    /// Tells the proxy how many wait, and takes back what dead VMs have told.
+    pub fn tell(&mut self, now: Instant, host: &dyn Host) {
+        // One that never waited needs none.
+        let id = match self.id {
+            None if self.must_tell() => *self.id.insert(host.random()),
+            id => id.unwrap_or_default(),
         };
-        gauged.waiting = gauged.waiting.saturating_add(by);
+        self.told = self.counts;
+        match shares::tell(id, self.counts, now, host) {
+            Ok(told) => {
+                self.again = told.again;
+                let changed = self.gauges.iter().zip(told.changes).filter(|(_, change)| *change != 0);
+                changed.for_each(|(gauge, change)| gauge.adjust(change, host));
+            }
+            Err(status) => {
+                self.again = None;
+                log::debug!("meshfilter: waiting requests cannot be counted: {status:?}");
+            }
+        }
+    }
+
+    fn count(&mut self, wait: Wait) -> &mut u32 {
+        let [delay, keys, answers] = &mut self.counts;
+        match wait {
+            Wait::Until(_) => delay,
+            Wait::Keys(_) => keys,
+            Wait::Answers(_) => answers,
+        }
     }
 
     pub fn add(&mut self, id: u32, wait: Wait, stream: Rc<RefCell<Stream>>) {
         self.remove(id);
-        self.count(wait, 1);
+        let count = self.count(wait);
+        *count = count.saturating_add(1);
         let calls = match wait {
             Wait::Answers(_) => stream.try_borrow().map(|stream| stream.calls()).unwrap_or_default(),
             Wait::Until(_) | Wait::Keys(_) => Vec::new(),
@@ -105,7 +118,8 @@ impl Waiting {
         for call in calls {
             self.by_call.remove(&call);
         }
-        self.count(wait, -1);
+        let count = self.count(wait);
+        *count = count.saturating_sub(1);
         Some(wait)
     }
 

@@ -78,6 +78,12 @@ pub struct Verdict {
 }
 
 impl Facts {
+    /// Lets go of what only the decision needed: a request may be open for long after it.
+    pub fn forget(&mut self) {
+        self.token = None;
+        self.asked = rate_limit::Asked::default();
+    }
+
     /// A claim of the token that speaks for the request.
     pub fn claim(&self, path: &ClaimPath) -> Option<&Value> {
         path.find(&self.token.as_ref()?.claims)

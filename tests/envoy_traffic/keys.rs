@@ -80,7 +80,7 @@ impl Waiting {
         }
         let log = self.running.envoy.log();
         assert_eq!(log.lines().find(|line| line.contains("Function: proxy_on")), None);
-        assert_eq!(self.waiting(), 0);
+        wait_until("nobody waits", || (self.waiting() == 0).then_some(())).unwrap();
     }
 
     fn waiting(&self) -> u64 {

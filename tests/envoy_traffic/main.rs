@@ -7,6 +7,7 @@ mod global;
 mod keys;
 mod limits;
 mod load;
+mod open;
 mod pair;
 mod routing;
 mod service;

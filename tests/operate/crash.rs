@@ -22,7 +22,7 @@ fn policy() -> Value {
         "http": [
             {
                 "match": [{"uri": {"exact": "/slow"}}],
-                "fault": {"delay": {"percentage": {"value": 100}, "fixedDelay": "1s"}},
+                "fault": {"delay": {"percentage": {"value": 100}, "fixedDelay": "60s"}},
                 "route": [{"destination": {"host": "v1"}}],
             },
             {"route": [{"destination": {"host": "v1"}}]},
@@ -100,6 +100,8 @@ fn fail_reload_refuses_for_a_moment_and_then_decides_as_before() {
     });
     let waits = || (running.envoy.stat("http.http.downstream_rq_active") == 1).then_some(());
     wait_until("a request waits", waits).unwrap();
+    let gauge = || running.envoy.stat("wasmcustom.meshfilter_waiting_requests<reason=delay>");
+    wait_until("the gauge shows it", || (gauge() == 1).then_some(())).unwrap();
 
     let crashes = 2;
     for number in 1..=crashes {
@@ -124,6 +126,9 @@ fn fail_reload_refuses_for_a_moment_and_then_decides_as_before() {
         log.contains("Function: proxy_on_request_headers failed: Uncaught RuntimeError: unreachable"),
         "{log}"
     );
+
+    // Nor is it told any more that it waits.
+    wait_until("the gauge is taken back", || (gauge() == 0).then_some(())).unwrap();
 
     // What waited in the module has nobody who would let it go on.
     let (status, took) = waiting.join().unwrap();

@@ -94,6 +94,8 @@ pub struct Asked {
     deadline: Instant,
     /// What the client will be told.
     tightest: Option<Level>,
+    /// From which buckets of which limits tokens were taken; a service that refuses gives them back.
+    taken: Vec<(usize, Place)>,
 }
 
 /// A limit that applies to a request, and its bucket.
@@ -205,6 +207,13 @@ impl RateLimits {
         for (applied, taken) in enforced.iter().zip(&taken) {
             reply::tell(applied.limit.refusal.headers, Some(applied.limit.level(taken)), facts);
         }
+        if !self.globals.is_empty() {
+            let place = |applied: &Applied<'_>| {
+                let limit = self.limits.iter().position(|limit| std::ptr::eq(limit, applied.limit));
+                Some((limit?, applied.place.clone()))
+            };
+            facts.asked.taken = enforced.iter().filter_map(place).collect();
+        }
         Step::Continue
     }
 
@@ -216,7 +225,7 @@ impl RateLimits {
                 None => {}
                 Some(step @ Step::Wait(_)) => return step,
                 Some(refusal) => {
-                    self.give_back(request, facts, host);
+                    self.give_back(&facts.asked.taken, host);
                     return refusal;
                 }
             }
@@ -230,11 +239,10 @@ impl RateLimits {
         global::on_http_call_response(token, &mut facts.asked, host)
     }
 
-    fn give_back(&self, request: &Request, facts: &Facts, host: &dyn Host) {
-        let enforced = self.limits.iter().zip(&self.started).filter(|(limit, _)| limit.mode == Mode::Enforce);
-        for (limit, started) in enforced {
-            if let Some(place) = limit.place(started, self.sets, request, facts) {
-                self.applied(limit, started, place, host.now()).give_back(host);
+    fn give_back(&self, taken: &[(usize, Place)], host: &dyn Host) {
+        for (limit, place) in taken {
+            if let (Some(started), Some(limit)) = (self.started.get(*limit), self.limits.get(*limit)) {
+                self.applied(limit, started, place.clone(), host.now()).give_back(host);
             }
         }
     }

@@ -5,6 +5,9 @@ use crate::matchers::Pattern;
 use crate::policy::{Decision, Facts, Step};
 use crate::request::{HeaderEdit, Request};
 
+/// No origin is longer, in bytes: the host of a URL has 253. It is kept until the response comes.
+const MAX_ORIGIN_LENGTH: usize = 1024;
+
 /// An entry's policy.
 #[derive(Debug, Default)]
 pub struct Cors {
@@ -49,7 +52,8 @@ impl Allowed {
 impl Cors {
     /// Answers a preflight; marks every answer to an actual request.
     pub fn apply(&self, request: &Request, facts: &mut Facts) -> Step {
-        let Some(origin) = request.header("origin").filter(|origin| !origin.is_empty()) else {
+        let possible = |origin: &&[u8]| !origin.is_empty() && origin.len() <= MAX_ORIGIN_LENGTH;
+        let Some(origin) = request.header("origin").filter(possible) else {
             return Step::Continue;
         };
         let allowed = self.origins.iter().any(|pattern| pattern.is_match(origin));

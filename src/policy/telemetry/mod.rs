@@ -14,6 +14,9 @@ use crate::request::{HeaderEdit, Request, clean};
 use crate::trace::{self, Event};
 use metrics::{Counted, MAX_LABEL_SETS, Outcome, RequestMetrics, VerdictMetrics};
 
+/// The longest value of a response header that a tag makes, in bytes; it is kept until the response comes.
+const MAX_DOWNSTREAM_LENGTH: usize = 1024;
+
 /// What a tag says in place of a value that is not told.
 pub const OTHER: &str = "other";
 
@@ -43,16 +46,17 @@ struct Requests {
 pub struct Tagged {
     /// One for each tag that is a label.
     labels: Vec<LabelId>,
-    decided: bool,
     responded: bool,
     response_code: Option<u16>,
 }
 
-/// When a tag's value is known.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Decided,
-    Response,
+/// What tags can be told from: each has its time.
+#[derive(Clone, Copy)]
+enum Known<'a> {
+    /// The request is decided.
+    Request(&'a Request),
+    /// The response's headers are there.
+    Response(&'a HeaderMap),
 }
 
 impl Telemetry {
@@ -90,14 +94,14 @@ impl Telemetry {
     /// The request was decided: tags go into filter state, and into headers of the request and the response.
     pub fn on_decided(&self, request: &mut Request, facts: &mut Facts, host: &dyn Host) {
         let Some(requests) = &self.requests else { return };
-        let headers = requests.tell(Phase::Decided, request, facts, &HeaderMap::default(), host);
+        let headers = requests.tell(Known::Request(request), facts, host);
         for (name, value) in headers {
             request.set_header(name, &value);
         }
     }
 
     /// The response's headers are there.
-    pub fn on_response(&self, request: &Request, facts: &mut Facts, host: &dyn Host) {
+    pub fn on_response(&self, facts: &mut Facts, host: &dyn Host) {
         let Some(requests) = &self.requests else { return };
         if !requests.late {
             return;
@@ -110,17 +114,16 @@ impl Telemetry {
         if let Some(status) = headers.get(b":status") {
             facts.tagged.response_code = std::str::from_utf8(status).ok().and_then(|text| text.parse().ok());
         }
-        requests.tell(Phase::Response, request, facts, &headers, host);
+        requests.tell(Known::Response(&headers), facts, host);
     }
 
-    /// The stream is over: counters and histograms.
-    pub fn on_log(&self, request: &Request, facts: &mut Facts, host: &dyn Host) {
+    /// The stream of a request that came then is over: counters and histograms.
+    pub fn on_log(&self, received_at: Instant, facts: &mut Facts, host: &dyn Host) {
         for verdict in &facts.verdicts {
             self.verdicts.count(verdict, host);
         }
-        // A stream that the proxy ended before the filter saw a request has no method.
-        if let Some(requests) = self.requests.as_ref().filter(|_| !request.method().is_empty()) {
-            requests.on_log(request, facts, host);
+        if let Some(requests) = &self.requests {
+            requests.on_log(received_at, facts, host);
         }
     }
 }
@@ -128,14 +131,7 @@ impl Telemetry {
 impl Requests {
     /// Finds the value of every tag that is known now, and brings it where it belongs. The request headers come
     /// back: the value may be borrowed from the request.
-    fn tell(
-        &self,
-        phase: Phase,
-        request: &Request,
-        facts: &mut Facts,
-        response: &HeaderMap,
-        host: &dyn Host,
-    ) -> Vec<(String, Vec<u8>)> {
+    fn tell(&self, known: Known<'_>, facts: &mut Facts, host: &dyn Host) -> Vec<(String, Vec<u8>)> {
         let mut labels = std::mem::take(&mut facts.tagged.labels);
         labels.resize(self.labels().count(), LabelId::NONE);
         let mut upstream = Vec::new();
@@ -144,12 +140,12 @@ impl Requests {
         for tag in &self.tags {
             let place = next_label;
             next_label = next_label.saturating_add(tag.in_metrics.into());
-            if tag.is_late() != (phase == Phase::Response) {
+            if tag.is_late() != matches!(known, Known::Response(_)) {
                 continue;
             }
-            let found = match phase {
-                Phase::Decided => tag.source.early(request, facts),
-                Phase::Response => tag.source.late(response, host),
+            let found = match known {
+                Known::Request(request) => tag.source.early(request, facts),
+                Known::Response(response) => tag.source.late(response, host),
             };
             let told = tag.told(found, host);
             if told.overflowed {
@@ -167,26 +163,21 @@ impl Requests {
                 upstream.push((name.clone(), value.to_vec()));
             }
             if let Some(name) = &tag.downstream {
-                downstream.push(HeaderEdit::Set(name.clone().into(), clean(&value).into_owned()));
+                let value = value.get(..MAX_DOWNSTREAM_LENGTH).unwrap_or(&value);
+                downstream.push(HeaderEdit::Set(name.clone().into(), clean(value).into_owned()));
             }
         }
         facts.response_edits.append(&mut downstream);
         let tagged = &mut facts.tagged;
         tagged.labels = labels;
-        match phase {
-            Phase::Decided => tagged.decided = true,
-            Phase::Response => tagged.responded = true,
-        }
+        tagged.responded |= matches!(known, Known::Response(_));
         upstream
     }
 
-    fn on_log(&self, request: &Request, facts: &mut Facts, host: &dyn Host) {
-        // A client that left while its request waited, or before the response came.
-        if !facts.tagged.decided {
-            self.tell(Phase::Decided, request, facts, &HeaderMap::default(), host);
-        }
+    fn on_log(&self, received_at: Instant, facts: &mut Facts, host: &dyn Host) {
+        // A client that left before the response came.
         if self.late && !facts.tagged.responded {
-            self.tell(Phase::Response, request, facts, &HeaderMap::default(), host);
+            self.tell(Known::Response(&HeaderMap::default()), facts, host);
         }
         let code = facts.tagged.response_code.or_else(|| {
             let bytes = host.property(&["response", "code"])?;
@@ -198,7 +189,7 @@ impl Requests {
             decision: facts.decision,
             response_code: code.filter(|code| (100..1000).contains(code)).unwrap_or(0),
             labels: &facts.tagged.labels,
-            milliseconds: milliseconds(request.received_at, host.now()),
+            milliseconds: milliseconds(received_at, host.now()),
         };
         if self.metrics.count(&outcome, self.labels(), host) == Counted::AsOther {
             self.overflows.add(1, host);
