@@ -182,9 +182,17 @@ impl Request {
         matches!(rest, Some([] | [b'+', ..]))
     }
 
+    /// Removes a header, and every one that an upstream may take for it: `x_user` is `x-user` to CGI and WSGI.
+    pub fn remove_header_and_twins(&mut self, name: &str) {
+        self.remove_header(name);
+        let text = |twin: &[u8]| String::from_utf8_lossy(twin).into_owned();
+        let twins: Vec<String> = self.headers.twins(name.as_bytes()).map(text).collect();
+        twins.iter().for_each(|twin| self.remove_header(twin));
+    }
+
     // Editing: the snapshot changes at once, the proxy's map when the edits are applied.
 
-    /// Sets a header to one value. CR, LF and NUL never reach the proxy.
+    /// Sets a header to one value. Control characters never reach the proxy.
     pub fn set_header(&mut self, name: impl Into<Cow<'static, str>>, value: &[u8]) {
         let (name, value) = (name.into(), clean(value));
         if name == ":path" && self.original_path.is_none() {
@@ -196,7 +204,7 @@ impl Request {
         self.edits.push(HeaderEdit::Set(name, value.into_owned()));
     }
 
-    /// Adds a value to a header. CR, LF and NUL never reach the proxy.
+    /// Adds a value to a header. Control characters never reach the proxy.
     pub fn add_header(&mut self, name: impl Into<Cow<'static, str>>, value: &[u8]) {
         let (name, value) = (name.into(), clean(value));
         self.headers.add(name.as_bytes(), &value);
@@ -225,10 +233,12 @@ impl Request {
     }
 }
 
-/// A header value without the bytes that would end it: a claim or a query may hold them.
+/// A header value without the bytes that none may carry: control characters but the tab (RFC 9110, 5.5). One of them in a
+/// header, and the proxy refuses the request.
 pub fn clean(value: &[u8]) -> Cow<'_, [u8]> {
-    if value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
-        Cow::Owned(value.iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n' | 0)).collect())
+    let stays = |byte: &u8| *byte == b'\t' || !byte.is_ascii_control();
+    if !value.iter().all(stays) {
+        Cow::Owned(value.iter().copied().filter(stays).collect())
     } else {
         Cow::Borrowed(value)
     }

@@ -86,6 +86,18 @@ impl HeaderMap {
         self.values(name).next()
     }
 
+    /// Names that a gateway interface, which turns dashes into underscores (RFC 3875, 4.1.18), takes for `name`, as
+    /// `x_user` for `x-user`.
+    pub fn twins<'a>(&'a self, name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        let entries = if self.lengths.may_contain(name.len()) { self.entries.as_slice() } else { &[] };
+        let names = entries
+            .iter()
+            .filter(|entry| entry.name.1 as usize == name.len())
+            .map(|entry| self.slice(entry.name));
+        let same = |(one, other): (&u8, &u8)| one == other || (*one == b'_' && *other == b'-');
+        names.filter(move |other| *other != name && other.iter().zip(name).all(same))
+    }
+
     /// Drops every value of a header; says whether there was one.
     pub fn remove(&mut self, name: &[u8]) -> bool {
         // Mostly there is none, and looking costs less than moving.
@@ -169,6 +181,15 @@ mod tests {
         assert_eq!(pairs(&map), written);
         assert_eq!(map.values(b"x").collect::<Vec<_>>(), [b"".as_slice(), b"a\xffb"]);
         assert_eq!(map.get(b"absent"), None);
+    }
+
+    #[test]
+    fn twins_differ_in_underscores_alone() {
+        let names = ["x-user-id", "x_user_id", "x-user_id", "x-user+id", "x_user_ie", "x_user"];
+        let map: HeaderMap = names.map(|name| (name, "")).into_iter().collect();
+        let twins: Vec<_> = map.twins(b"x-user-id").collect();
+        assert_eq!(twins, [b"x_user_id", b"x-user_id"]);
+        assert_eq!(map.twins(b"x_user").next(), None);
     }
 
     #[test]

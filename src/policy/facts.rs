@@ -96,6 +96,11 @@ impl Facts {
 }
 
 impl Decision {
+    /// Whether somebody was refused: who has no good token, is not permitted, or comes too often.
+    pub fn is_refusal(self) -> bool {
+        matches!(self, Decision::AuthnDenied | Decision::AuthzDenied | Decision::RateLimited)
+    }
+
     /// Its word in metrics, logs and tags.
     pub fn as_str(self) -> &'static str {
         match self {

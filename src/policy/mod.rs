@@ -52,10 +52,10 @@ impl Policy {
         self.telemetry.start(host);
     }
 
-    /// Removes what only the filter may say from what the client sent.
+    /// Removes what only the filter may say from what the client sent, and what an upstream may take for it.
     pub fn sanitize(&self, request: &mut Request) -> Step {
         for name in &self.reserved_headers {
-            request.remove_header(name);
+            request.remove_header_and_twins(name);
         }
         Step::Continue
     }

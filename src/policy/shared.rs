@@ -3,6 +3,10 @@
 //! Every plugin of a proxy may have the same key space, so keys begin with `meshfilter.` and what belongs to one
 //! plugin carries its name. Shared data never shrinks: the number of keys must not depend on what clients send.
 
+use std::hash::Hasher;
+
+use siphasher::sip::SipHasher13;
+
 use super::metric::Counter;
 use crate::host::{Host, Result, Status};
 
@@ -14,6 +18,16 @@ const ATTEMPTS: u32 = 100;
 pub fn plugin_name(host: &dyn Host) -> Vec<u8> {
     let known = |path: &str| host.property(&[path]).filter(|name| !name.is_empty());
     known("plugin_name").or_else(|| known("plugin_root_id")).unwrap_or_default()
+}
+
+/// The key of what one plugin keeps under a name of its document. Plugins of the same name share it, in whichever listener.
+pub fn plugin_key(kind: &str, name: &str, host: &dyn Host) -> String {
+    let mut hasher = SipHasher13::new();
+    let plugin = plugin_name(host);
+    hasher.write(&(plugin.len() as u64).to_le_bytes());
+    hasher.write(&plugin);
+    hasher.write(name.as_bytes());
+    format!("meshfilter.{kind}.{:016x}", hasher.finish())
 }
 
 /// Changes a value as if nobody else could meanwhile. `change` sees the bytes that stand there, none if there are

@@ -59,9 +59,10 @@ impl Source {
     }
 }
 
-/// Clears all but the leading bits of an address.
+/// Clears all but the leading bits of an address. A socket of both families shows an IPv4 client as `::ffff:a.b.c.d`, and
+/// all of those would be one /64.
 fn mask(address: IpAddr, v4_prefix_length: u8, v6_prefix_length: u8) -> IpAddr {
-    match address {
+    match address.to_canonical() {
         IpAddr::V4(address) => {
             let cleared = 32u32.saturating_sub(v4_prefix_length.into());
             IpAddr::V4((address.to_bits() & u32::MAX.checked_shl(cleared).unwrap_or(0)).into())
@@ -83,6 +84,9 @@ mod tests {
             ("10.1.2.3", 24, 64, "10.1.2.0"),
             ("10.1.2.3", 32, 64, "10.1.2.3"),
             ("10.1.2.3", 0, 64, "0.0.0.0"),
+            ("::ffff:10.1.2.3", 24, 64, "10.1.2.0"),
+            ("::ffff:10.1.2.3", 32, 64, "10.1.2.3"),
+            ("::10.1.2.3", 32, 64, "::"),
             ("2001:db8:1:2:3::4", 24, 64, "2001:db8:1:2::"),
             ("2001:db8::1", 24, 0, "::"),
             ("2001:db8::1", 24, 128, "2001:db8::1"),

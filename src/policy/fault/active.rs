@@ -5,10 +5,7 @@
 //! shared data however many there are.
 
 use std::cell::OnceCell;
-use std::hash::Hasher;
 use std::time::Duration;
-
-use siphasher::sip::SipHasher13;
 
 use crate::host::{Host, Instant};
 use crate::policy::shared;
@@ -81,14 +78,7 @@ impl ActiveFaults {
     }
 
     fn key(&self, host: &dyn Host) -> &str {
-        self.key.get_or_init(|| {
-            let mut hasher = SipHasher13::new();
-            let plugin = shared::plugin_name(host);
-            hasher.write(&(plugin.len() as u64).to_le_bytes());
-            hasher.write(&plugin);
-            hasher.write(self.entry.as_bytes());
-            format!("meshfilter.active.{:016x}", hasher.finish())
-        })
+        self.key.get_or_init(|| shared::plugin_key("active", &self.entry, host))
     }
 }
 

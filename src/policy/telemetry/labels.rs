@@ -1,4 +1,4 @@
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 
 use super::OTHER;
@@ -21,15 +21,17 @@ impl LabelId {
     }
 }
 
-/// The values of one tag, at most so many in the whole process.
+/// The values of one tag, at most so many for all plugins of one name in the whole process.
 ///
 /// A value that comes first takes a place in a list that all workers share and that only grows; when the list is
-/// full, whatever is not in it is `other`. So every worker tells the same values, and a known value costs one look
+/// full, whatever is not in it is `other`. A value that must not take a place is `other` unless it has one already. So every worker tells the same values, and a known value costs one look
 /// into a map of this VM.
 #[derive(Debug)]
 pub struct LabelValues {
+    /// The tag's name.
+    name: String,
     /// Key of the list.
-    key: String,
+    key: OnceCell<String>,
     /// `None`: the document bounds the values.
     max: Option<usize>,
     known: RefCell<Known>,
@@ -53,11 +55,11 @@ impl LabelValues {
         for value in reserved {
             known.add(cut(&value));
         }
-        LabelValues { key: format!("meshfilter.tag.{name}"), max, known: RefCell::new(known) }
+        LabelValues { name: name.to_owned(), key: OnceCell::new(), max, known: RefCell::new(known) }
     }
 
-    /// The id of a value; [`LabelId::OTHER`] if there is no place left for it.
-    pub fn id(&self, value: &[u8], host: &dyn Host) -> LabelId {
+    /// The id of a value; [`LabelId::OTHER`] if there is no place left for it, or if it has none and must not take one.
+    pub fn id(&self, value: &[u8], takes_place: bool, host: &dyn Host) -> LabelId {
         // What a label does not show must not take a place, nor memory.
         let value = cut(value);
         let Ok(mut known) = self.known.try_borrow_mut() else { return LabelId::OTHER };
@@ -68,11 +70,12 @@ impl LabelValues {
         if known.listed >= max {
             return LabelId::OTHER;
         }
-        let listed = shared::update(host, &self.key, |list| {
+        let key = self.key.get_or_init(|| shared::plugin_key("tag", &self.name, host));
+        let listed = shared::update(host, key, |list| {
             known.learn(list, max);
             match known.ids.get(value) {
                 Some(id) => (None, Some(*id)),
-                None if known.listed >= max => (None, Some(LabelId::OTHER)),
+                None if known.listed >= max || !takes_place => (None, Some(LabelId::OTHER)),
                 None => (Some(append(list, value)), None),
             }
         });
@@ -145,7 +148,7 @@ mod tests {
     use crate::host::fake::Fake;
 
     fn text(values: &LabelValues, value: &str, host: &Fake) -> String {
-        let id = values.id(value.as_bytes(), host);
+        let id = values.id(value.as_bytes(), true, host);
         values.with_value(id, |value| String::from_utf8_lossy(value).into_owned())
     }
 
@@ -158,8 +161,8 @@ mod tests {
         {
             assert_eq!(text(&values, value, &host), told);
         }
-        assert_eq!(values.id(b"none", &host), LabelId::NONE);
-        assert_eq!(values.id(b"d", &host), LabelId::OTHER);
+        assert_eq!(values.id(b"none", true, &host), LabelId::NONE);
+        assert_eq!(values.id(b"d", true, &host), LabelId::OTHER);
     }
 
     #[test]
@@ -180,6 +183,31 @@ mod tests {
     }
 
     #[test]
+    fn who_must_not_take_a_place_has_one_only_if_another_took_it() {
+        let host = Fake::new();
+        let worker = || LabelValues::new("tenant", Some(1), []);
+        let (one, two) = (worker(), worker());
+        for value in [b"x".as_slice(), b"y", b"a"] {
+            assert_eq!(one.id(value, false, &host), LabelId::OTHER);
+        }
+        assert_eq!(text(&two, "a", &host), "a");
+        let id = one.id(b"a", false, &host);
+        one.with_value(id, |value| assert_eq!(value, b"a"));
+    }
+
+    #[test]
+    fn plugins_of_other_names_have_places_of_their_own() {
+        let host = Fake::new();
+        for (plugin, value) in [("edge", "a"), ("inner", "b")] {
+            let properties = [("plugin_name".to_owned(), plugin.as_bytes().to_vec())].into();
+            host.open_stream(1, crate::host::fake::Stream { properties, ..Default::default() });
+            let values = LabelValues::new("tenant", Some(1), []);
+            assert_eq!(text(&values, value, &host), value);
+            assert_eq!(text(&values, "c", &host), "other");
+        }
+    }
+
+    #[test]
     fn a_known_value_and_a_full_list_cost_no_hostcall() {
         let host = Fake::new();
         let values = LabelValues::new("tenant", Some(1), [Box::from(b"default".as_slice())]);
@@ -195,15 +223,15 @@ mod tests {
     fn long_values_take_one_place_and_little_memory() {
         let host = Fake::new();
         let values = LabelValues::new("tenant", Some(2), []);
-        let id = values.id(&[b'a'; 60_000], &host);
-        assert_eq!(values.id(&[b'a'; 50_000], &host), id);
+        let id = values.id(&[b'a'; 60_000], true, &host);
+        assert_eq!(values.id(&[b'a'; 50_000], true, &host), id);
         values.with_value(id, |value| assert_eq!(value.len(), MAX_VALUE_LENGTH));
     }
 
     #[test]
     fn a_list_that_is_cut_short_is_read_as_far_as_it_goes() {
         let host = Fake::new();
-        host.shared_data_create("meshfilter.tag.tenant", b"\x01a\x05b").unwrap();
+        host.shared_data_create(&shared::plugin_key("tag", "tenant", &host), b"\x01a\x05b").unwrap();
         let values = LabelValues::new("tenant", Some(3), []);
         assert_eq!(text(&values, "a", &host), "a");
     }

@@ -3,6 +3,7 @@
 mod labels;
 mod metrics;
 mod tag;
+mod text;
 
 pub use labels::{LabelId, LabelValues};
 pub use tag::{AttributeKind, Tag, TagSource};
@@ -10,7 +11,7 @@ pub use tag::{AttributeKind, Tag, TagSource};
 use super::metric::{Counter, Gauge};
 use super::{Facts, shared};
 use crate::host::{HeaderMap, Host, Instant, MapType};
-use crate::request::{HeaderEdit, Request, clean};
+use crate::request::{HeaderEdit, Request};
 use crate::trace::{self, Event};
 use metrics::{Counted, MAX_LABEL_SETS, Outcome, RequestMetrics, VerdictMetrics};
 
@@ -147,7 +148,9 @@ impl Requests {
                 Known::Request(request) => tag.source.early(request, facts),
                 Known::Response(response) => tag.source.late(response, host),
             };
-            let told = tag.told(found, host);
+            // What the response says is nobody's choice who asks.
+            let takes_place = tag.is_late() || !facts.decision.is_refusal();
+            let told = tag.told(found, takes_place, host);
             if told.overflowed {
                 tag.overflows.add(1, host);
             }
@@ -156,15 +159,15 @@ impl Requests {
             }
             let Some(value) = told.value else { continue };
             trace::tell(|| Event::Tag { name: tag.name.clone(), value: value.to_vec() });
-            if tag.in_logs && host.set_filter_state(&tag.name, &value).is_err() {
+            if tag.in_logs && host.set_filter_state(&tag.name, &text::log_text(&value)).is_err() {
                 log::debug!("meshfilter: the proxy does not take filter state {}", tag.name);
             }
             if let Some(name) = &tag.upstream {
-                upstream.push((name.clone(), value.to_vec()));
+                upstream.push((name.clone(), text::header_text(&value).into_owned()));
             }
             if let Some(name) = &tag.downstream {
                 let value = value.get(..MAX_DOWNSTREAM_LENGTH).unwrap_or(&value);
-                downstream.push(HeaderEdit::Set(name.clone().into(), clean(value).into_owned()));
+                downstream.push(HeaderEdit::Set(name.clone().into(), text::header_text(value).into_owned()));
             }
         }
         facts.response_edits.append(&mut downstream);

@@ -84,23 +84,30 @@ impl Tag {
         matches!(self.source, TagSource::LateAttribute(..) | TagSource::ResponseHeader(_))
     }
 
-    /// The value for a request, once its source is known.
-    pub(super) fn told<'a>(&'a self, found: Option<Cow<'a, [u8]>>, host: &dyn Host) -> Told<'a> {
+    /// The value for a request, once its source is known. One that must not take a place among `maxValues` is `other`
+    /// as a label, unless it has one.
+    pub(super) fn told<'a>(
+        &'a self,
+        found: Option<Cow<'a, [u8]>>,
+        takes_place: bool,
+        host: &dyn Host,
+    ) -> Told<'a> {
         let Some(value) = found.filter(|value| !value.is_empty()) else {
             let value = self.default.as_deref().map(Cow::Borrowed);
-            return self.label(value, host);
+            return self.label(value, takes_place, host);
         };
         if self.allowed.as_ref().is_some_and(|allowed| !allowed.contains(value.as_ref())) {
             return Told { value: Some(OTHER.as_bytes().into()), label: LabelId::OTHER, overflowed: false };
         }
-        self.label(Some(value), host)
+        self.label(Some(value), takes_place, host)
     }
 
-    fn label<'a>(&'a self, value: Option<Cow<'a, [u8]>>, host: &dyn Host) -> Told<'a> {
+    fn label<'a>(&'a self, value: Option<Cow<'a, [u8]>>, takes_place: bool, host: &dyn Host) -> Told<'a> {
         let (Some(labels), Some(text)) = (&self.labels, value.as_deref()) else {
             return Told { value, label: LabelId::NONE, overflowed: false };
         };
-        match labels.id(text, host) {
+        match labels.id(text, takes_place, host) {
+            label if !takes_place => Told { value, label, overflowed: false },
             LabelId::OTHER if text != OTHER.as_bytes() => {
                 Told { value: Some(OTHER.as_bytes().into()), label: LabelId::OTHER, overflowed: true }
             }

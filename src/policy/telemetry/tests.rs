@@ -287,7 +287,7 @@ fn any_bytes_are_a_value() {
         "name": "t", "value": {"claim": "t"}, "in": ["metrics", "logs", "upstream", "downstream"], "header": "x-t"
     }));
     let (stream, request) = bench.run(with_claims(json!({"t": "M\u{fc}\r\n<x>"})));
-    assert_eq!(stream.filter_state["t"], "M\u{fc}\r\n<x>".as_bytes());
+    assert_eq!(stream.filter_state["t"], "M\u{fc}%0D%0A<x>".as_bytes());
     assert_eq!(request.header("x-t"), Some("M\u{fc}<x>".as_bytes()));
     assert_eq!(stream.response.get(b"x-t"), Some("M\u{fc}<x>".as_bytes()));
     assert_eq!(bench.told("t"), "M%C3%BC%0D%0A%3Cx%3E");
