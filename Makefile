@@ -1,5 +1,6 @@
 # The front door. `make` prints what there is.
 MODULE := target/wasm32-wasip1/release/meshfilter.wasm
+NATIVE := target/native/libmeshfilter.so
 # What is measured is Envoy; the client is fast enough as the tests are built.
 BENCH := cargo bench --profile dev --bench envoy --
 # What shows that the bench works: every kind of configuration, a few requests each.
@@ -7,7 +8,7 @@ BENCHED := empty,filters,native-tuned-new,native-default,native-default-new,mesh
 BENCHED := $(BENCHED),faults,rate-limits,telemetry,entries-1000,rules-1000,meshfilter-2-workers,keys
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build image bench test lint unit malformed adversarial fuzz envoy-oldest node envoy soak package tools
+.PHONY: help demo build native image bench test lint unit envoy-native malformed adversarial fuzz envoy-oldest node envoy soak package tools
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,10 +22,14 @@ build: ## The module, target/wasm32-wasip1/release/meshfilter.wasm, and its size
 	@scripts/build-module.sh
 	@printf '%s: %s bytes\n' $(MODULE) "$$(wc -c < $(MODULE) | tr -d ' ')"
 
+native: ## The dynamic module for Envoy 1.38 and later, target/native/libmeshfilter.so, and its size
+	@scripts/build-native.sh
+	@printf '%s: %s bytes\n' $(NATIVE) "$$(wc -c < $(NATIVE) | tr -d ' ')"
+
 image: build ## Container image, OCI artifact, schema and policies in dist/, the same bytes for the same commit; no Docker needed
 	cargo run --quiet -- image $(MODULE) --output dist --policy examples/policies/*.yaml
 
-test: lint unit node envoy package ## Everything that must hold; `make envoy` and the others are its parts
+test: lint unit node envoy envoy-native package ## Everything that must hold; `make envoy` and the others are its parts
 	@echo 'make test: all passed'
 
 lint: ## Format and clippy, for the native command and for the module
@@ -39,6 +44,10 @@ bench: tools build ## What requests cost in Envoy, bare, with its own filters an
 
 unit: ## Unit tests and the cases on the fake host: no Envoy needed
 	cargo test
+
+envoy-native: tools native ## The cases, and what tells most of the rest, through a real Envoy with the native module
+	cargo test --package meshfilter-native --features panics
+	MESHFILTER_MODULE=native cargo test --test envoy_cases --test envoy_keys --test mtls
 
 malformed: tools build ## Ten thousand malformed requests to an Envoy with two workers; COUNT=10000 SEED=1
 	$(if $(COUNT),MESHFILTER_MALFORMED_COUNT=$(COUNT)) $(if $(SEED),MESHFILTER_MALFORMED_SEED=$(SEED)) \

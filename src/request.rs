@@ -44,6 +44,15 @@ pub enum HeaderEdit {
     Remove(Cow<'static, str>),
 }
 
+impl HeaderEdit {
+    /// The header that it changes.
+    pub fn name(&self) -> &str {
+        match self {
+            HeaderEdit::Set(name, _) | HeaderEdit::Add(name, _) | HeaderEdit::Remove(name) => name,
+        }
+    }
+}
+
 /// Where the parts of a `:path` end.
 #[derive(Clone, Copy, Debug, Default)]
 struct Ends {

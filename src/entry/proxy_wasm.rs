@@ -6,6 +6,7 @@ use std::rc::Rc;
 use crate::filter::{Contexts, Flow};
 use crate::host::allocator::Allocator;
 use crate::host::proxy_wasm::{Envoy, logger};
+use crate::version;
 
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator::new();
@@ -73,6 +74,7 @@ extern "C" fn proxy_on_context_create(context: u32, root: u32) {
 extern "C" fn proxy_on_configure(root: u32, _size: usize) -> u32 {
     call(|vm| {
         vm.envoy.follow_log_level();
+        log::info!("{}", version::LINE);
         vm.contexts.on_configure(root)
     })
     .into()

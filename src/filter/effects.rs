@@ -1,8 +1,20 @@
 use crate::host::{Host, MapType, Result};
 use crate::request::HeaderEdit;
 
-/// Makes the edits to the proxy's own map, in order. Editing a request header makes Envoy choose its route anew
-/// (ABI 0.2.1), so nothing is called where nothing changed.
+/// Makes the edits to the proxy's own request headers, and has it choose its route before it sees a rewrite. In wasm, each
+/// edit makes Envoy choose anew (ABI 0.2.1), so nothing is called where nothing changed.
+pub(super) fn apply_to_request(host: &dyn Host, edits: Vec<HeaderEdit>) -> Result<()> {
+    if edits.is_empty() {
+        return Ok(());
+    }
+    let rewrites = |edit: &HeaderEdit| matches!(edit.name(), ":path" | ":authority");
+    let (rewrites, others): (Vec<_>, Vec<_>) = edits.into_iter().partition(rewrites);
+    apply(host, MapType::HttpRequestHeaders, others)?;
+    host.choose_route(!rewrites.is_empty());
+    apply(host, MapType::HttpRequestHeaders, rewrites)
+}
+
+/// Makes the edits to one of the proxy's own maps, in order.
 pub(super) fn apply(host: &dyn Host, map: MapType, edits: Vec<HeaderEdit>) -> Result<()> {
     edits.into_iter().try_for_each(|edit| match edit {
         HeaderEdit::Set(name, value) => host.set_header(map, &name, &value),

@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::stream::Progress;
 use super::waiting::Waiting;
 use super::{Flow, Stream};
+use crate::config;
 use crate::host::{BufferType, Host, Instant};
 use crate::policy::{Policy, shared, telemetry};
-use crate::{config, version};
 
 /// One loaded configuration: its policy, and the streams that wait under it.
 ///
@@ -51,7 +51,6 @@ impl Root {
     /// Reads, checks and compiles the plugin's configuration; `false` makes the proxy refuse it. Every error is
     /// logged.
     pub fn on_configure(&self) -> bool {
-        log::info!("{}", version::LINE);
         let bytes = self.host.buffer(BufferType::PluginConfiguration, 0, usize::MAX).unwrap_or_default();
         match config::load(&bytes, &|name| self.host.environment(name)) {
             Ok(compiled) => {

@@ -120,7 +120,7 @@ impl Stream {
             self.facts.forget();
             self.decided = true;
         }
-        let mut edit = || effects::apply(&*self.host, MapType::HttpRequestHeaders, self.request.take_edits());
+        let mut edit = || effects::apply_to_request(&*self.host, self.request.take_edits());
         let ended = match step {
             Step::Continue => edit().map(|()| Progress::Continue),
             // What was changed so far is in the map that is read again.

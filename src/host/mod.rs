@@ -138,6 +138,11 @@ pub trait Host {
     fn add_header(&self, map: MapType, name: &str, value: &[u8]) -> Result<()>;
     /// Removes every value of a header.
     fn remove_header(&self, map: MapType, name: &str) -> Result<()>;
+    /// Request headers were edited, and a path or a host that is to be rewritten is still what the client sent: makes a
+    /// proxy choose its route by these, if it does not after every edit. `rewritten` says that a rewrite follows.
+    fn choose_route(&self, rewritten: bool) {
+        let _ = rewritten;
+    }
 
     // Attributes and filter state.
 
@@ -168,6 +173,11 @@ pub trait Host {
 
     /// The id of a metric; defining one twice gives the same id.
     fn metric(&self, kind: MetricType, name: &str) -> Result<MetricId>;
+    /// Says which labels the metrics of a name will have whose values only requests tell: a proxy may want to know while
+    /// it is configured.
+    fn announce(&self, kind: MetricType, name: &str, labels: &[&str]) {
+        let _ = (kind, name, labels);
+    }
     /// What was counted, and the proxy does not know yet.
     fn counters(&self) -> &Counters;
     /// Adds to a counter. The proxy hears of it when [`Host::flush_counters`] is called, which the filter's root

@@ -50,7 +50,7 @@ pub struct HttpMatch {
 
 /// How a path has to look. Exactly one member stands.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct UriMatch {
     /// The whole path.

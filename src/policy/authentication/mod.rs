@@ -33,7 +33,7 @@ pub use refusal::Failure;
 pub use remote::{Location, Remote, Settings, Url};
 pub use requirement::{Judge, Outcome, Require, Requirement};
 pub use rule::{Audiences, Rule, SpaceDelimited, Times, Validity, Verified};
-pub use signature::Checks;
+pub use signature::{Checks, VerifySignatureArguments, VerifySignatureResult};
 pub use status::Status;
 pub use token::{MAX_TOKEN_LENGTH, Parsed};
 

@@ -7,6 +7,10 @@ use crate::host::{Host, MetricId, MetricType, NumberHash};
 use crate::policy::metric::{NO_VALUE, metric_name};
 use crate::policy::{Decision, Mode, Verdict};
 
+const REQUESTS: &str = "meshfilter_requests_total";
+const DURATION: &str = "meshfilter_request_duration_milliseconds";
+const DECISIONS: &str = "meshfilter_policy_decisions_total";
+
 /// What one worker keeps at most of combinations of tags; what comes after them is counted with every tag `other`.
 pub(super) const MAX_LABEL_SETS: usize = 10_000;
 
@@ -55,6 +59,13 @@ impl RequestMetrics {
     /// Keeps about so many combinations of tags apart.
     pub fn new(max_sets: usize) -> Self {
         RequestMetrics { max_sets, sets: RefCell::default() }
+    }
+
+    /// Says what will be counted. `tags` are the names of those that are labels.
+    pub fn announce(tags: &[&str], host: &dyn Host) {
+        host.announce(MetricType::Histogram, DURATION, &["route", "destination", "decision"]);
+        let labels = [&["route", "destination", "decision", "response_code"], tags].concat();
+        host.announce(MetricType::Counter, REQUESTS, &labels);
     }
 
     /// Counts a request. `tags` are those that are labels, in the order of the outcome's labels.
@@ -121,14 +132,14 @@ impl Sets {
             ("destination", text(outcome.destination)),
             ("decision", outcome.decision.as_str().as_bytes().to_vec()),
         ];
-        let duration = metric_name("meshfilter_request_duration_milliseconds", &labels);
+        let duration = metric_name(DURATION, &labels);
         labels.push(("response_code", outcome.response_code.to_string().into_bytes()));
         for (tag, label) in tags.zip(outcome.labels) {
             let label = if counted == Counted::AsOther { LabelId::OTHER } else { *label };
             let value = tag.labels.as_ref().map(|values| values.with_value(label, <[u8]>::to_vec));
             labels.push((&tag.name, value.unwrap_or_default()));
         }
-        let requests = metric_name("meshfilter_requests_total", &labels);
+        let requests = metric_name(REQUESTS, &labels);
         let defined = host
             .metric(MetricType::Counter, &requests)
             .and_then(|requests| Ok((requests, host.metric(MetricType::Histogram, &duration)?)));
@@ -149,6 +160,11 @@ pub(super) struct VerdictMetrics(RefCell<HashMap<VerdictKey, (Rc<str>, MetricId)
 type VerdictKey = (*const u8, *const u8, bool);
 
 impl VerdictMetrics {
+    /// Says what will be counted.
+    pub fn announce(host: &dyn Host) {
+        host.announce(MetricType::Counter, DECISIONS, &["policy", "decision", "mode"]);
+    }
+
     /// Counts what a policy decided. The document bounds how many there are.
     pub fn count(&self, verdict: &Verdict, host: &dyn Host) {
         let Verdict { policy, decision, mode } = verdict;
@@ -158,7 +174,7 @@ impl VerdictMetrics {
             Some((_, id)) => *id,
             None => {
                 let labels = [("policy", &**policy), ("decision", decision), ("mode", mode.as_str())];
-                let name = metric_name("meshfilter_policy_decisions_total", &labels);
+                let name = metric_name(DECISIONS, &labels);
                 let Ok(id) = host.metric(MetricType::Counter, &name) else { return };
                 policies.insert(key, (policy.clone(), id));
                 id

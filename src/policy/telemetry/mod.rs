@@ -75,7 +75,10 @@ impl Telemetry {
 
     /// Shows what stands at 0 until something happens.
     pub fn start(&self, host: &dyn Host) {
+        VerdictMetrics::announce(host);
         let Some(requests) = &self.requests else { return };
+        let tags: Vec<&str> = requests.labels().map(|tag| tag.name.as_str()).collect();
+        RequestMetrics::announce(&tags, host);
         requests.overflows.define(host);
         for tag in requests.tags.iter().filter(|tag| tag.labels.is_some()) {
             tag.overflows.define(host);

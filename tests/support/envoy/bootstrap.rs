@@ -110,9 +110,7 @@ impl Bootstrap {
             bootstrap["node"] = json!({"id": "test", "cluster": "test"});
             bootstrap["dynamic_resources"] = json!({"lds_config": source(folder, "lds")});
         }
-        let path = folder.join("bootstrap.json");
-        fs::write(&path, bootstrap.to_string()).map_err(|error| format!("{}: {error}", path.display()))?;
-        Ok(path)
+        super::write_bootstrap(folder, &bootstrap)
     }
 
     /// Replaces the listener of an Envoy that was started with `dynamic`.
@@ -206,6 +204,7 @@ const EXTENSION: &str = "envoy.config.core.v3.TypedExtensionConfig";
 /// An update has to appear at once, so the file is moved into place.
 fn write_resource(folder: &Path, name: &str, kind: &str, resource: &Value) -> Result<(), String> {
     let mut resource = resource.clone();
+    super::native::switch(&mut resource, &mut BTreeMap::new())?;
     resource["@type"] = format!("type.googleapis.com/{kind}").into();
     replace_file(&folder.join(format!("{name}.json")), &json!({"resources": [resource]}).to_string())
 }

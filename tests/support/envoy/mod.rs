@@ -1,6 +1,7 @@
 //! A stock Envoy with the module in it, as a child of the test.
 
 mod bootstrap;
+pub mod native;
 mod run;
 pub mod sample;
 
@@ -92,7 +93,8 @@ pub fn wait_at_most<T>(
 }
 
 /// Logs that a test can read, and soon.
-const LOGS: [&str; 4] = ["--file-flush-interval-msec", "10", "--component-log-level", "wasm:debug"];
+const LOGS: [&str; 4] =
+    ["--file-flush-interval-msec", "10", "--component-log-level", "wasm:debug,dynamic_modules:debug"];
 
 /// One echo server for each cluster that a case can name.
 pub struct Upstreams(BTreeMap<&'static str, Upstream>);
@@ -233,6 +235,7 @@ impl Envoy {
             .args(["--drain-time-s", &drain.as_secs().to_string()])
             .args(arguments)
             .args(["--concurrency", &workers.to_string()])
+            .envs(environment(&folder)?)
             .arg("-c")
             .arg(configuration)
             .arg("--admin-address-path")
@@ -327,7 +330,25 @@ impl Envoy {
     }
 }
 
+/// What a native module has of its environment besides what the test has.
+fn environment(folder: &Path) -> Result<BTreeMap<String, String>, String> {
+    match fs::read(folder.join(ENVIRONMENT)) {
+        Ok(text) => serde_json::from_slice(&text).map_err(|error| error.to_string()),
+        Err(_) => Ok(BTreeMap::new()),
+    }
+}
+
+const ENVIRONMENT: &str = "environment.json";
+
+/// Writes a bootstrap, with the module that is asked for.
 fn write_bootstrap(folder: &Path, bootstrap: &serde_json::Value) -> Result<PathBuf, String> {
+    let mut bootstrap = bootstrap.clone();
+    let mut environment = environment(folder)?;
+    native::switch_bootstrap(&mut bootstrap, &mut environment)?;
+    if !environment.is_empty() {
+        let text = serde_json::to_string(&environment).unwrap_or_default();
+        fs::write(folder.join(ENVIRONMENT), text).map_err(|error| error.to_string())?;
+    }
     let path = folder.join("bootstrap.json");
     fs::write(&path, bootstrap.to_string()).map_err(|error| format!("{}: {error}", path.display()))?;
     Ok(path)
