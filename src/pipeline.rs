@@ -1,7 +1,7 @@
 //! The order of the stages, and nothing else.
 //!
 //! ```text
-//! sanitize → authenticate → authorize → route → limit → ask → delay → abort → forward
+//! sanitize → authenticate → authorize → route → limit → ask → delay → abort → forward → check
 //! ```
 //! A stage that has to wait is run again; a stage that answers ends the request.
 
@@ -28,6 +28,7 @@ enum Stage {
     Delay,
     Abort,
     Forward,
+    Check,
     Done,
 }
 
@@ -43,6 +44,7 @@ impl Stage {
             Stage::Delay => "delay",
             Stage::Abort => "abort",
             Stage::Forward => "forward",
+            Stage::Check => "check",
             Stage::Done => "done",
         }
     }
@@ -70,7 +72,8 @@ impl Pipeline {
                 Stage::Ask => (policy.rate_limits.ask(request, facts, host), Stage::Delay),
                 Stage::Delay => (policy.routing.delay(request, facts, host), Stage::Abort),
                 Stage::Abort => (policy.routing.abort(request, facts, host), Stage::Forward),
-                Stage::Forward => (policy.routing.forward(request, facts, host), Stage::Done),
+                Stage::Forward => (policy.routing.forward(request, facts, host), Stage::Check),
+                Stage::Check => (policy.authorization.check_rewritten(request, facts), Stage::Done),
                 Stage::Done => return Step::Continue,
             };
             match step {

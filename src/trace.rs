@@ -214,7 +214,7 @@ impl Place {
 
 impl Condition {
     /// A condition that is a member of what stands at a place; `key` is a name that the user chose, or nothing.
-    pub fn of(place: &Place, member: &str, key: &str, holds: bool, seen: Vec<Vec<u8>>) -> Self {
+    pub fn of(place: &Place, member: &str, key: &str, holds: impl Into<Truth>, seen: Vec<Vec<u8>>) -> Self {
         let place = place.member(member, key);
         Condition { place, holds: holds.into(), seen, reading: None, token: None }
     }

@@ -2,6 +2,7 @@
 
 pub mod cidr;
 pub mod claim;
+pub mod host;
 pub mod path;
 mod path_template;
 pub mod regex;
@@ -12,7 +13,7 @@ mod truth;
 pub use cidr::AddressSet;
 pub use claim::ClaimPath;
 pub use path_template::PathTemplate;
-pub use regex::{ByteMatch, FullMatch};
+pub use regex::{ByteMatch, FullMatch, Subject};
 pub use string::{Pattern, StringMatch};
 pub use text_set::{TextSet, Wildcard};
 pub use truth::Truth;

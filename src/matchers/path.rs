@@ -5,26 +5,52 @@
 
 use std::borrow::Cow;
 
-/// A path, without query and fragment, as a rule sees it.
+/// A path, without query and fragment, as servers may read it. There are at most four readings: parameters are kept or
+/// left out, and repeated slashes kept or merged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Readings<'a> {
-    /// With its parameters.
+    /// With its parameters and all its slashes.
     pub kept: Cow<'a, [u8]>,
-    /// Without them; `None` where it has none.
-    pub left_out: Option<Vec<u8>>,
+    /// The others, each once; none for most paths.
+    others: Vec<Vec<u8>>,
 }
 
 impl<'a> Readings<'a> {
     /// Reads a path; see [`unescape`].
     pub fn of(path: &'a [u8]) -> Self {
-        let kept = if path.contains(&b'%') { Cow::Owned(unescape(path)) } else { Cow::Borrowed(path) };
-        let left_out = kept.contains(&b';').then(|| leave_out_parameters(&kept));
-        Readings { kept, left_out }
+        let (mut escaped, mut parameters, mut repeated, mut before) = (false, false, false, 0);
+        for byte in path {
+            escaped |= *byte == b'%';
+            parameters |= *byte == b';';
+            repeated |= (*byte, before) == (b'/', b'/');
+            before = *byte;
+        }
+        // No escape that is resolved stands for a slash or a semicolon.
+        let kept = if escaped { Cow::Owned(unescape(path)) } else { Cow::Borrowed(path) };
+        let mut others = Vec::new();
+        if parameters {
+            others.push(leave_out_parameters(&kept));
+        }
+        if parameters || repeated {
+            let all = std::iter::once(&*kept).chain(others.iter().map(Vec::as_slice));
+            let merged: Vec<_> = all.filter_map(merge_slashes).collect();
+            for reading in merged {
+                if !others.contains(&reading) {
+                    others.push(reading);
+                }
+            }
+        }
+        Readings { kept, others }
     }
 
     /// Each reading.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        std::iter::once(&*self.kept).chain(self.left_out.as_deref())
+        std::iter::once(&*self.kept).chain(self.others.iter().map(Vec::as_slice))
+    }
+
+    /// The reading that has the least in it: without parameters, and with no slash twice in a row.
+    pub fn barest(&self) -> &[u8] {
+        self.iter().min_by_key(|reading| reading.len()).unwrap_or_default()
     }
 }
 
@@ -71,6 +97,12 @@ pub fn unescape(path: &[u8]) -> Vec<u8> {
     plain
 }
 
+/// The same, for the text of a rule.
+pub fn unescape_text(path: &str) -> String {
+    // Only ASCII takes the place of ASCII.
+    String::from_utf8(unescape(path.as_bytes())).unwrap_or_else(|_| path.to_owned())
+}
+
 /// Cuts each segment at its first `;`. One of which nothing is left goes whole: `/;a/b` is `/b`.
 fn leave_out_parameters(path: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(path.len());
@@ -85,6 +117,16 @@ fn leave_out_parameters(path: &[u8]) -> Vec<u8> {
         }
     }
     plain
+}
+
+/// One slash for each run of them; `None` where none is repeated.
+fn merge_slashes(path: &[u8]) -> Option<Vec<u8>> {
+    if !path.windows(2).any(|pair| pair == b"//") {
+        return None;
+    }
+    let mut merged = path.to_vec();
+    merged.dedup_by(|next, before| (*next, *before) == (b'/', b'/'));
+    Some(merged)
 }
 
 /// The path's segment of that number, from 0.
@@ -110,6 +152,18 @@ mod tests {
         assert_eq!(readings("/a/;x"), ["/a/;x", "/a/"]);
         assert_eq!(readings(";"), [";", ""]);
         assert_eq!(readings("*"), ["*"]);
+    }
+
+    #[test]
+    fn repeated_slashes_are_kept_and_merged() {
+        assert_eq!(readings("//admin"), ["//admin", "/admin"]);
+        assert_eq!(readings("/a///b//"), ["/a///b//", "/a/b/"]);
+        assert_eq!(readings("/"), ["/"]);
+        assert_eq!(readings("//a;x/b"), ["//a;x/b", "//a/b", "/a;x/b", "/a/b"]);
+        assert_eq!(readings("//;x/a"), ["//;x/a", "//a", "/;x/a", "/a"]);
+        assert_eq!(readings("/a;//b"), ["/a;//b", "/a//b", "/a;/b", "/a/b"]);
+        assert_eq!(readings("/a/;x//"), ["/a/;x//", "/a//", "/a/;x/", "/a/"]);
+        assert_eq!(readings("/a/;x/b"), ["/a/;x/b", "/a/b"]);
     }
 
     #[test]
@@ -167,11 +221,13 @@ mod tests {
         #[test]
         fn a_reading_has_no_parameters_and_no_escaped_letters_left(path: Vec<u8>) {
             let readings = Readings::of(&path);
-            if let Some(left_out) = &readings.left_out {
-                proptest::prop_assert!(!left_out.contains(&b';'));
-                proptest::prop_assert!(left_out.len() < readings.kept.len());
-            }
-            proptest::prop_assert_eq!(readings.left_out.is_some(), readings.kept.contains(&b';'));
+            let all: Vec<&[u8]> = readings.iter().collect();
+            proptest::prop_assert!(all.len() <= 4);
+            let different: std::collections::HashSet<&[u8]> = all.iter().copied().collect();
+            proptest::prop_assert_eq!(different.len(), all.len());
+            let barest = readings.barest();
+            proptest::prop_assert!(!barest.contains(&b';') && !barest.windows(2).any(|pair| pair == b"//"));
+            proptest::prop_assert!(all.iter().all(|reading| *reading == barest || reading.len() > barest.len()));
             is_ambiguous(&path);
         }
 

@@ -13,7 +13,26 @@ use program::Program;
 use syntax::Reading;
 
 /// How RE2 reads an expression by itself.
-const PLAIN: Reading = Reading { unicode: true, ignore_case: false, dot_matches_new_line: false };
+const PLAIN: Reading =
+    Reading { unicode: true, ignore_case: false, dot_matches_new_line: false, unescape: false };
+
+/// What an expression is about, which says how it is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Subject {
+    /// Any text.
+    #[default]
+    Text,
+    /// A host: case does not count.
+    Host,
+    /// A path of which the escapes of unreserved characters are resolved; so they are in the expression.
+    Path,
+}
+
+impl Subject {
+    fn reading(self) -> Reading {
+        Reading { ignore_case: self == Subject::Host, unescape: self == Subject::Path, ..PLAIN }
+    }
+}
 
 /// An expression that must match the whole value, as Envoy's and Istio's do.
 #[derive(Clone, Debug)]
@@ -25,12 +44,32 @@ impl FullMatch {
     /// # Errors
     /// What is wrong with it, in one line.
     pub fn new(expression: &str) -> Result<Self, String> {
-        whole(expression, PLAIN).map(FullMatch).map_err(|error| wrong(expression, &error))
+        FullMatch::about(Subject::Text, expression)
+    }
+
+    /// Compiles an expression about something.
+    ///
+    /// # Errors
+    /// What is wrong with it, in one line.
+    pub fn about(subject: Subject, expression: &str) -> Result<Self, String> {
+        whole(expression, subject.reading()).map(FullMatch).map_err(|error| wrong(expression, &error))
     }
 
     /// Whether all of `value` matches.
     pub fn is_match(&self, value: &[u8]) -> bool {
         self.0.starts(value)
+    }
+
+    /// The same, where a security decision rests on it. An expression is about a line of text; of bytes that are none,
+    /// and of a line's end, it cannot be told whether they were meant.
+    pub fn truth(&self, value: &[u8]) -> Truth {
+        if self.is_match(value) {
+            Truth::Yes
+        } else if std::str::from_utf8(value).is_ok() && !value.contains(&b'\n') {
+            Truth::No
+        } else {
+            Truth::Unknown
+        }
     }
 }
 
@@ -38,7 +77,7 @@ impl FullMatch {
 ///
 /// No odd byte makes it miss. An expression is about text, and `.*` does not match 0xFF; Envoy let such a header
 /// pass a rule that should have refused it (CVE-2026-73552). A value that is no UTF-8 is therefore matched byte by
-/// byte, and where the expression cannot be read so, the answer is unknown.
+/// byte, too; where that says otherwise, or the expression cannot be read so, the answer is unknown.
 #[derive(Clone, Debug)]
 pub struct ByteMatch {
     text: Program,
@@ -50,8 +89,9 @@ impl ByteMatch {
     ///
     /// # Errors
     /// What is wrong with it, in one line.
-    pub fn new(expression: &str, ignore_case: bool) -> Result<Self, String> {
-        let read = |unicode| whole(expression, Reading { unicode, ignore_case, dot_matches_new_line: true });
+    pub fn new(expression: &str, subject: Subject) -> Result<Self, String> {
+        let reading = Reading { dot_matches_new_line: true, ..subject.reading() };
+        let read = |unicode| whole(expression, Reading { unicode, ..reading });
         Ok(ByteMatch {
             text: read(true).map_err(|error| wrong(expression, &error))?,
             // What is not ASCII would be compared with its UTF-8 form alone.
@@ -66,7 +106,8 @@ impl ByteMatch {
         } else if std::str::from_utf8(value).is_ok() {
             Truth::No
         } else {
-            self.bytes.as_ref().map_or(Truth::Unknown, |bytes| bytes.starts(value).into())
+            let misses = self.bytes.as_ref().is_some_and(|bytes| !bytes.starts(value));
+            if misses { Truth::No } else { Truth::Unknown }
         }
     }
 }
@@ -135,21 +176,60 @@ mod tests {
     #[test]
     fn no_odd_byte_makes_an_expression_miss() {
         for (expression, value, expected) in [
-            (".*", &b"a\xff"[..], Truth::Yes),
-            (".*admin.*", b"\xffadmin", Truth::Yes),
+            (".*", &b"a\xff"[..], Truth::Unknown),
+            (".*admin.*", b"\xffadmin", Truth::Unknown),
             (".*admin.*", b"\nadmin", Truth::Yes),
-            ("[^b]+", b"a\xff", Truth::Yes),
-            ("caf.", b"caf\xe9", Truth::Yes),
+            ("[^b]+", b"a\xff", Truth::Unknown),
+            ("caf.", b"caf\xe9", Truth::Unknown),
             (".*admin.*", b"\xffuser", Truth::No),
             ("[a-z]+", b"a\xff", Truth::No),
             ("café", b"caf\xe9", Truth::Unknown),
             ("café", b"cafe", Truth::No),
             ("café", "café".as_bytes(), Truth::Yes),
         ] {
-            assert_eq!(ByteMatch::new(expression, false).unwrap().matches(value), expected, "{expression}");
+            assert_eq!(
+                ByteMatch::new(expression, Subject::Text).unwrap().matches(value),
+                expected,
+                "{expression}"
+            );
         }
-        assert_eq!(ByteMatch::new("a\\.b", true).unwrap().matches(b"A.B"), Truth::Yes);
-        assert!(ByteMatch::new("a)(b", false).is_err());
+        assert_eq!(ByteMatch::new("a\\.b", Subject::Host).unwrap().matches(b"A.B"), Truth::Yes);
+        assert!(ByteMatch::new("a)(b", Subject::Text).is_err());
+    }
+
+    #[test]
+    fn whether_an_expression_of_a_guard_means_odd_bytes_cannot_be_told() {
+        for (expression, value, expected) in [
+            (".*", &b"a\xff"[..], Truth::Unknown),
+            ("a.*", b"a\nb", Truth::Unknown),
+            ("[a-z]+", b"a\xff", Truth::Unknown),
+            ("(?s-u:.*)", b"a\xff", Truth::Yes),
+            ("a.*", b"b", Truth::No),
+        ] {
+            assert_eq!(FullMatch::new(expression).unwrap().truth(value), expected, "{expression}");
+        }
+    }
+
+    #[test]
+    fn escapes_of_unreserved_characters_in_an_expression_about_paths_are_resolved() {
+        for (expression, yes, no) in [
+            ("/a%2Db", "/a-b", "/a%2Db"),
+            ("/a%2db/.*", "/a-b/c", "/a%2db/c"),
+            ("/(%61|b%2E)+", "/ab.", "/bx"),
+            ("(?i)/%2D%41", "/-a", "/%2D%41"),
+            (r"/\%41", "/A", "/%41"),
+            ("/%2[dD]", "/%2D", "/-"),
+            ("/[%2D]", "/D", "/-"),
+            ("/%252D", "/%252D", "/%2D"),
+            ("/%2Fx", "/%2Fx", "//x"),
+        ] {
+            let bytes = ByteMatch::new(expression, Subject::Path).unwrap();
+            assert_eq!(bytes.matches(yes.as_bytes()), Truth::Yes, "{expression} {yes}");
+            assert_eq!(bytes.matches(no.as_bytes()), Truth::No, "{expression} {no}");
+            let text = FullMatch::about(Subject::Path, expression).unwrap();
+            assert!(text.is_match(yes.as_bytes()) && !text.is_match(no.as_bytes()), "{expression}");
+        }
+        assert!(FullMatch::new("/a%2Db").unwrap().is_match(b"/a%2Db"));
     }
 
     #[test]

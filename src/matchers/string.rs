@@ -1,6 +1,6 @@
 //! One value against one pattern.
 
-use super::FullMatch;
+use super::{FullMatch, Truth};
 
 /// How a present value has to look.
 #[derive(Clone, Debug)]
@@ -53,6 +53,15 @@ impl Pattern {
             Pattern::Regex(_) | Pattern::Any => self.is_match(value),
         }
     }
+
+    /// Whether a value matches, where a security decision rests on it: see [`FullMatch::truth`].
+    pub fn truth(&self, value: &[u8], ignore_case: bool) -> Truth {
+        match self {
+            Pattern::Regex(expression) => expression.truth(value),
+            _ if ignore_case => self.is_match_ignoring_case(value).into(),
+            _ => self.is_match(value).into(),
+        }
+    }
 }
 
 /// A pattern, or that there be no value at all.
@@ -76,6 +85,17 @@ impl StringMatch {
         match self {
             StringMatch::Present(pattern) => values.any(|value| pattern.is_match(value.as_ref())),
             StringMatch::Absent => values.next().is_none(),
+        }
+    }
+
+    /// The same, where a security decision rests on it: of what a client repeats, the upstream may take any.
+    pub fn truth<T: AsRef<[u8]>>(&self, values: impl IntoIterator<Item = T>) -> Truth {
+        let mut values = values.into_iter();
+        match self {
+            StringMatch::Present(pattern) => {
+                Truth::each(values.map(|value| pattern.truth(value.as_ref(), false)))
+            }
+            StringMatch::Absent => values.next().is_none().into(),
         }
     }
 }

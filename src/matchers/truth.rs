@@ -26,6 +26,19 @@ impl Truth {
         found
     }
 
+    /// Whether each of them holds, and there is one. Where only some do, it cannot be told.
+    pub fn each(answers: impl IntoIterator<Item = Truth>) -> Truth {
+        let (mut least, mut most) = (Truth::Yes, Truth::No);
+        for answer in answers {
+            (least, most) = (least.min(answer), most.max(answer));
+        }
+        match (least, most) {
+            (_, Truth::No) => Truth::No,
+            (Truth::Yes, _) => Truth::Yes,
+            _ => Truth::Unknown,
+        }
+    }
+
     /// Whether all of them hold; the rest is not asked once one does not.
     pub fn all(answers: impl IntoIterator<Item = Truth>) -> Truth {
         let mut found = Truth::Yes;
@@ -67,6 +80,8 @@ mod tests {
         assert_eq!(Truth::any([]), No);
         assert_eq!(Truth::any([No, Unknown]), Unknown);
         assert_eq!(Truth::any([Unknown, Yes]), Yes);
+        assert_eq!([Truth::each([]), Truth::each([No, No]), Truth::each([Yes, Yes])], [No, No, Yes]);
+        assert_eq!([Truth::each([Yes, No]), Truth::each([Unknown, Yes])], [Unknown, Unknown]);
         assert_eq!(Truth::all([]), Yes);
         assert_eq!(Truth::all([Yes, Unknown]), Unknown);
         assert_eq!(Truth::all([Unknown, No]), No);

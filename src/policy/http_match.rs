@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Facts;
-use crate::matchers::{AddressSet, ClaimPath, Pattern, StringMatch};
+use crate::matchers::{AddressSet, ClaimPath, Pattern, StringMatch, Truth};
 use crate::request::{AttributeId, Request};
 use crate::trace::{self, Event, Place};
 
@@ -95,13 +95,13 @@ impl HttpMatch {
             })
             && self.claims.iter().all(|(path, value)| {
                 let holds = match value {
-                    StringMatch::Present(pattern) => claim_matches(facts.claim(path), pattern),
-                    StringMatch::Absent => !claim_matches(facts.claim(path), &Pattern::Any),
+                    StringMatch::Present(pattern) => has_claim(facts.claim(path), pattern),
+                    StringMatch::Absent => !has_claim(facts.claim(path), &Pattern::Any),
                 };
                 self.told_claim(holds, "claims", path, facts)
             })
             && self.without_claims.iter().all(|(path, pattern)| {
-                let holds = !claim_matches(facts.claim(path), pattern);
+                let holds = !has_claim(facts.claim(path), pattern);
                 self.told_claim(holds, "withoutClaims", path, facts)
             });
         trace::tell(|| Event::Match { place: self.place.clone(), holds: holds.into() });
@@ -158,16 +158,25 @@ impl UriMatch {
     }
 }
 
-/// Whether a claim is a string that matches or a list that has one, as in Istio's claim based routing. Numbers and
+fn has_claim(claim: Option<&Value>, pattern: &Pattern) -> bool {
+    any_text(claim, pattern, |pattern, text| pattern.is_match(text).into()) == Truth::Yes
+}
+
+/// Whether a claim matches, where a security decision rests on it.
+pub fn claim_matches(claim: Option<&Value>, pattern: &Pattern) -> Truth {
+    any_text(claim, pattern, |pattern, text| pattern.truth(text, false))
+}
+
+/// Whether a claim is a string that passes or a list that has one, as in Istio's claim based routing. Numbers and
 /// booleans match no text; any value but `null` is present.
-fn claim_matches(claim: Option<&Value>, pattern: &Pattern) -> bool {
+fn any_text(claim: Option<&Value>, pattern: &Pattern, test: impl Fn(&Pattern, &[u8]) -> Truth) -> Truth {
     match (claim, pattern) {
-        (None | Some(Value::Null), _) => false,
-        (Some(_), Pattern::Any) => true,
-        (Some(Value::String(text)), _) => pattern.is_match(text.as_bytes()),
+        (None | Some(Value::Null), _) => Truth::No,
+        (Some(_), Pattern::Any) => Truth::Yes,
+        (Some(Value::String(text)), _) => test(pattern, text.as_bytes()),
         (Some(Value::Array(list)), _) => {
-            list.iter().filter_map(Value::as_str).any(|text| pattern.is_match(text.as_bytes()))
+            Truth::any(list.iter().filter_map(Value::as_str).map(|text| test(pattern, text.as_bytes())))
         }
-        (Some(_), _) => false,
+        (Some(_), _) => Truth::No,
     }
 }

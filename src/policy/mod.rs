@@ -1,10 +1,12 @@
 //! What is decided, and how: one module for each policy, each a pure function of the request, of what the stages
 //! before it learned, and of what the [`Host`](crate::host::Host) trait gives.
 
+mod ambiguous_path;
 pub mod authentication;
 pub mod authorization;
 mod facts;
 pub mod fault;
+mod guard;
 mod http_match;
 mod line;
 pub mod metric;
@@ -16,6 +18,7 @@ mod source;
 pub mod telemetry;
 
 pub use facts::{Decision, Facts, Token, Verdict};
+pub use guard::{Guard, Sight};
 pub use http_match::{HttpMatch, RemoteIp, UriMatch};
 pub use mode::Mode;
 pub use source::Source;

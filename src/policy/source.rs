@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use super::Facts;
 use crate::matchers::ClaimPath;
 use crate::matchers::claim::claim_text;
+use crate::matchers::path::Readings;
 use crate::request::{AttributeId, Request};
 
 /// Where a value comes from that is known in the request phase: a rate limit's key, a descriptor, a tag.
@@ -28,7 +29,7 @@ pub enum Source {
         /// Bits that count in an IPv6 address.
         v6_prefix_length: u8,
     },
-    /// The path without its query.
+    /// The path without its query, and without what makes two spellings of one path: see [`Readings::barest`].
     Path,
     /// The method.
     Method,
@@ -52,10 +53,18 @@ impl Source {
                 let masked = mask(request.ip(*address)?, *v4_prefix_length, *v6_prefix_length);
                 Some(Cow::Owned(masked.to_string().into_bytes()))
             }
-            Source::Path => Some(Cow::Borrowed(request.path())),
+            Source::Path => Some(barest(request.path())),
             Source::Method => Some(Cow::Borrowed(request.method())),
             Source::Property(id) => request.attribute(*id).map(Cow::Borrowed),
         }
+    }
+}
+
+fn barest(path: &[u8]) -> Cow<'_, [u8]> {
+    let readings = Readings::of(path);
+    match readings.barest() {
+        barest if barest == path => Cow::Borrowed(path),
+        barest => Cow::Owned(barest.to_vec()),
     }
 }
 

@@ -8,19 +8,33 @@ use super::{Context, Path};
 use crate::config::document;
 use crate::host::LocalReply;
 use crate::matchers::cidr::Block;
-use crate::matchers::{AddressSet, ClaimPath, FullMatch, Pattern, StringMatch};
+use crate::matchers::path::unescape;
+use crate::matchers::{AddressSet, ClaimPath, FullMatch, Pattern, StringMatch, Subject};
 use crate::policy::Source;
 
 /// Compiles a string match. In Istio `{}` asks for presence where that makes sense, which is what `Any` is.
 pub fn string_match(source: &document::StringMatch, path: &Path<'_>, cx: &Context<'_>) -> StringMatch {
+    string_match_about(Subject::Text, source, path, cx)
+}
+
+/// The same, for something of which it is known what it is.
+pub fn string_match_about(
+    subject: Subject,
+    source: &document::StringMatch,
+    path: &Path<'_>,
+    cx: &Context<'_>,
+) -> StringMatch {
     let document::StringMatch { exact, prefix, suffix, contains, regex, present } = source;
-    let text = |text: &String| text.as_bytes().into();
+    let text = |text: &String| match subject {
+        Subject::Path => unescape(text.as_bytes()).into(),
+        Subject::Text | Subject::Host => text.as_bytes().into(),
+    };
     let given = [
         exact.as_ref().map(|value| Pattern::Exact(text(value))),
         prefix.as_ref().map(|value| Pattern::Prefix(text(value))),
         suffix.as_ref().map(|value| Pattern::Suffix(text(value))),
         contains.as_ref().map(|value| Pattern::Contains(text(value))),
-        regex.as_ref().map(|value| self::regex(value, &path.field("regex"), cx)),
+        regex.as_ref().map(|value| self::regex(subject, value, &path.field("regex"), cx)),
         present.map(|_| Pattern::Any),
     ];
     let mut given = given.into_iter().flatten();
@@ -38,11 +52,11 @@ pub fn string_match(source: &document::StringMatch, path: &Path<'_>, cx: &Contex
 }
 
 /// Compiles a regular expression that must match the whole value. Istio's `*` is any value.
-pub fn regex(expression: &str, path: &Path<'_>, cx: &Context<'_>) -> Pattern {
+fn regex(subject: Subject, expression: &str, path: &Path<'_>, cx: &Context<'_>) -> Pattern {
     if expression == "*" {
         return Pattern::Any;
     }
-    match FullMatch::new(expression) {
+    match FullMatch::about(subject, expression) {
         Ok(expression) => Pattern::Regex(expression),
         Err(error) => {
             cx.errors.add(path, error);

@@ -55,8 +55,11 @@ fn entry(
         cx.errors.add(&place, "an empty list matches nothing; leave it out to match every request");
     }
     let matches = source.r#match.iter().flatten().enumerate();
-    let matches =
-        matches.map(|(index, source)| http_match::compile(source, &place.index(index), cx)).collect();
+    let matches = matches
+        .map(|(index, source)| {
+            http_match::compile(source, http_match::Purpose::Routing, &place.index(index), cx)
+        })
+        .collect();
     let headers = headers::compile(source.headers.as_ref(), &path.field("headers"), cx);
     let fault = source.fault.as_ref().map(|source| fault::compile(source, &path.field("fault"), &name, cx));
     let cors = source.cors_policy.as_ref().map(|source| answer::cors(source, &path.field("corsPolicy"), cx));

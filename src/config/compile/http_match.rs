@@ -1,15 +1,47 @@
-use super::common::{address_set, claim, refuse, request_header, string_match};
+use super::common::{address_set, claim, refuse, request_header, string_match, string_match_about};
 use super::{Context, Path};
 use crate::config::document;
-use crate::matchers::{ClaimPath, Pattern, StringMatch};
-use crate::policy::{HttpMatch, RemoteIp, UriMatch};
+use crate::matchers::path::unescape;
+use crate::matchers::{ClaimPath, Pattern, StringMatch, Subject};
+use crate::policy::{Guard, HttpMatch, RemoteIp, UriMatch};
 use crate::trace::Place;
 
 /// How Istio spells a claim among the headers.
 const CLAIMS: &str = "@request.auth.claims";
 
+/// What hangs on a match.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Where a request goes. It is read once, as Envoy reads it.
+    Routing,
+    /// Whether it goes at all: a [`Guard`].
+    Guarding,
+}
+
+impl Purpose {
+    /// What a value is about, where that makes a difference.
+    fn subject(self, subject: Subject) -> Subject {
+        if self == Purpose::Guarding { subject } else { Subject::Text }
+    }
+}
+
+/// Compiles the HTTPMatchRequests that a security decision rests on. Without any, it is about every request.
+pub fn guard(sources: Option<&Vec<document::HttpMatch>>, path: &Path<'_>, cx: &Context<'_>) -> Guard {
+    if sources.is_some_and(Vec::is_empty) {
+        cx.errors.add(path, "an empty list matches nothing; leave it out to match every request");
+    }
+    let sources = sources.into_iter().flatten().enumerate();
+    let matches = sources.map(|(index, source)| compile(source, Purpose::Guarding, &path.index(index), cx));
+    Guard { matches: matches.collect(), refuses_ambiguous_paths: cx.refuses_ambiguous_paths }
+}
+
 /// Compiles one HTTPMatchRequest.
-pub fn compile(source: &document::HttpMatch, path: &Path<'_>, cx: &Context<'_>) -> HttpMatch {
+pub fn compile(
+    source: &document::HttpMatch,
+    purpose: Purpose,
+    path: &Path<'_>,
+    cx: &Context<'_>,
+) -> HttpMatch {
     refuse(
         [
             (
@@ -36,8 +68,9 @@ pub fn compile(source: &document::HttpMatch, path: &Path<'_>, cx: &Context<'_>) 
         path,
         cx,
     );
-    let value = |source: &Option<document::StringMatch>, name: &str| {
-        source.as_ref().and_then(|source| always_there(source, &path.field(name), cx))
+    let value = |source: &Option<document::StringMatch>, name: &str, subject: Subject| {
+        let subject = purpose.subject(subject);
+        source.as_ref().and_then(|source| always_there_about(subject, source, &path.field(name), cx))
     };
     let mut compiled = HttpMatch {
         place: Place::of(path),
@@ -45,11 +78,11 @@ pub fn compile(source: &document::HttpMatch, path: &Path<'_>, cx: &Context<'_>) 
         uri: source
             .uri
             .as_ref()
-            .and_then(|source| uri(source, &path.field("uri"), cx))
+            .and_then(|source| uri(source, purpose.subject(Subject::Path), &path.field("uri"), cx))
             .map(|pattern| UriMatch { pattern, ignore_case: source.ignore_uri_case == Some(true) }),
-        scheme: value(&source.scheme, "scheme"),
-        method: value(&source.method, "method"),
-        authority: value(&source.authority, "authority"),
+        scheme: value(&source.scheme, "scheme", Subject::Host),
+        method: value(&source.method, "method", Subject::Text),
+        authority: value(&source.authority, "authority", Subject::Host),
         port: source.port.map(|port| (cx.attribute(&["destination", "port"]), port)),
         remote_ip: remote_ip(source, path, cx),
         ..HttpMatch::default()
@@ -64,7 +97,7 @@ pub fn compile(source: &document::HttpMatch, path: &Path<'_>, cx: &Context<'_>) 
     let headers = path.field("headers");
     for (key, value) in &source.headers {
         let place = headers.key(key);
-        let value = string_match(value, &place, cx);
+        let value = string_match_about(about(key, purpose), value, &place, cx);
         match header_or_claim(key, &place, cx) {
             Some(Named::Header(name)) => compiled.headers.push((name, value)),
             Some(Named::Claim(claim)) => compiled.claims.push((claim, value)),
@@ -74,7 +107,7 @@ pub fn compile(source: &document::HttpMatch, path: &Path<'_>, cx: &Context<'_>) 
     let headers = path.field("withoutHeaders");
     for (key, value) in &source.without_headers {
         let place = headers.key(key);
-        let StringMatch::Present(pattern) = string_match(value, &place, cx) else {
+        let StringMatch::Present(pattern) = string_match_about(about(key, purpose), value, &place, cx) else {
             cx.errors.add(
                 &place.field("present"),
                 "false asks here for a header that must be there; use headers with present: true",
@@ -110,7 +143,7 @@ pub fn compile(source: &document::HttpMatch, path: &Path<'_>, cx: &Context<'_>) 
 }
 
 /// How a path has to look.
-fn uri(source: &document::UriMatch, path: &Path<'_>, cx: &Context<'_>) -> Option<Pattern> {
+fn uri(source: &document::UriMatch, subject: Subject, path: &Path<'_>, cx: &Context<'_>) -> Option<Pattern> {
     let document::UriMatch { exact, prefix, path_prefix, suffix, contains, regex, present } = source.clone();
     refuse(
         [("present", present, "a path is always there; use exact, prefix, pathPrefix or regex")],
@@ -122,7 +155,7 @@ fn uri(source: &document::UriMatch, path: &Path<'_>, cx: &Context<'_>) -> Option
             return None;
         }
         let text = document::StringMatch { exact, prefix, suffix, contains, regex, present: None };
-        return always_there(&text, path, cx);
+        return always_there_about(subject, &text, path, cx);
     };
     if [exact, prefix, suffix, contains, regex].iter().any(Option::is_some) {
         cx.errors.add(
@@ -136,7 +169,11 @@ fn uri(source: &document::UriMatch, path: &Path<'_>, cx: &Context<'_>) -> Option
             format_args!("\"{segments}\" is not the beginning of a path; use one such as /api"),
         );
     }
-    Some(Pattern::PathPrefix(segments.trim_end_matches('/').as_bytes().into()))
+    let segments = segments.trim_end_matches('/').as_bytes();
+    Some(Pattern::PathPrefix(match subject {
+        Subject::Path => unescape(segments).into(),
+        Subject::Text | Subject::Host => segments.into(),
+    }))
 }
 
 /// Where the client may be.
@@ -159,16 +196,34 @@ fn remote_ip(source: &document::HttpMatch, path: &Path<'_>, cx: &Context<'_>) ->
 
 /// A match of something that is always there, so that presence says nothing.
 pub fn always_there(source: &document::StringMatch, path: &Path<'_>, cx: &Context<'_>) -> Option<Pattern> {
+    always_there_about(Subject::Text, source, path, cx)
+}
+
+fn always_there_about(
+    subject: Subject,
+    source: &document::StringMatch,
+    path: &Path<'_>,
+    cx: &Context<'_>,
+) -> Option<Pattern> {
     let document::StringMatch { exact, prefix, suffix, contains, regex, present } = source;
     if present.is_some() {
         cx.errors.add(&path.field("present"), "it is always there; use exact, prefix or regex");
     } else if [exact, prefix, suffix, contains, regex].iter().all(|kind| kind.is_none()) {
         cx.errors.add(path, "nothing to match; use exact, prefix, suffix, contains or regex");
     }
-    match string_match(source, path, cx) {
+    match string_match_about(subject, source, path, cx) {
         StringMatch::Present(pattern) => Some(pattern),
         StringMatch::Absent => None,
     }
+}
+
+/// What the value of a header is about.
+fn about(key: &str, purpose: Purpose) -> Subject {
+    purpose.subject(match key.to_ascii_lowercase().as_str() {
+        "host" | ":authority" | ":scheme" => Subject::Host,
+        ":path" => Subject::Path,
+        _ => Subject::Text,
+    })
 }
 
 /// What a key of `headers` names.

@@ -12,7 +12,7 @@ mod telemetry;
 
 use std::cell::RefCell;
 
-use super::document::Document;
+use super::document::{AmbiguousPaths, Document};
 use crate::json::{self, Errors, Path};
 use crate::policy::Policy;
 use crate::request::{AttributeId, AttributeTable};
@@ -22,6 +22,8 @@ pub struct Context<'a> {
     /// Where errors go. A section with an error is compiled all the same, to find the others; the document is
     /// refused in the end.
     pub errors: &'a Errors,
+    /// Whether paths that servers differ on are refused where a rule is about paths.
+    pub refuses_ambiguous_paths: bool,
     environment: &'a dyn Fn(&str) -> Option<String>,
     attributes: RefCell<AttributeTable>,
     warnings: Errors,
@@ -32,6 +34,7 @@ impl<'a> Context<'a> {
     fn new(environment: &'a dyn Fn(&str) -> Option<String>, errors: &'a Errors) -> Self {
         Context {
             errors,
+            refuses_ambiguous_paths: true,
             environment,
             attributes: RefCell::default(),
             warnings: Errors::default(),
@@ -79,7 +82,8 @@ pub fn compile(
     environment: &dyn Fn(&str) -> Option<String>,
     errors: &Errors,
 ) -> Compiled {
-    let cx = Context::new(environment, errors);
+    let refuses_ambiguous_paths = document.ambiguous_paths.unwrap_or_default() == AmbiguousPaths::Reject;
+    let cx = Context { refuses_ambiguous_paths, ..Context::new(environment, errors) };
     let authentication = authentication::compile(document, &cx);
     let policy = Policy {
         authorization: authorization::compile(document, &authentication, &cx),

@@ -8,7 +8,6 @@ use std::time::Duration;
 use super::common::{self, SourceUse};
 use super::{Context, Path, http_match};
 use crate::config::document::{self, Document};
-use crate::policy::HttpMatch;
 use crate::policy::rate_limit::{KeyPart, Limit, RateLimits, Refusal, TokenBucket, WAYS};
 
 /// How many buckets the process keeps unless the document says otherwise.
@@ -68,22 +67,13 @@ fn limit(source: &document::RateLimit, name: Rc<str>, path: &Path<'_>, cx: &Cont
     }
     Limit {
         name,
-        matches: matches(source, path, cx),
+        guard: http_match::guard(source.matches.as_ref(), &path.field("match"), cx),
         key,
         bucket,
         cost,
         refusal: refusal(source, path, cx),
         mode: source.mode.unwrap_or_default(),
     }
-}
-
-fn matches(source: &document::RateLimit, path: &Path<'_>, cx: &Context<'_>) -> Vec<HttpMatch> {
-    let place = path.field("match");
-    if source.matches.as_ref().is_some_and(Vec::is_empty) {
-        cx.errors.add(&place, "an empty list; leave it out to match every request");
-    }
-    let matches = source.matches.iter().flatten().enumerate();
-    matches.map(|(index, source)| http_match::compile(source, &place.index(index), cx)).collect()
 }
 
 fn refusal(source: &document::RateLimit, path: &Path<'_>, cx: &Context<'_>) -> Refusal {

@@ -8,6 +8,8 @@ use regex_syntax::ast::{
 use regex_syntax::hir::Hir;
 use regex_syntax::hir::translate::TranslatorBuilder;
 
+use crate::matchers::path;
+
 /// How an expression is read, besides what it says itself.
 #[derive(Clone, Copy)]
 pub struct Reading {
@@ -17,6 +19,8 @@ pub struct Reading {
     pub ignore_case: bool,
     /// Whether `.` is a line's end, too.
     pub dot_matches_new_line: bool,
+    /// Whether `%2D` in it is `-`, as in a path of which the escapes of unreserved characters are resolved.
+    pub unescape: bool,
 }
 
 /// Parses an expression.
@@ -26,6 +30,9 @@ pub struct Reading {
 pub fn parse(expression: &str, reading: Reading) -> Result<Hir, String> {
     let mut ast = parse::Parser::new().parse(expression).map_err(|error| error.kind().to_string())?;
     ascii(&mut ast);
+    if reading.unescape {
+        unescape(&mut ast);
+    }
     TranslatorBuilder::new()
         .utf8(false)
         .unicode(reading.unicode)
@@ -51,6 +58,39 @@ fn ascii(ast: &mut Ast) {
         Ast::Alternation(alternation) => alternation.asts.iter_mut().for_each(ascii),
         Ast::Concat(concat) => concat.asts.iter_mut().for_each(ascii),
         _ => {}
+    }
+}
+
+/// Puts unreserved characters in the place of their escapes.
+fn unescape(ast: &mut Ast) {
+    match ast {
+        Ast::Repetition(repetition) => unescape(&mut repetition.ast),
+        Ast::Group(group) => unescape(&mut group.ast),
+        Ast::Alternation(alternation) => alternation.asts.iter_mut().for_each(unescape),
+        Ast::Concat(concat) => {
+            let mut plain: Vec<Ast> = Vec::with_capacity(concat.asts.len());
+            for mut next in std::mem::take(&mut concat.asts) {
+                unescape(&mut next);
+                plain.push(next);
+                let start = plain.len().saturating_sub(3);
+                if let Some(meant) = plain.get(start..).and_then(meaning) {
+                    plain.truncate(start);
+                    plain.push(Ast::literal(meant));
+                }
+            }
+            concat.asts = plain;
+        }
+        _ => {}
+    }
+}
+
+/// What an escape means, if it is one of an unreserved character.
+fn meaning(escape: &[Ast]) -> Option<Literal> {
+    let [Ast::Literal(percent), Ast::Literal(high), Ast::Literal(low)] = escape else { return None };
+    let text: String = [percent.c, high.c, low.c].iter().collect();
+    match &*path::unescape(text.as_bytes()) {
+        [byte] => Some(Literal { span: percent.span, kind: LiteralKind::Verbatim, c: char::from(*byte) }),
+        _ => None,
     }
 }
 

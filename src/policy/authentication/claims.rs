@@ -21,7 +21,7 @@ impl RequiredClaims {
 
     /// Whether they compare a claim with the path.
     pub fn depend_on_path(&self) -> bool {
-        self.rule.depends_on_path(&self.sources)
+        self.rule.depends_on_path()
     }
 }
 

@@ -31,7 +31,7 @@ pub use key_source::{KeySource, Keys};
 pub use output::Output;
 pub use refusal::Failure;
 pub use remote::{Location, Remote, Settings, Url};
-pub use requirement::{Judge, Outcome, Require, Requirement};
+pub use requirement::{Judge, Outcome, Require, Required, Requirement};
 pub use rule::{Audiences, Rule, SpaceDelimited, Times, Validity, Verified};
 pub use signature::{Checks, VerifySignatureArguments, VerifySignatureResult};
 pub use status::Status;
@@ -42,8 +42,10 @@ use std::rc::Rc;
 
 use cache::Cache;
 
-use super::{Decision, Facts, Mode, Step, Wait, line};
+use super::{Decision, Facts, Guard, Mode, Sight, Step, Wait, ambiguous_path, line};
 use crate::host::{Host, Instant, MetricId, MetricType};
+use crate::matchers::Truth;
+use crate::matchers::path::is_ambiguous;
 use crate::request::Request;
 use crate::trace::{self, Event, TokenVerdict};
 
@@ -56,6 +58,8 @@ pub struct Authentication {
     /// What decides where none does.
     otherwise: Require,
     bypass_cors_preflight: bool,
+    /// A path that servers differ on chooses no requirement.
+    refuses_ambiguous_paths: bool,
     mode: Mode,
     /// What it is called in metrics and logs.
     name: Rc<str>,
@@ -114,6 +118,10 @@ impl Authentication {
     ) -> Self {
         Authentication {
             otherwise: Require::Any((0..rules.len()).map(Require::Rule).collect()),
+            refuses_ambiguous_paths: mode == Mode::Enforce
+                && requirements.iter().any(|requirement| {
+                    requirement.guard.refuses_ambiguous_paths && requirement.guard.depends_on_path()
+                }),
             rules,
             requirements,
             bypass_cors_preflight,
@@ -134,9 +142,12 @@ impl Authentication {
         self.rules.len()
     }
 
-    /// Whether the path decides which claims a token must hold.
-    pub fn claims_depend_on_path(&self) -> bool {
-        self.rules.iter().flat_map(|rule| &rule.required_claims).any(RequiredClaims::depend_on_path)
+    /// Whether the path has a say in what is refused: `require: none` under a prefix is a rule about paths, too.
+    pub fn depends_on_path(&self) -> bool {
+        let mut claims = self.rules.iter().flat_map(|rule| &rule.required_claims);
+        let mut guards = self.requirements.iter().map(|requirement| &requirement.guard);
+        self.mode == Mode::Enforce
+            && (claims.any(RequiredClaims::depend_on_path) || guards.any(Guard::depends_on_path))
     }
 
     /// Prepares what needs the proxy.
@@ -158,13 +169,16 @@ impl Authentication {
             trace::tell(|| Event::NotAsked { preflight: !self.is_empty() });
             return Step::Continue;
         }
-        let require = self.requirement(request, facts);
-        if *require == Require::None {
+        if self.refuses_ambiguous_paths && is_ambiguous(request.path()) {
+            return ambiguous_path::refuse(request, facts);
+        }
+        let required = self.required(request, facts);
+        if required.is_nothing() {
             return Step::Continue;
         }
         let checks = &facts.checks;
         let judging = Judging { section: self, request, checks, host, now: host.wall_clock().as_secs() };
-        let outcome = require.evaluate(&mut |rule, judge| judging.rule(rule, judge));
+        let outcome = required.evaluate(&mut |rule, judge| judging.rule(rule, judge));
         match outcome {
             Outcome::Good(accepted) => {
                 if self.mode == Mode::Enforce {
@@ -200,16 +214,35 @@ impl Authentication {
         }
     }
 
-    fn requirement(&self, request: &Request, facts: &Facts) -> &Require {
-        let matches = |requirement: &&Requirement| {
-            let matches = requirement.matches.as_ref();
-            matches.is_none_or(|matches| matches.iter().any(|one| one.is_match(request, facts)))
-        };
-        let found = self.requirements.iter().position(|requirement| matches(&requirement));
-        trace::tell(|| Event::Requirement(found));
-        found
-            .and_then(|found| self.requirements.get(found))
-            .map_or(&self.otherwise, |requirement| &requirement.require)
+    /// What the request needs: what the first requirement that matches says. Where that is another one in each reading of
+    /// the request, or cannot be told, it is what all of those say together.
+    fn required<'a>(&'a self, request: &Request, facts: &Facts) -> Required<'a> {
+        let mut required = Required::default();
+        let sight = Sight::new(request, facts);
+        if self.requirements.is_empty() {
+            trace::tell(|| Event::Requirement(None));
+            required.add(&self.otherwise);
+            return required;
+        }
+        for path in sight.readings() {
+            let mut decided = false;
+            for (place, requirement) in self.requirements.iter().enumerate() {
+                let answer = requirement.guard.holds(&sight, path);
+                if answer > Truth::No {
+                    trace::tell(|| Event::Requirement(Some(place)));
+                    required.add(&requirement.require);
+                }
+                decided = answer == Truth::Yes;
+                if decided {
+                    break;
+                }
+            }
+            if !decided {
+                trace::tell(|| Event::Requirement(None));
+                required.add(&self.otherwise);
+            }
+        }
+        required
     }
 
     /// Takes the tokens out and puts into headers what is wanted of them.

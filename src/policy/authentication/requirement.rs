@@ -2,13 +2,13 @@
 
 use super::Failure;
 use crate::host::Instant;
-use crate::policy::HttpMatch;
+use crate::policy::Guard;
 
 /// Which tokens some requests need.
 #[derive(Clone, Debug)]
 pub struct Requirement {
-    /// Any of these; `None` is every request.
-    pub matches: Option<Vec<HttpMatch>>,
+    /// Which requests are meant.
+    pub guard: Guard,
     /// What they need.
     pub require: Require,
 }
@@ -57,6 +57,43 @@ pub enum Judge {
     Each,
 }
 
+/// All that one request needs; mostly it is one requirement.
+#[derive(Debug, Default)]
+pub struct Required<'a> {
+    first: Option<&'a Require>,
+    others: Vec<&'a Require>,
+}
+
+impl<'a> Required<'a> {
+    /// Adds one that is not there yet.
+    pub fn add(&mut self, require: &'a Require) {
+        if self.iter().any(|known| std::ptr::eq(known, require)) {
+            return;
+        }
+        match self.first {
+            None => self.first = Some(require),
+            Some(_) => self.others.push(require),
+        }
+    }
+
+    /// Whether no token is needed, and none is looked at.
+    pub fn is_nothing(&self) -> bool {
+        self.iter().all(|require| *require == Require::None)
+    }
+
+    /// Combines what `verify` says about each rule; see [`Require::evaluate`].
+    pub fn evaluate<T>(&self, verify: &mut dyn FnMut(usize, Judge) -> Outcome<T>) -> Outcome<T> {
+        match (self.first, self.others.is_empty()) {
+            (Some(only), true) => only.evaluate(verify),
+            _ => all(self.iter(), verify),
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &'a Require> {
+        self.first.into_iter().chain(self.others.iter().copied())
+    }
+}
+
 impl Require {
     /// Combines what `verify` says about each rule. Nothing is combined before all that counts is known: as long
     /// as a key set is awaited, a request is neither let through nor refused.
@@ -65,7 +102,7 @@ impl Require {
             Require::None => Outcome::Good(Vec::new()),
             Require::Rule(rule) => verify(*rule, Judge::Together),
             Require::Any(children) => any(children, verify),
-            Require::All(children) => all(children, verify),
+            Require::All(children) => all(children.iter(), verify),
             Require::Optional(child) => match child.evaluate(verify) {
                 Outcome::Failed { found: false, .. } => Outcome::Good(Vec::new()),
                 outcome => outcome,
@@ -111,7 +148,10 @@ fn any<T>(children: &[Require], verify: &mut dyn FnMut(usize, Judge) -> Outcome<
 }
 
 /// The first failure, if there is one.
-fn all<T>(children: &[Require], verify: &mut dyn FnMut(usize, Judge) -> Outcome<T>) -> Outcome<T> {
+fn all<'a, T>(
+    children: impl Iterator<Item = &'a Require>,
+    verify: &mut dyn FnMut(usize, Judge) -> Outcome<T>,
+) -> Outcome<T> {
     let mut accepted = Vec::new();
     let mut first = None;
     let mut any_found = false;

@@ -1,7 +1,7 @@
 use serde_json::{Number, Value};
 
 use super::evaluation::View;
-use crate::matchers::{ClaimPath, Truth, path};
+use crate::matchers::{ClaimPath, Truth, host, path};
 use crate::request::AttributeId;
 
 /// Something of a request that has a text, or several, or none.
@@ -9,6 +9,10 @@ use crate::request::AttributeId;
 pub enum Attribute {
     /// Every value of the header with this number; see [`Headers`](super::Headers).
     Header(usize),
+    /// `:authority`, without case; a port and a dot at its end may count.
+    Host,
+    /// `:path` with its query, in each reading.
+    PathAndQuery,
     /// Every value of a query parameter.
     Query(String),
     /// Every value of a cookie.
@@ -36,7 +40,7 @@ pub enum Attribute {
 impl Attribute {
     /// Whether it is another one in each reading of the path.
     pub fn depends_on_path(&self) -> bool {
-        matches!(self, Attribute::PathSegment(_))
+        matches!(self, Attribute::PathSegment(_) | Attribute::PathAndQuery)
     }
 
     /// Whether it is the token's.
@@ -44,11 +48,41 @@ impl Attribute {
         matches!(self, Attribute::Claim(_) | Attribute::RequestPrincipal)
     }
 
+    /// Whether a client can send it more than once.
+    fn can_be_repeated(&self) -> bool {
+        matches!(self, Attribute::Header(_) | Attribute::Query(_) | Attribute::Cookie(_))
+    }
+
+    /// Whether its value passes the test; of several that a client sent, all of them. Where only some do it cannot be
+    /// told, and without any value none does. Several that somebody vouched for, such as a claim's, are a set: one of
+    /// them has to.
+    pub fn every(&self, view: &View<'_, '_>, test: &mut dyn FnMut(&[u8]) -> Truth) -> Truth {
+        if !self.can_be_repeated() {
+            return self.any(view, test);
+        }
+        let mut answers = Vec::new();
+        self.any(view, &mut |value| {
+            answers.push(test(value));
+            Truth::No
+        });
+        Truth::each(answers)
+    }
+
     /// Whether one of its values passes the test.
     pub fn any(&self, view: &View<'_, '_>, test: &mut dyn FnMut(&[u8]) -> Truth) -> Truth {
         let evaluation = view.evaluation;
         match self {
             Attribute::Header(slot) => Truth::any(evaluation.header(*slot).iter().map(|value| test(value))),
+            Attribute::Host => {
+                let raw = evaluation.request.header(":authority");
+                let lower = evaluation.host().filter(|lower| raw != Some(*lower));
+                Truth::any(raw.into_iter().chain(lower).map(|host| host::passes(host, &mut *test)))
+            }
+            Attribute::PathAndQuery => Truth::any(view.path.map(|path| {
+                let request = evaluation.request;
+                let rest = request.path_and_query().get(request.path().len()..).unwrap_or_default();
+                test(&[path, rest].concat())
+            })),
             Attribute::Query(name) => {
                 Truth::any(evaluation.request.query_values(name).map(|value| test(&value)))
             }

@@ -21,12 +21,11 @@ pub use rule::{Condition, PathSet, RequestPrincipal, Rule, Test, Values};
 
 use self::evaluation::Evaluation;
 use self::rule::Reading;
-use super::{Decision, Facts, Mode, Step, line};
+use super::{Decision, Facts, Mode, Step, ambiguous_path, line};
 use crate::host::LocalReply;
 use crate::matchers::Truth;
 use crate::matchers::path::is_ambiguous;
 use crate::request::Request;
-use crate::trace::{self, Event};
 
 /// The compiled section.
 #[derive(Debug, Default)]
@@ -114,19 +113,7 @@ impl Authorization {
     /// Evaluates the policies.
     pub fn authorize(&self, request: &Request, facts: &mut Facts) -> Step {
         if self.refuses_ambiguous_paths && is_ambiguous(request.path()) {
-            trace::tell(|| Event::AmbiguousPath);
-            line::debug(
-                "refused",
-                "ambiguousPaths",
-                Mode::Enforce,
-                request,
-                format_args!(
-                    "reason=\"servers differ on what the path {} names\"",
-                    request.path().escape_ascii()
-                ),
-            );
-            facts.decision = Decision::AuthzDenied;
-            return Step::Reply(Box::new(ambiguous_path()));
+            return ambiguous_path::refuse(request, facts);
         }
         if self.is_empty() {
             return Step::Continue;
@@ -146,6 +133,16 @@ impl Authorization {
         facts.decision = Decision::AuthzDenied;
         self.say(refusal, Mode::Enforce, request);
         Step::Reply(Box::new(self.reply(refusal)))
+    }
+
+    /// Looks at the path that is forwarded, where the policies made another one of it: what a rewrite puts together was
+    /// seen by no rule.
+    pub fn check_rewritten(&self, request: &Request, facts: &mut Facts) -> Step {
+        let is_new = request.original_path_and_query() != request.path_and_query();
+        if self.refuses_ambiguous_paths && is_new && is_ambiguous(request.path()) {
+            return ambiguous_path::refuse(request, facts);
+        }
+        Step::Continue
     }
 
     fn decide<'a>(&'a self, evaluation: &Evaluation<'_>) -> Outcome<'a> {
@@ -180,7 +177,7 @@ impl Authorization {
         verdicts: &mut Vec<(usize, &'static str)>,
     ) -> Option<Refusal<'a>> {
         for rule in self.enforced.deny.candidates(evaluation.readings()) {
-            let answer = rule.matches(evaluation, Reading::Either);
+            let answer = rule.matches(evaluation, Reading::Any);
             if answer > Truth::No {
                 verdicts.push((rule.policy, "denied"));
                 return Some(Refusal::Denied(rule, answer));
@@ -191,7 +188,7 @@ impl Authorization {
         }
         let mut undecided = None;
         for rule in self.enforced.allow.candidates(evaluation.readings()) {
-            match rule.matches(evaluation, Reading::Both) {
+            match rule.matches(evaluation, Reading::All) {
                 Truth::Yes => {
                     verdicts.push((rule.policy, "allowed"));
                     return None;
@@ -214,7 +211,7 @@ impl Authorization {
             .shadow
             .allow
             .candidates(evaluation.readings())
-            .find(|rule| rule.matches(evaluation, Reading::Both) == Truth::Yes);
+            .find(|rule| rule.matches(evaluation, Reading::All) == Truth::Yes);
         let passes = verdicts.iter().any(|(_, word)| *word == "allowed");
         if let Some(rule) = matched {
             verdicts.push((rule.policy, "allowed"));
@@ -271,20 +268,11 @@ fn matching<'a>(rules: &'a Rules, evaluation: &Evaluation<'_>) -> Vec<&'a Rule> 
     let mut found: Vec<&Rule> = Vec::new();
     for rule in rules.candidates(evaluation.readings()) {
         let known = found.last().is_some_and(|before| before.policy == rule.policy);
-        if !known && rule.matches(evaluation, Reading::Either) > Truth::No {
+        if !known && rule.matches(evaluation, Reading::Any) > Truth::No {
             found.push(rule);
         }
     }
     found
-}
-
-fn ambiguous_path() -> LocalReply {
-    LocalReply {
-        status: 400,
-        details: "meshfilter_ambiguous_path".to_owned(),
-        body: b"ambiguous path".to_vec(),
-        ..LocalReply::default()
-    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@ use serde_json::Value;
 use super::attribute::Attribute;
 use super::evaluation::{Evaluation, Sources, View};
 use crate::host::HeaderMap;
-use crate::matchers::{AddressSet, PathTemplate, TextSet, Truth};
+use crate::matchers::{AddressSet, PathTemplate, TextSet, Truth, host};
 use crate::policy::Token;
 use crate::request::{AttributeId, Request};
 use crate::trace::{self, Event};
@@ -62,7 +62,7 @@ pub enum Condition {
 pub struct Values {
     /// Fixed ones.
     pub texts: TextSet,
-    /// Attributes, of which one value has to be the same.
+    /// Attributes, of which one has to be the same.
     pub attributes: Box<[Attribute]>,
     /// Numbers and booleans; only a claim has one.
     pub scalars: Box<[Value]>,
@@ -86,13 +86,13 @@ pub struct RequestPrincipal {
     pub subject: TextSet,
 }
 
-/// What becomes of a rule when the path has two readings.
+/// What becomes of a rule when the path has several readings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reading {
     /// It matches if it does in one of them: for what refuses.
-    Either,
-    /// It matches if it does in both: for what lets pass.
-    Both,
+    Any,
+    /// It matches if it does in all: for what lets pass.
+    All,
 }
 
 impl Rule {
@@ -111,25 +111,14 @@ impl Rule {
         self.from.iter().chain(&self.to).flatten().chain(&self.when)
     }
 
-    /// Whether it is about the path, be it the header as it came.
-    pub fn depends_on_path(&self, sources: &Sources) -> bool {
-        let is_raw = |attribute: &Attribute| match attribute {
-            Attribute::Header(slot) => sources.headers.get(*slot).is_some_and(|name| name == ":path"),
-            _ => false,
-        };
-        self.tests().any(|test| match &test.condition {
-            Condition::Text(attribute, values)
-                if is_raw(attribute) || values.attributes.iter().any(is_raw) =>
-            {
-                true
-            }
-            condition => condition.depends_on_path(),
-        })
+    /// Whether it is about the path.
+    pub fn depends_on_path(&self) -> bool {
+        self.tests().any(|test| test.condition.depends_on_path())
     }
 
     /// Whether it surely matches a request with this token.
     pub fn surely_matches(&self, sources: &Sources, request: &Request, token: &Token) -> bool {
-        self.matches(&Evaluation::new(sources, request, Some(token)), Reading::Both) == Truth::Yes
+        self.matches(&Evaluation::new(sources, request, Some(token)), Reading::All) == Truth::Yes
     }
 
     /// Whether the rule matches.
@@ -140,8 +129,8 @@ impl Rule {
             Some(readings) => {
                 let answers = readings.iter().map(|path| in_reading(Some(path)));
                 match reading {
-                    Reading::Either => Truth::any(answers),
-                    Reading::Both => Truth::all(answers),
+                    Reading::Any => Truth::any(answers),
+                    Reading::All => Truth::all(answers),
                 }
             }
         };
@@ -195,13 +184,11 @@ impl Condition {
     fn holds(&self, view: &View<'_, '_>) -> Truth {
         let request = view.evaluation.request;
         match self {
-            Condition::Text(attribute, values) => {
-                match attribute.any(view, &mut |value| values.matches(view, value)) {
-                    Truth::Yes => Truth::Yes,
-                    found => found.max(attribute.is_scalar(view, &values.scalars)),
-                }
-            }
-            Condition::Host(texts) => view.evaluation.host().map_or(Truth::No, |host| host_is(texts, host)),
+            Condition::Text(attribute, values) => values.hold(view, attribute),
+            Condition::Host(texts) => view
+                .evaluation
+                .host()
+                .map_or(Truth::No, |host| host::passes(host, |host| texts.matches(host))),
             Condition::Path(paths) => view.path.map_or(Truth::No, |path| paths.matches(path)),
             Condition::RequestPrincipal(principals, values) => {
                 let Some((issuer, subject)) = view.issuer_and_subject() else { return Truth::No };
@@ -209,8 +196,7 @@ impl Condition {
                 let matches = |principal: &RequestPrincipal| {
                     principal.issuer.matches(issuer).min(principal.subject.matches(subject))
                 };
-                let whole =
-                    || Attribute::RequestPrincipal.any(view, &mut |value| values.matches(view, value));
+                let whole = || values.hold(view, &Attribute::RequestPrincipal);
                 match Truth::any(principals.iter().map(matches)) {
                     Truth::Yes => Truth::Yes,
                     found => found.max(if values.is_empty() { Truth::No } else { whole() }),
@@ -252,13 +238,22 @@ impl Values {
         self.attributes.iter().any(Attribute::depends_on_path)
     }
 
-    fn matches(&self, view: &View<'_, '_>, value: &[u8]) -> Truth {
-        let same = |attribute: &Attribute| attribute.any(view, &mut |other| (other == value).into());
-        match self.texts.matches(value) {
+    /// Whether one of the attribute's values is one of these.
+    fn hold(&self, view: &View<'_, '_>, attribute: &Attribute) -> Truth {
+        let fixed = || attribute.any(view, &mut |value| self.texts.matches(value));
+        match if self.texts.is_empty() { Truth::No } else { fixed() } {
             Truth::Yes => Truth::Yes,
-            found => found.max(Truth::any(self.attributes.iter().map(same))),
+            found => found
+                .max(attribute.is_scalar(view, &self.scalars))
+                .max(Truth::any(self.attributes.iter().map(|other| same(view, attribute, other)))),
         }
     }
+}
+
+/// Whether two attributes hold the same. Of what a client repeats, the upstream may take any: where only some of the
+/// values are the same, it cannot be told.
+fn same(view: &View<'_, '_>, one: &Attribute, other: &Attribute) -> Truth {
+    one.every(view, &mut |value| other.every(view, &mut |candidate| (candidate == value).into()))
 }
 
 impl PathSet {
@@ -266,51 +261,6 @@ impl PathSet {
         match self.texts.matches(path) {
             Truth::Yes => Truth::Yes,
             found => found.max(self.templates.iter().any(|template| template.matches(path)).into()),
-        }
-    }
-}
-
-/// A host by itself is the rule's host as Istio compares them. With a port, or with a dot at its end, it leads to the
-/// same place, but a rule for `example.com` does not name it: it must not slip by where that rule refuses, and does
-/// not pass where it lets pass.
-fn host_is(texts: &TextSet, host: &[u8]) -> Truth {
-    match texts.matches(host) {
-        Truth::Yes => Truth::Yes,
-        found => {
-            let bare = bare_host(host);
-            if bare.len() == host.len() { found } else { found.max(texts.matches(bare).min(Truth::Unknown)) }
-        }
-    }
-}
-
-/// A host without its port and the dot at its end.
-fn bare_host(host: &[u8]) -> &[u8] {
-    let digits = host.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
-    let name = host.len().checked_sub(digits).and_then(|end| host.get(..end)).unwrap_or(host);
-    let name = name.strip_suffix(b":").unwrap_or(host);
-    name.strip_suffix(b".").unwrap_or(name)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_host_loses_its_port_and_the_dot_at_its_end() {
-        for (host, bare) in [
-            ("example.com", "example.com"),
-            ("example.com:80", "example.com"),
-            ("example.com.:80", "example.com"),
-            ("example.com.", "example.com"),
-            ("example.com:", "example.com"),
-            ("[::1]:80", "[::1]"),
-            ("[::1]", "[::1]"),
-            ("host1", "host1"),
-            ("10.0.0.1", "10.0.0.1"),
-            (":80", ""),
-            ("", ""),
-        ] {
-            assert_eq!(bare_host(host.as_bytes()), bare.as_bytes(), "{host}");
         }
     }
 }

@@ -20,7 +20,7 @@ pub use set::WAYS;
 use super::metric::Counter;
 use super::{Facts, Mode, Source, Step, shared};
 use crate::host::{Host, Instant, Result, Status};
-use crate::policy::HttpMatch;
+use crate::policy::{Guard, Sight};
 use crate::request::Request;
 use crate::trace::{self, Event};
 use bucket::Tokens;
@@ -60,8 +60,8 @@ struct Started {
 pub struct Limit {
     /// Its name.
     pub name: Rc<str>,
-    /// Any of them has to hold; none for every request.
-    pub matches: Vec<HttpMatch>,
+    /// Which requests it is for.
+    pub guard: Guard,
     /// One bucket for each combination of values.
     pub key: Vec<KeyPart>,
     /// The bucket's sizes.
@@ -169,10 +169,11 @@ impl RateLimits {
             return reply::unavailable(facts);
         }
         let now = host.now();
+        let sight = Sight::new(request, facts);
         let applied = |mode| {
             let limits = self.limits.iter().zip(&self.started).filter(move |(limit, _)| limit.mode == mode);
             limits.filter_map(|(limit, started)| {
-                let place = limit.place(started, self.sets, request, facts)?;
+                let place = limit.place(started, self.sets, &sight)?;
                 Some(self.applied(limit, started, place, now))
             })
         };
@@ -408,8 +409,8 @@ impl Applied<'_> {
 
 impl Limit {
     /// Where the request's bucket stands; `None` if the limit does not apply.
-    fn place(&self, started: &Started, sets: u32, request: &Request, facts: &Facts) -> Option<Place> {
-        if !applies(&self.matches, request, facts) {
+    fn place(&self, started: &Started, sets: u32, sight: &Sight<'_>) -> Option<Place> {
+        if !self.guard.may_hold(sight) {
             return None;
         }
         if let Some(only) = &started.only {
@@ -417,7 +418,7 @@ impl Limit {
         }
         let mut hasher = started.hasher;
         for (index, part) in self.key.iter().enumerate() {
-            let Some(value) = part.value(request, facts) else {
+            let Some(value) = part.value(sight.request, sight.facts) else {
                 trace::tell(|| Event::LimitLacks { name: self.name.clone(), part: index });
                 return None;
             };
@@ -434,11 +435,6 @@ impl Limit {
             wait: self.bucket.time_until(taken.debt, self.cost),
         }
     }
-}
-
-/// Whether one of the conditions holds, or there are none.
-fn applies(matches: &[HttpMatch], request: &Request, facts: &Facts) -> bool {
-    matches.is_empty() || matches.iter().any(|conditions| conditions.is_match(request, facts))
 }
 
 impl KeyPart {

@@ -11,31 +11,17 @@ pub fn compile(
     path: &Path<'_>,
     cx: &Context<'_>,
 ) -> Requirement {
-    let matches = source.matches.as_ref().map(|matches| {
-        let place = path.field("match");
-        if matches.is_empty() {
-            cx.errors.add(&place, "an empty list matches nothing; leave it out to match every request");
+    let place = path.field("match");
+    let guard = http_match::guard(source.matches.as_ref(), &place, cx);
+    for (index, conditions) in guard.matches.iter().enumerate() {
+        if !conditions.claims.is_empty() || !conditions.without_claims.is_empty() {
+            cx.errors.add(
+                &place.index(index),
+                "claims are not known before the token is verified; match them in http, or use requiredClaims",
+            );
         }
-        let compiled =
-            matches.iter().enumerate().map(|(index, one)| compile_match(one, &place.index(index), cx));
-        compiled.collect()
-    });
-    Requirement { matches, require: compile_require(source, names, path, cx) }
-}
-
-fn compile_match(
-    source: &document::HttpMatch,
-    path: &Path<'_>,
-    cx: &Context<'_>,
-) -> crate::policy::HttpMatch {
-    let compiled = http_match::compile(source, path, cx);
-    if !compiled.claims.is_empty() || !compiled.without_claims.is_empty() {
-        cx.errors.add(
-            path,
-            "claims are not known before the token is verified; match them in http, or use requiredClaims",
-        );
     }
-    compiled
+    Requirement { guard, require: compile_require(source, names, path, cx) }
 }
 
 fn compile_require(

@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use super::common::{check_body, names, refuse, reply_headers};
 use super::{Context, Path};
-use crate::config::document::{self, AmbiguousPaths, AuthorizationAction, DenyReply, Document, Mode};
+use crate::config::document::{self, AuthorizationAction, DenyReply, Document, Mode};
 use crate::host::LocalReply;
 use crate::policy::authentication::Authentication;
 use crate::policy::authorization::{Authorization, AuthorizationPolicy, Rule, Rules, Sources, Stage};
@@ -49,14 +49,11 @@ pub fn compile(document: &Document, authentication: &Authentication, cx: &Contex
 
     let sources = section.sources();
     let mut in_force = groups.deny.iter().chain(&groups.allow);
-    let about_paths = in_force.any(|rule| rule.depends_on_path(&sources))
-        || authentication.claims_depend_on_path()
-        || requirements_depend_on_paths(document);
+    let about_paths = in_force.any(|rule| rule.depends_on_path()) || authentication.depends_on_path();
     Authorization {
         policies: compiled.into(),
         sources,
-        refuses_ambiguous_paths: document.ambiguous_paths.unwrap_or_default() == AmbiguousPaths::Reject
-            && about_paths,
+        refuses_ambiguous_paths: cx.refuses_ambiguous_paths && about_paths,
         audit: Rules::new(groups.audit),
         enforced: Stage {
             deny: Rules::new(groups.deny),
@@ -71,14 +68,6 @@ pub fn compile(document: &Document, authentication: &Authentication, cx: &Contex
         unmatched: unmatched.unwrap_or_else(|| refusal("none")),
         ..Authorization::default()
     }
-}
-
-/// Whether the path decides which tokens a request needs: `require: none` under a prefix is a rule about paths, too.
-fn requirements_depend_on_paths(document: &Document) -> bool {
-    let requirements =
-        document.authentication.iter().flat_map(|section| section.requirements.iter().flatten());
-    let mut matches = requirements.flat_map(|requirement| requirement.matches.iter().flatten());
-    matches.any(|conditions| conditions.uri.is_some())
 }
 
 /// What compiling the rules needs, and what they turn out to ask of a request.

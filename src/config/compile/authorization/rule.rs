@@ -1,19 +1,16 @@
 use super::super::common::{claim, request_header};
 use super::super::{Context, Path};
 use super::Section;
-use super::values::{NOT_EMPTY, PRESENT, Strings, list, refuse_scalar};
+use super::values::{HOSTS, NOT_EMPTY, PATHS, PRESENT, Strings, list, refuse_scalar};
 use crate::config::document::{
     AuthorizationCondition, AuthorizationOperation, AuthorizationRule, AuthorizationSource,
     AuthorizationValue, ClaimRequirement,
 };
-use crate::matchers::path::unescape;
+use crate::matchers::path::unescape_text;
 use crate::matchers::{ClaimPath, PathTemplate, Wildcard};
 use crate::policy::authorization::{Attribute, Condition, PathSet, Rule, Test, Values};
 use crate::request::AttributeId;
 use crate::trace::Place;
-
-/// Hosts ignore case.
-const HOSTS: Strings = Strings { ignore_case: true, ..PRESENT };
 
 /// What a condition's key may be, for the message.
 pub(super) const KEYS: &str = "request.headers[name], request.query[name], request.cookies[name], request.auth.principal, \
@@ -173,7 +170,11 @@ impl<'s> Section<'s> {
         let inner =
             |prefix: &str| name.strip_prefix(prefix)?.strip_suffix(']').filter(|inner| !inner.is_empty());
         if let Some(header) = inner("request.headers[") {
-            return Some(Attribute::Header(self.header(&request_header(header, path, cx))));
+            return Some(match request_header(header, path, cx).as_str() {
+                ":authority" => Attribute::Host,
+                ":path" => Attribute::PathAndQuery,
+                name => Attribute::Header(self.header(name)),
+            });
         }
         if let Some(parameter) = inner("request.query[") {
             return Some(Attribute::Query(parameter.to_owned()));
@@ -228,10 +229,14 @@ impl<'s> Section<'s> {
             Key::Text(Attribute::Metadata(id)) => Some(self.metadata(*id, values, path)),
             Key::Text(Attribute::Claim(claim)) => Some(self.claim(claim.clone(), values, path)),
             Key::Text(attribute) => {
-                let present =
-                    matches!(attribute, Attribute::Header(_) | Attribute::Query(_) | Attribute::Cookie(_));
-                let strings = if present { PRESENT } else { NOT_EMPTY };
-                let values = self.values(values, path, |text, path| strings.text(text, path, self.cx));
+                let strings = match attribute {
+                    Attribute::Header(_) | Attribute::Query(_) | Attribute::Cookie(_) => PRESENT,
+                    Attribute::Host => HOSTS,
+                    Attribute::PathAndQuery => PATHS,
+                    _ => NOT_EMPTY,
+                };
+                let text = |text: &str, path: &Path<'_>| strings.text(text, path, self.cx);
+                let values = self.collect(values.iter().enumerate(), path, strings, text);
                 Some(Condition::Text(attribute.clone(), values))
             }
         }
@@ -289,13 +294,24 @@ impl<'s> Section<'s> {
         path: &Path<'_>,
         text: impl Fn(&str, &Path<'_>) -> Wildcard,
     ) -> Values {
+        self.collect(values, path, NOT_EMPTY, text)
+    }
+
+    /// The same, with what the regular expressions among them are about.
+    fn collect<'v>(
+        &self,
+        values: impl Iterator<Item = (usize, &'v AuthorizationValue)>,
+        path: &Path<'_>,
+        strings: Strings,
+        text: impl Fn(&str, &Path<'_>) -> Wildcard,
+    ) -> Values {
         let (mut texts, mut attributes) = (Vec::new(), Vec::new());
         for (index, value) in values {
             let place = path.index(index);
             match value {
                 AuthorizationValue::Text(value) => texts.push(text(value, &place)),
                 AuthorizationValue::Regex(regex) => {
-                    texts.extend(NOT_EMPTY.regex(regex, &place.field("regex"), self.cx));
+                    texts.extend(strings.regex(regex, &place.field("regex"), self.cx));
                 }
                 AuthorizationValue::Attribute(name) => {
                     attributes.extend(self.attribute(name, &place.field("attribute")));
@@ -324,13 +340,13 @@ impl<'s> Section<'s> {
             let place = path.index(index);
             match value {
                 AuthorizationValue::Text(text) if PathTemplate::is_meant(text) => {
-                    match PathTemplate::parse(text) {
+                    match PathTemplate::parse(&unescape_text(text)) {
                         Ok(template) => templates.push(template),
                         Err(error) => self.cx.errors.add(&place, error),
                     }
                 }
                 AuthorizationValue::Text(text) => texts.push(path_text(text, &place, self.cx)),
-                other => texts.extend(NOT_EMPTY.other(other, &place, self.cx)),
+                other => texts.extend(PATHS.other(other, &place, self.cx)),
             }
         }
         Some(Condition::Path(PathSet { texts: texts.into_iter().collect(), templates: templates.into() }))
@@ -343,7 +359,6 @@ enum Key<'s> {
     Text(Attribute),
 }
 
-/// Paths come with their unreserved characters resolved, so a rule's are, too.
 fn path_text(text: &str, path: &Path<'_>, cx: &Context<'_>) -> Wildcard {
     if !text.is_empty() && (!text.starts_with(['/', '*']) || text.contains(['?', '#'])) {
         cx.warn(
@@ -353,9 +368,7 @@ fn path_text(text: &str, path: &Path<'_>, cx: &Context<'_>) -> Wildcard {
             ),
         );
     }
-    // Only ASCII takes the place of ASCII.
-    let text = String::from_utf8(unescape(text.as_bytes())).unwrap_or_else(|_| text.to_owned());
-    NOT_EMPTY.text(&text, path, cx)
+    PATHS.text(text, path, cx)
 }
 
 /// The conditions of one source or operation, as they are collected.

@@ -2,22 +2,29 @@ use serde_json::Value;
 
 use super::super::{Context, Path};
 use crate::config::document::AuthorizationValue;
-use crate::matchers::{ByteMatch, TextSet, Wildcard};
+use crate::matchers::path::unescape_text;
+use crate::matchers::{ByteMatch, Subject, TextSet, Wildcard};
 
 /// How the strings of a list are meant.
 #[derive(Clone, Copy)]
 pub struct Strings {
     /// What a lone `*` stands for.
     pub star: fn() -> Wildcard,
-    /// Whether case does not count; what is compared comes in lower case then.
-    pub ignore_case: bool,
+    /// What they are about. Hosts are compared in lower case.
+    pub subject: Subject,
 }
 
 /// A present value, even an empty one.
-pub const PRESENT: Strings = Strings { star: || Wildcard::Present, ignore_case: false };
+pub const PRESENT: Strings = Strings { star: || Wildcard::Present, subject: Subject::Text };
 
 /// A value that is not empty.
-pub const NOT_EMPTY: Strings = Strings { star: || Wildcard::NotEmpty, ignore_case: false };
+pub const NOT_EMPTY: Strings = Strings { star: || Wildcard::NotEmpty, subject: Subject::Text };
+
+/// Hosts ignore case.
+pub const HOSTS: Strings = Strings { subject: Subject::Host, ..PRESENT };
+
+/// Paths come with their unreserved characters resolved, so a rule's are, too.
+pub const PATHS: Strings = Strings { subject: Subject::Path, ..NOT_EMPTY };
 
 /// A list that stands must have something in it: Istio takes an empty one for an absent one, which matches more.
 pub fn list<'a, T>(given: &'a Option<Vec<T>>, path: &Path<'_>, cx: &Context<'_>) -> Option<&'a [T]> {
@@ -48,16 +55,16 @@ impl Strings {
             );
         }
         let star = (self.star)();
-        if self.ignore_case {
-            Wildcard::parse(&text.to_ascii_lowercase(), star)
-        } else {
-            Wildcard::parse(text, star)
+        match self.subject {
+            Subject::Text => Wildcard::parse(text, star),
+            Subject::Host => Wildcard::parse(&text.to_ascii_lowercase(), star),
+            Subject::Path => Wildcard::parse(&unescape_text(text), star),
         }
     }
 
     /// Compiles a regular expression.
     pub fn regex(&self, expression: &str, path: &Path<'_>, cx: &Context<'_>) -> Option<Wildcard> {
-        let compiled = ByteMatch::new(expression, self.ignore_case);
+        let compiled = ByteMatch::new(expression, self.subject);
         compiled.map(Wildcard::Regex).map_err(|error| cx.errors.add(path, error)).ok()
     }
 

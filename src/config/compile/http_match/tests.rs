@@ -14,7 +14,7 @@ fn compiled(source: &Value) -> Result<HttpMatch, Vec<String>> {
         let cx = Context::new(&|_| None, &errors);
         let root = Path::ROOT.field("match");
         let source: document::HttpMatch = json::read(source, &root, &errors).unwrap_or_default();
-        compile(&source, &root, &cx)
+        compile(&source, Purpose::Routing, &root, &cx)
     };
     match errors.count() {
         0 => Ok(matched),

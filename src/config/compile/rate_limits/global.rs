@@ -3,8 +3,8 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{key_part, matches, refusal};
-use crate::config::compile::{Context, Path, common};
+use super::{key_part, refusal};
+use crate::config::compile::{Context, Path, common, http_match};
 use crate::config::document;
 use crate::policy::rate_limit::GlobalLimit;
 use crate::policy::rate_limit::global::Descriptor;
@@ -55,7 +55,7 @@ pub fn compile(
     let descriptors = asked.descriptors.iter().enumerate();
     GlobalLimit {
         name,
-        matches: matches(source, path, cx),
+        guard: http_match::guard(source.matches.as_ref(), &path.field("match"), cx),
         cluster: text(&asked.cluster, "cluster"),
         domain: text(&asked.domain, "domain"),
         timeout,

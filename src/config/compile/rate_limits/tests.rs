@@ -90,7 +90,7 @@ fn every_mistake_is_named_with_what_would_be_right() {
         ),
         (
             json!({"tokenBucket": bucket, "match": []}),
-            "rateLimits[0].match: an empty list; leave it out to match every request",
+            "rateLimits[0].match: an empty list matches nothing; leave it out to match every request",
         ),
         (
             json!({"tokenBucket": bucket, "key": [{}]}),

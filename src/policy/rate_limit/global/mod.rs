@@ -12,8 +12,7 @@ use super::reply::{self, Refusal};
 use super::{Asked, KeyPart, Level};
 use crate::host::{BufferType, HeaderMap, Host, HttpCall, MapType};
 use crate::json::Deserialize;
-use crate::policy::HttpMatch;
-use crate::policy::{Facts, Mode, Step, Wait, line};
+use crate::policy::{Facts, Guard, Mode, Sight, Step, Wait, line};
 use crate::request::{HeaderEdit, Request};
 use crate::trace::{self, Event};
 use message::{
@@ -30,8 +29,8 @@ const NANOSECONDS_PER_SECOND: u64 = 1_000_000_000;
 pub struct GlobalLimit {
     /// Its name.
     pub name: Rc<str>,
-    /// Any of them has to hold; none for every request.
-    pub matches: Vec<HttpMatch>,
+    /// Which requests it is for.
+    pub guard: Guard,
     /// The Envoy cluster of the service.
     pub cluster: String,
     /// Which of the service's limits are meant.
@@ -87,11 +86,12 @@ enum State {
 
 impl GlobalLimit {
     /// Asks the service; `None` if the limit does not apply.
-    fn ask(&self, limit: usize, request: &Request, facts: &Facts, host: &dyn Host) -> Option<Question> {
-        if !super::applies(&self.matches, request, facts) {
+    fn ask(&self, limit: usize, sight: &Sight<'_>, host: &dyn Host) -> Option<Question> {
+        if !self.guard.may_hold(sight) {
             return None;
         }
-        let descriptors = self.descriptors.iter().filter_map(|descriptor| descriptor.fill(request, facts));
+        let descriptors =
+            self.descriptors.iter().filter_map(|descriptor| descriptor.fill(sight.request, sight.facts));
         let descriptors: Vec<_> = descriptors.collect();
         if descriptors.is_empty() {
             return None;
@@ -147,8 +147,9 @@ pub(super) fn ask(
     host: &dyn Host,
 ) -> Option<Step> {
     if !facts.asked.begun {
+        let sight = Sight::new(request, facts);
         let asked = limits.iter().enumerate();
-        let questions = asked.filter_map(|(index, limit)| limit.ask(index, request, facts, host)).collect();
+        let questions = asked.filter_map(|(index, limit)| limit.ask(index, &sight, host)).collect();
         let longest = limits.iter().map(|limit| limit.timeout).max().unwrap_or_default();
         let longest = u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX);
         facts.asked.questions = questions;
