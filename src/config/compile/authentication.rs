@@ -32,6 +32,10 @@ pub fn compile(document: &Document, cx: &Context<'_>) -> Authentication {
         let remedy = if names.is_empty() { "add jwtRules" } else { "add an entry or leave the list out" };
         cx.errors.add(&place, format_args!("there is nothing to require; {remedy}"));
     }
+    let everything = requirements.iter().position(|entry| entry.matches.is_none());
+    if let Some(last) = everything.filter(|last| last.saturating_add(1) < requirements.len()) {
+        cx.warn(&place.index(last), "matches every request; the entries after it are never reached");
+    }
     let requirements = requirements
         .iter()
         .enumerate()

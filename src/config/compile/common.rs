@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::meaning::{Meaning, Wanted};
 use super::{Context, Path};
 use crate::config::document;
 use crate::host::LocalReply;
@@ -14,11 +15,12 @@ use crate::policy::Source;
 
 /// Compiles a string match. In Istio `{}` asks for presence where that makes sense, which is what `Any` is.
 pub fn string_match(source: &document::StringMatch, path: &Path<'_>, cx: &Context<'_>) -> StringMatch {
-    string_match_about(Subject::Text, source, path, cx)
+    string_match_about(Meaning::Text, Subject::Text, source, path, cx)
 }
 
-/// The same, for something of which it is known what it is.
+/// The same, for something of which it is known what it is, and how it is read.
 pub fn string_match_about(
+    meaning: Meaning,
     subject: Subject,
     source: &document::StringMatch,
     path: &Path<'_>,
@@ -29,6 +31,25 @@ pub fn string_match_about(
         Subject::Path => unescape(text.as_bytes()).into(),
         Subject::Text | Subject::Host => text.as_bytes().into(),
     };
+    for (kind, given, starts, ends) in [
+        ("exact", exact, true, true),
+        ("prefix", prefix, true, false),
+        ("suffix", suffix, false, true),
+        ("contains", contains, false, false),
+    ] {
+        if let Some(text) = given {
+            let wanted = Wanted { text, starts, ends };
+            meaning.check(wanted, &path.field(kind), cx);
+            if meaning == Meaning::Host && text.contains('*') {
+                let message =
+                    format_args!("\"{text}\" never matches: a * is no wildcard here; use suffix or regex");
+                cx.warn(&path.field(kind), message);
+            }
+            if subject == Subject::Path {
+                meaning.check_refused(wanted, &path.field(kind), cx);
+            }
+        }
+    }
     let given = [
         exact.as_ref().map(|value| Pattern::Exact(text(value))),
         prefix.as_ref().map(|value| Pattern::Prefix(text(value))),

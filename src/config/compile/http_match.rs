@@ -1,4 +1,5 @@
 use super::common::{address_set, claim, refuse, request_header, string_match, string_match_about};
+use super::meaning::Meaning;
 use super::{Context, Path};
 use crate::config::document;
 use crate::matchers::path::unescape;
@@ -19,9 +20,9 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    /// What a value is about, where that makes a difference.
-    fn subject(self, subject: Subject) -> Subject {
-        if self == Purpose::Guarding { subject } else { Subject::Text }
+    /// How a value is read.
+    fn subject(self, meaning: Meaning) -> Subject {
+        if self == Purpose::Guarding { meaning.subject() } else { Subject::Text }
     }
 }
 
@@ -68,9 +69,9 @@ pub fn compile(
         path,
         cx,
     );
-    let value = |source: &Option<document::StringMatch>, name: &str, subject: Subject| {
-        let subject = purpose.subject(subject);
-        source.as_ref().and_then(|source| always_there_about(subject, source, &path.field(name), cx))
+    let value = |source: &Option<document::StringMatch>, name: &str, meaning: Meaning| {
+        let subject = purpose.subject(meaning);
+        source.as_ref().and_then(|source| always_there_about(meaning, subject, source, &path.field(name), cx))
     };
     let mut compiled = HttpMatch {
         place: Place::of(path),
@@ -78,11 +79,11 @@ pub fn compile(
         uri: source
             .uri
             .as_ref()
-            .and_then(|source| uri(source, purpose.subject(Subject::Path), &path.field("uri"), cx))
+            .and_then(|source| uri(source, purpose.subject(Meaning::Path), &path.field("uri"), cx))
             .map(|pattern| UriMatch { pattern, ignore_case: source.ignore_uri_case == Some(true) }),
-        scheme: value(&source.scheme, "scheme", Subject::Host),
-        method: value(&source.method, "method", Subject::Text),
-        authority: value(&source.authority, "authority", Subject::Host),
+        scheme: value(&source.scheme, "scheme", Meaning::Scheme),
+        method: value(&source.method, "method", Meaning::Method),
+        authority: value(&source.authority, "authority", Meaning::Host),
         port: source.port.map(|port| (cx.attribute(&["destination", "port"]), port)),
         remote_ip: remote_ip(source, path, cx),
         ..HttpMatch::default()
@@ -97,7 +98,7 @@ pub fn compile(
     let headers = path.field("headers");
     for (key, value) in &source.headers {
         let place = headers.key(key);
-        let value = string_match_about(about(key, purpose), value, &place, cx);
+        let value = header_match(key, value, purpose, &place, cx);
         match header_or_claim(key, &place, cx) {
             Some(Named::Header(name)) => compiled.headers.push((name, value)),
             Some(Named::Claim(claim)) => compiled.claims.push((claim, value)),
@@ -107,7 +108,7 @@ pub fn compile(
     let headers = path.field("withoutHeaders");
     for (key, value) in &source.without_headers {
         let place = headers.key(key);
-        let StringMatch::Present(pattern) = string_match_about(about(key, purpose), value, &place, cx) else {
+        let StringMatch::Present(pattern) = header_match(key, value, purpose, &place, cx) else {
             cx.errors.add(
                 &place.field("present"),
                 "false asks here for a header that must be there; use headers with present: true",
@@ -120,19 +121,19 @@ pub fn compile(
             None => {}
         }
     }
-    let named = |source: &std::collections::BTreeMap<String, document::StringMatch>, field: &str| {
+    let named = |source: &std::collections::BTreeMap<String, document::StringMatch>, field: &str, meaning| {
         let map = path.field(field);
         let compile = |(name, value): (&String, &document::StringMatch)| {
             let place = map.key(name);
             if name.is_empty() {
                 cx.errors.add(&place, "an empty name; give one");
             }
-            (name.clone(), string_match(value, &place, cx))
+            (name.clone(), string_match_about(meaning, Subject::Text, value, &place, cx))
         };
         source.iter().map(compile).collect()
     };
-    compiled.query_params = named(&source.query_params, "queryParams");
-    compiled.cookies = named(&source.cookies, "cookies");
+    compiled.query_params = named(&source.query_params, "queryParams", Meaning::Text);
+    compiled.cookies = named(&source.cookies, "cookies", Meaning::Cookie);
     let claims = path.field("claims");
     for (key, value) in &source.claims {
         let place = claims.key(key);
@@ -155,7 +156,7 @@ fn uri(source: &document::UriMatch, subject: Subject, path: &Path<'_>, cx: &Cont
             return None;
         }
         let text = document::StringMatch { exact, prefix, suffix, contains, regex, present: None };
-        return always_there_about(subject, &text, path, cx);
+        return always_there_about(Meaning::Path, subject, &text, path, cx);
     };
     if [exact, prefix, suffix, contains, regex].iter().any(Option::is_some) {
         cx.errors.add(
@@ -196,10 +197,11 @@ fn remote_ip(source: &document::HttpMatch, path: &Path<'_>, cx: &Context<'_>) ->
 
 /// A match of something that is always there, so that presence says nothing.
 pub fn always_there(source: &document::StringMatch, path: &Path<'_>, cx: &Context<'_>) -> Option<Pattern> {
-    always_there_about(Subject::Text, source, path, cx)
+    always_there_about(Meaning::Text, Subject::Text, source, path, cx)
 }
 
 fn always_there_about(
+    meaning: Meaning,
     subject: Subject,
     source: &document::StringMatch,
     path: &Path<'_>,
@@ -211,19 +213,23 @@ fn always_there_about(
     } else if [exact, prefix, suffix, contains, regex].iter().all(|kind| kind.is_none()) {
         cx.errors.add(path, "nothing to match; use exact, prefix, suffix, contains or regex");
     }
-    match string_match_about(subject, source, path, cx) {
+    match string_match_about(meaning, subject, source, path, cx) {
         StringMatch::Present(pattern) => Some(pattern),
         StringMatch::Absent => None,
     }
 }
 
-/// What the value of a header is about.
-fn about(key: &str, purpose: Purpose) -> Subject {
-    purpose.subject(match key.to_ascii_lowercase().as_str() {
-        "host" | ":authority" | ":scheme" => Subject::Host,
-        ":path" => Subject::Path,
-        _ => Subject::Text,
-    })
+/// A match of a header, or of the claim that its name stands for.
+fn header_match(
+    key: &str,
+    source: &document::StringMatch,
+    purpose: Purpose,
+    path: &Path<'_>,
+    cx: &Context<'_>,
+) -> StringMatch {
+    let meaning =
+        if key.starts_with('@') { Meaning::Text } else { Meaning::of_header(&key.to_ascii_lowercase()) };
+    string_match_about(meaning, purpose.subject(meaning), source, path, cx)
 }
 
 /// What a key of `headers` names.

@@ -7,6 +7,7 @@ mod common;
 mod fault;
 mod http;
 mod http_match;
+mod meaning;
 mod rate_limits;
 mod telemetry;
 

@@ -10,6 +10,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use super::common::{check_body, names, refuse, reply_headers};
+use super::meaning::Meaning;
 use super::{Context, Path};
 use crate::config::document::{self, AuthorizationAction, DenyReply, Document, Mode};
 use crate::host::LocalReply;
@@ -76,6 +77,8 @@ pub struct Section<'a> {
     document: &'a Document,
     headers: RefCell<Vec<String>>,
     peer_uri: Cell<Option<AttributeId>>,
+    /// The rules that are compiled are those of an ALLOW policy.
+    lets_pass: Cell<bool>,
 }
 
 #[derive(Default)]
@@ -111,7 +114,13 @@ impl Groups {
 impl<'a> Section<'a> {
     /// Nothing is compiled yet.
     pub fn new(document: &'a Document, cx: &'a Context<'a>) -> Self {
-        Section { cx, document, headers: RefCell::default(), peer_uri: Cell::new(None) }
+        Section {
+            cx,
+            document,
+            headers: RefCell::default(),
+            peer_uri: Cell::new(None),
+            lets_pass: Cell::new(false),
+        }
     }
 
     /// What the rules turned out to ask of a request.
@@ -146,6 +155,7 @@ impl Section<'_> {
         if rules.is_empty() && action != AuthorizationAction::Allow && !self.cx.errors.any_within(&path) {
             self.cx.warn(&path, "without rules this policy never matches; an empty rule, {}, always does");
         }
+        self.lets_pass.set(action == AuthorizationAction::Allow);
         let compile = |(number, rule)| self.rule(rule, (place, number), &path.index(number));
         rules.iter().enumerate().map(compile).collect()
     }
@@ -166,6 +176,11 @@ impl Section<'_> {
         }
         reply.headers = reply_headers(&deny.headers, &path.field("headers"), self.cx);
         reply
+    }
+
+    /// What the values of a header are, by its number.
+    fn meaning(&self, slot: usize) -> Meaning {
+        self.headers.borrow().get(slot).map_or(Meaning::Header, |name| Meaning::of_header(name))
     }
 
     /// The number of a header, by its name in lower case.

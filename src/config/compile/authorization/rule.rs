@@ -1,7 +1,8 @@
+use super::super::Path;
 use super::super::common::{claim, request_header};
-use super::super::{Context, Path};
+use super::super::meaning::{Meaning, Wanted};
 use super::Section;
-use super::values::{HOSTS, NOT_EMPTY, PATHS, PRESENT, Strings, list, refuse_scalar};
+use super::values::{HEADERS, HOSTS, NOT_EMPTY, PATHS, PRESENT, Strings, list, refuse_scalar};
 use crate::config::document::{
     AuthorizationCondition, AuthorizationOperation, AuthorizationRule, AuthorizationSource,
     AuthorizationValue, ClaimRequirement,
@@ -230,9 +231,11 @@ impl<'s> Section<'s> {
             Key::Text(Attribute::Claim(claim)) => Some(self.claim(claim.clone(), values, path)),
             Key::Text(attribute) => {
                 let strings = match attribute {
-                    Attribute::Header(_) | Attribute::Query(_) | Attribute::Cookie(_) => PRESENT,
+                    Attribute::Header(slot) => Strings { meaning: self.meaning(*slot), ..HEADERS },
+                    Attribute::Cookie(_) => Strings { meaning: Meaning::Cookie, ..PRESENT },
+                    Attribute::Query(_) => PRESENT,
                     Attribute::Host => HOSTS,
-                    Attribute::PathAndQuery => PATHS,
+                    Attribute::PathAndQuery => Strings { meaning: Meaning::PathAndQuery, ..NOT_EMPTY },
                     _ => NOT_EMPTY,
                 };
                 let text = |text: &str, path: &Path<'_>| strings.text(text, path, self.cx);
@@ -323,7 +326,7 @@ impl<'s> Section<'s> {
     }
 
     fn methods(&self, values: &[AuthorizationValue], path: &Path<'_>) -> Option<Condition> {
-        let texts = PRESENT.set(values, path, self.cx);
+        let texts = Strings { meaning: Meaning::Method, ..PRESENT }.set(values, path, self.cx);
         Some(Condition::Text(
             Attribute::Header(self.header(":method")),
             Values { texts, ..Values::default() },
@@ -345,11 +348,27 @@ impl<'s> Section<'s> {
                         Err(error) => self.cx.errors.add(&place, error),
                     }
                 }
-                AuthorizationValue::Text(text) => texts.push(path_text(text, &place, self.cx)),
+                AuthorizationValue::Text(text) => texts.push(self.path_text(text, &place)),
                 other => texts.extend(PATHS.other(other, &place, self.cx)),
             }
         }
         Some(Condition::Path(PathSet { texts: texts.into_iter().collect(), templates: templates.into() }))
+    }
+
+    fn path_text(&self, text: &str, path: &Path<'_>) -> Wildcard {
+        if let Some(wanted) = Wanted::of(text) {
+            Meaning::Path.check_refused(wanted, path, self.cx);
+            if self.lets_pass.get() && (wanted.text.contains(';') || wanted.text.contains("//")) {
+                self.cx.warn(
+                    path,
+                    format_args!(
+                        "\"{text}\" never matches: an ALLOW has to match the path without its parameters and with \
+                         single slashes, too; write it so"
+                    ),
+                );
+            }
+        }
+        PATHS.text(text, path, self.cx)
     }
 }
 
@@ -357,18 +376,6 @@ impl<'s> Section<'s> {
 enum Key<'s> {
     List(fn(&Section<'s>, &[AuthorizationValue], &Path<'_>) -> Option<Condition>),
     Text(Attribute),
-}
-
-fn path_text(text: &str, path: &Path<'_>, cx: &Context<'_>) -> Wildcard {
-    if !text.is_empty() && (!text.starts_with(['/', '*']) || text.contains(['?', '#'])) {
-        cx.warn(
-            path,
-            format_args!(
-                "\"{text}\" matches no path: one begins with / and has neither query nor fragment here"
-            ),
-        );
-    }
-    PATHS.text(text, path, cx)
 }
 
 /// The conditions of one source or operation, as they are collected.

@@ -90,7 +90,9 @@ fn everything_that_istio_has_compiles() {
         ],
     }]}));
     let compiled = compiled.map_err(|errors| errors.join("\n")).unwrap();
-    assert!(compiled.warnings.is_empty(), "{:?}", compiled.warnings);
+    // `a` is neither a method nor who a token is of.
+    let other = |warning: &&config::ConfigError| !warning.message.contains("never matches: ");
+    assert_eq!(compiled.warnings.iter().filter(other).count(), 0, "{:?}", compiled.warnings);
     let mut paths: Vec<String> =
         compiled.policy.attributes.paths().iter().map(|path| path.join(".")).collect();
     paths.sort();
@@ -371,10 +373,126 @@ fn what_never_matches_is_said() {
              beginning or the end is a wildcard, {regex: …} takes any pattern",
             "authorization[1].rules[0].to[0].operation.paths[0]: \"/a/*/b\" has a * that stands for itself; only one at the \
              beginning or the end is a wildcard, {regex: …} takes any pattern",
-            "authorization[1].rules[0].to[0].operation.paths[1]: \"api/*\" matches no path: one begins with / and has neither \
-             query nor fragment here",
-            "authorization[1].rules[0].to[0].operation.paths[2]: \"/x?y\" matches no path: one begins with / and has neither \
-             query nor fragment here",
+            "authorization[1].rules[0].to[0].operation.paths[1]: \"api/\" never matches: a path begins with a slash; \
+             add it",
+            "authorization[1].rules[0].to[0].operation.paths[2]: \"/x?y\" never matches: a path has neither query nor \
+             fragment here; leave them out",
         ]
     );
+}
+
+#[test]
+fn what_can_never_match_is_warned_of() {
+    let rule = |action: &str, rule: Value| json!({"authorization": [{"action": action, "rules": [rule]}]});
+    let operation = |operation: Value| json!({"to": [{"operation": operation}]});
+    let when = |key: &str, value: &str| json!({"when": [{"key": key, "values": [value]}]});
+    let parameters =
+        "an ALLOW has to match the path without its parameters and with single slashes, too; write it so";
+    for (action, given, expected) in [
+        (
+            "DENY",
+            operation(json!({"methods": ["delete"]})),
+            "to[0].operation.methods[0]: \"delete\" never matches: methods are in capitals; use \"DELETE\"",
+        ),
+        (
+            "ALLOW",
+            operation(json!({"hosts": ["https://a.example/"]})),
+            "to[0].operation.hosts[0]: \"https://a.example/\" never matches: a host has no scheme; use \"a.example\"",
+        ),
+        (
+            "DENY",
+            operation(json!({"notHosts": ["a.example/*"]})),
+            "to[0].operation.notHosts[0]: \"a.example/\" never matches: a host has no path; use the host alone",
+        ),
+        (
+            "DENY",
+            operation(json!({"paths": ["admin"]})),
+            "to[0].operation.paths[0]: \"admin\" never matches: a path begins with a slash; add it",
+        ),
+        (
+            "DENY",
+            operation(json!({"paths": ["/a/../b"]})),
+            "to[0].operation.paths[0]: \"/a/../b\" never matches: a path with an escaped slash, a backslash or a dot \
+             segment is refused; see ambiguousPaths",
+        ),
+        (
+            "ALLOW",
+            operation(json!({"paths": ["/a;v=1*"]})),
+            &format!("to[0].operation.paths[0]: \"/a;v=1*\" never matches: {parameters}"),
+        ),
+        (
+            "ALLOW",
+            operation(json!({"paths": ["//a"]})),
+            &format!("to[0].operation.paths[0]: \"//a\" never matches: {parameters}"),
+        ),
+        (
+            "DENY",
+            when("request.headers[:method]", "get"),
+            "when[0].values[0]: \"get\" never matches: methods are in capitals; use \"GET\"",
+        ),
+        (
+            "DENY",
+            when("request.headers[host]", "http://a"),
+            "when[0].values[0]: \"http://a\" never matches: a host has no scheme; use \"a\"",
+        ),
+        (
+            "DENY",
+            when("request.headers[x-a]", "a "),
+            "when[0].values[0]: \"a \" never matches: spaces around a value are no part of it; take them out",
+        ),
+        (
+            "DENY",
+            when("request.cookies[a]", "a;b"),
+            "when[0].values[0]: \"a;b\" never matches: a cookie's value ends at a semicolon; take it out",
+        ),
+    ] {
+        let expected = format!("authorization[0].rules[0].{expected}");
+        assert_eq!(warnings(rule(action, given.clone())), [expected], "{given}");
+    }
+    for given in [
+        operation(
+            json!({"methods": ["GET", "*"], "hosts": ["*.example.com", "a:80"], "paths": ["/a", "*.css", "*"]}),
+        ),
+        operation(json!({"paths": ["/a%2Db", "/{*}/x", "/a//b", "/a;x"]})),
+        when("request.headers[x-a]", "a b"),
+    ] {
+        assert!(warnings(rule("DENY", given.clone())).is_empty(), "{given}");
+    }
+    let allowed = json!({"ambiguousPaths": "allow", "authorization": [{"rules": [operation(json!({"paths": ["/a%2Fb"]}))]}]});
+    assert!(warnings(allowed).is_empty());
+}
+
+#[test]
+fn a_request_principal_that_no_rule_can_have_is_warned_of() {
+    let jwks = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]});
+    let rules = json!([
+        {"issuer": "https://a.example", "jwks": jwks},
+        {"name": "more", "issuers": [{"exact": "https://a.example/deep"}, {"prefix": "https://b."}], "jwks": jwks},
+    ]);
+    let warned = |value: &str| {
+        let rule = json!({"from": [{"source": {"requestPrincipals": [value]}}]});
+        let document = json!({"authentication": {"jwtRules": rules}, "authorization": [{"action": "DENY", "rules": [rule]}]});
+        warnings(document)
+    };
+    for value in [
+        "*",
+        "https://a.example/repo:my-org/some-repo:ref:refs/heads/main",
+        "https://a.example/repo:evil-org/*",
+        "https://a.example/deep/alice",
+        "https://b.example/alice",
+        "*example/alice",
+        "https://a.example/*",
+    ] {
+        assert!(warned(value).is_empty(), "{value}: {:?}", warned(value));
+    }
+    for value in ["https://c.example/alice", "alice", "https://b", "https://c.example/*"] {
+        let [warning] = &warned(value)[..] else { panic!("{value}") };
+        assert_eq!(
+            *warning,
+            format!(
+                "authorization[0].rules[0].from[0].source.requestPrincipals[0]: \"{value}\" never matches: no jwtRule \
+                 accepts tokens of the issuer that it names; it is the issuer of a rule, a slash and the subject"
+            )
+        );
+    }
 }

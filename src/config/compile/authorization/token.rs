@@ -3,8 +3,8 @@
 use super::super::Path;
 use super::Section;
 use super::values::{NOT_EMPTY, refuse_scalar};
-use crate::config::document::AuthorizationValue;
-use crate::matchers::{TextSet, Wildcard};
+use crate::config::document::{AuthorizationValue, JwtRule, StringMatch};
+use crate::matchers::{TextSet, Truth, Wildcard};
 use crate::policy::authorization::{Condition, RequestPrincipal, Values};
 
 impl Section<'_> {
@@ -21,7 +21,7 @@ impl Section<'_> {
                     if text.is_empty() {
                         self.cx.errors.add(&place, "an empty string matches nothing; leave it out");
                     }
-                    principals.push(split(text));
+                    principals.push(self.principal(text, &place));
                 }
                 AuthorizationValue::Regex(regex) => {
                     expressions.extend(NOT_EMPTY.regex(regex, &place.field("regex"), self.cx));
@@ -41,15 +41,72 @@ impl Section<'_> {
     }
 }
 
-/// Issuer and subject of a value, as Istio splits it: at the last slash, since an issuer is a URL. A wildcard at the
-/// beginning is the issuer's, one at the end the subject's; without a slash it is about that one alone.
-fn split(text: &str) -> (Wildcard, Wildcard) {
+impl Section<'_> {
+    /// Issuer and subject of a value, and a warning if no rule accepts tokens of that issuer.
+    fn principal(&self, text: &str, path: &Path<'_>) -> (Wildcard, Wildcard) {
+        let (issuer, subject) = split(text, self.exact_issuers());
+        if !text.is_empty() && !self.is_accepted(&issuer) {
+            self.cx.warn(
+                path,
+                format_args!(
+                    "\"{text}\" never matches: no jwtRule accepts tokens of the issuer that it names; it is the issuer \
+                     of a rule, a slash and the subject"
+                ),
+            );
+        }
+        (issuer, subject)
+    }
+
+    fn jwt_rules(&self) -> &[JwtRule] {
+        self.document.authentication.as_ref().map_or(&[], |section| &section.jwt_rules)
+    }
+
+    fn exact_issuers(&self) -> impl Iterator<Item = &str> {
+        self.jwt_rules().iter().flat_map(|rule| {
+            let listed = rule.issuers.iter().flatten().filter_map(|issuer| issuer.exact.as_deref());
+            rule.issuer.as_deref().into_iter().chain(listed)
+        })
+    }
+
+    /// Whether a rule may accept a token of such an issuer.
+    fn is_accepted(&self, wanted: &Wildcard) -> bool {
+        let set = TextSet::from_iter([wanted.clone()]);
+        let fits = |issuer: &StringMatch| match (issuer, wanted) {
+            (StringMatch { exact: Some(exact), .. }, _) => set.matches(exact.as_bytes()) != Truth::No,
+            (StringMatch { prefix: Some(prefix), .. }, Wildcard::Exact(text)) => {
+                text.starts_with(prefix.as_bytes())
+            }
+            (StringMatch { suffix: Some(suffix), .. }, Wildcard::Exact(text)) => {
+                text.ends_with(suffix.as_bytes())
+            }
+            // Which issuers these are is not said.
+            (issuer, _) => issuer.present != Some(false),
+        };
+        self.jwt_rules().iter().any(|rule| {
+            let is_it =
+                rule.issuer.as_ref().is_some_and(|issuer| set.matches(issuer.as_bytes()) != Truth::No);
+            is_it || rule.issuers.iter().flatten().any(fits)
+        })
+    }
+}
+
+/// Issuer and subject of a value. It is split behind the longest configured issuer that it begins with, since subjects
+/// have slashes, too; else as Istio splits it, at the last slash, since an issuer is a URL. A wildcard at the beginning
+/// is the issuer's, one at the end the subject's; without a slash it is about that one alone.
+fn split<'i>(text: &str, issuers: impl Iterator<Item = &'i str>) -> (Wildcard, Wildcard) {
     let exact = |text: &str| Wildcard::Exact(text.as_bytes().into());
     let parse = |text: &str| Wildcard::parse(text, Wildcard::NotEmpty);
-    let parts = text.rsplit_once('/');
     if text == "*" {
-        (Wildcard::NotEmpty, Wildcard::NotEmpty)
-    } else if text.starts_with('*') {
+        return (Wildcard::NotEmpty, Wildcard::NotEmpty);
+    }
+    let behind = |issuer: &str| text.strip_prefix(issuer)?.strip_prefix('/').map(str::len);
+    if let Some(subject) = issuers.filter_map(behind).min()
+        && let Some((issuer, subject)) = text.split_at_checked(text.len().saturating_sub(subject))
+    {
+        return (exact(issuer.strip_suffix('/').unwrap_or(issuer)), parse_end(subject));
+    }
+    let parts = text.rsplit_once('/');
+    if text.starts_with('*') {
         match parts {
             Some((issuer, subject)) => (parse(issuer), exact(subject)),
             None => (Wildcard::NotEmpty, parse(text)),
@@ -62,6 +119,15 @@ fn split(text: &str) -> (Wildcard, Wildcard) {
     } else {
         let (issuer, subject) = parts.unwrap_or((text, ""));
         (exact(issuer), exact(subject))
+    }
+}
+
+/// A subject: only at its end a `*` is a wildcard.
+fn parse_end(text: &str) -> Wildcard {
+    match text.strip_suffix('*') {
+        Some("") => Wildcard::NotEmpty,
+        Some(start) => Wildcard::Prefix(start.as_bytes().into()),
+        None => Wildcard::Exact(text.as_bytes().into()),
     }
 }
 

@@ -1,5 +1,6 @@
 use serde_json::Value;
 
+use super::super::meaning::{Meaning, Wanted};
 use super::super::{Context, Path};
 use crate::config::document::AuthorizationValue;
 use crate::matchers::path::unescape_text;
@@ -10,21 +11,24 @@ use crate::matchers::{ByteMatch, Subject, TextSet, Wildcard};
 pub struct Strings {
     /// What a lone `*` stands for.
     pub star: fn() -> Wildcard,
-    /// What they are about. Hosts are compared in lower case.
-    pub subject: Subject,
+    /// What they are compared with. Hosts are compared in lower case.
+    pub meaning: Meaning,
 }
 
 /// A present value, even an empty one.
-pub const PRESENT: Strings = Strings { star: || Wildcard::Present, subject: Subject::Text };
+pub const PRESENT: Strings = Strings { star: || Wildcard::Present, meaning: Meaning::Text };
 
 /// A value that is not empty.
-pub const NOT_EMPTY: Strings = Strings { star: || Wildcard::NotEmpty, subject: Subject::Text };
+pub const NOT_EMPTY: Strings = Strings { star: || Wildcard::NotEmpty, meaning: Meaning::Text };
 
 /// Hosts ignore case.
-pub const HOSTS: Strings = Strings { subject: Subject::Host, ..PRESENT };
+pub const HOSTS: Strings = Strings { meaning: Meaning::Host, ..PRESENT };
+
+/// The values of headers.
+pub const HEADERS: Strings = Strings { meaning: Meaning::Header, ..PRESENT };
 
 /// Paths come with their unreserved characters resolved, so a rule's are, too.
-pub const PATHS: Strings = Strings { subject: Subject::Path, ..NOT_EMPTY };
+pub const PATHS: Strings = Strings { meaning: Meaning::Path, ..NOT_EMPTY };
 
 /// A list that stands must have something in it: Istio takes an empty one for an absent one, which matches more.
 pub fn list<'a, T>(given: &'a Option<Vec<T>>, path: &Path<'_>, cx: &Context<'_>) -> Option<&'a [T]> {
@@ -44,6 +48,9 @@ impl Strings {
         if text.is_empty() {
             cx.errors.add(path, "an empty string matches nothing; leave it out");
         }
+        if let Some(wanted) = Wanted::of(text).filter(|_| !text.is_empty()) {
+            self.meaning.check(wanted, path, cx);
+        }
         let inner = text.strip_prefix('*').or_else(|| text.strip_suffix('*')).unwrap_or(text);
         if inner.contains('*') {
             cx.warn(
@@ -55,7 +62,7 @@ impl Strings {
             );
         }
         let star = (self.star)();
-        match self.subject {
+        match self.meaning.subject() {
             Subject::Text => Wildcard::parse(text, star),
             Subject::Host => Wildcard::parse(&text.to_ascii_lowercase(), star),
             Subject::Path => Wildcard::parse(&unescape_text(text), star),
@@ -64,7 +71,7 @@ impl Strings {
 
     /// Compiles a regular expression.
     pub fn regex(&self, expression: &str, path: &Path<'_>, cx: &Context<'_>) -> Option<Wildcard> {
-        let compiled = ByteMatch::new(expression, self.subject);
+        let compiled = ByteMatch::new(expression, self.meaning.subject());
         compiled.map(Wildcard::Regex).map_err(|error| cx.errors.add(path, error)).ok()
     }
 

@@ -239,3 +239,46 @@ fn what_cannot_be_honoured_is_refused_with_the_reason() {
         assert!(errors.len() == 1 && errors[0].contains(expected), "{source}: {errors:?}");
     }
 }
+
+#[test]
+fn what_can_never_match_is_warned_of_in_every_match() {
+    let conditions = json!([{
+        "uri": {"exact": "a"}, "method": {"exact": "get"}, "scheme": {"exact": "ftp"},
+        "authority": {"exact": "http://a"}, "headers": {"host": {"exact": "*.a"}, "x-a": {"prefix": " "}},
+        "withoutHeaders": {":method": {"exact": "put"}}, "cookies": {"a": {"exact": "b;c"}},
+    }]);
+    let jwks = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]});
+    let document = json!({
+        "authentication": {
+            "jwtRules": [{"issuer": "i", "jwks": jwks}],
+            "requirements": [{"match": conditions}, {"require": "none"}, {"match": [{"uri": {"exact": "/a/.."}}]}],
+        },
+        "http": [{"match": conditions}],
+        "rateLimits": [{"match": conditions, "tokenBucket": {"maxTokens": 1, "fillInterval": "1s"}}],
+    });
+    let compiled = crate::config::compile(&document, &|_| None, Errors::default()).unwrap();
+    let warnings: Vec<String> = compiled.warnings.iter().map(ToString::to_string).collect();
+    for place in ["authentication.requirements[0]", "http[0]", "rateLimits[0]"] {
+        for expected in [
+            "uri.exact: \"a\" never matches: a path begins with a slash; add it",
+            "method.exact: \"get\" never matches: methods are in capitals; use \"GET\"",
+            "scheme.exact: \"ftp\" never matches: a scheme is http or https",
+            "authority.exact: \"http://a\" never matches: a host has no scheme; use \"a\"",
+            "headers[host].exact: \"*.a\" never matches: a * is no wildcard here; use suffix or regex",
+            "headers[x-a].prefix: \" \" never matches: spaces around a value are no part of it; take them out",
+            "withoutHeaders[:method].exact: \"put\" never matches: methods are in capitals; use \"PUT\"",
+            "cookies[a].exact: \"b;c\" never matches: a cookie's value ends at a semicolon; take it out",
+        ] {
+            let expected = format!("{place}.match[0].{expected}");
+            assert!(warnings.contains(&expected), "{expected}: {warnings:#?}");
+        }
+    }
+    for expected in [
+        "authentication.requirements[1]: matches every request; the entries after it are never reached",
+        "authentication.requirements[2].match[0].uri.exact: \"/a/..\" never matches: a path with an escaped slash, a \
+         backslash or a dot segment is refused; see ambiguousPaths",
+    ] {
+        assert!(warnings.iter().any(|warning| warning == expected), "{expected}: {warnings:#?}");
+    }
+    assert_eq!(warnings.len(), 3 * 8 + 2, "{warnings:#?}");
+}
