@@ -31,7 +31,7 @@ fn main() -> ExitCode {
 /// A case that is for Envoy alone still has to have a policy that is accepted.
 fn run(case: &Case) -> Result<(), Failed> {
     let ran = match case.only {
-        Some(Only::Envoy) => native::Proxy::start(case).map(|_| ()),
+        Some(Only::Envoy) => native::start(case).map(|_| ()),
         _ => native::run(case),
     };
     ran.map_err(|error| format!("{}\n{error}", case.name).into())

@@ -24,7 +24,7 @@ fn every_case_passes_in_node() {
         let Some(id) = file.strip_suffix(".yaml") else { continue };
         let outcome = case::parse(id, &read_file(&format!("{folder}/{file}"), "utf8")).and_then(|case| {
             match case.only {
-                Some(Only::Envoy) => native::Proxy::start(&case).map(|_| ()),
+                Some(Only::Envoy) => native::start(&case).map(|_| ()),
                 _ => native::run(&case),
             }
         });

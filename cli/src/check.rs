@@ -63,7 +63,7 @@ pub fn run(arguments: &Arguments, output: &mut Vec<u8>) -> Outcome {
 }
 
 /// Terminals get colours, unless the environment says otherwise.
-fn colours() -> bool {
+pub(super) fn colours() -> bool {
     anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never
 }
 

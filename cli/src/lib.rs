@@ -23,12 +23,17 @@
     )
 )]
 
+pub mod cases;
 mod check;
 mod completions;
+pub mod explain;
 mod image;
 mod inspect;
+mod member;
 pub mod package;
+pub mod proxy;
 mod push;
+pub mod recorded;
 mod report;
 mod schema;
 
@@ -50,6 +55,7 @@ struct Arguments {
 const EXAMPLES: &str = "\
 Examples:
   meshfilter check policy.yaml
+  meshfilter explain policy.yaml -H 'user-role: guest' http://webapp/api
   meshfilter schema > policy.schema.json
   meshfilter push registry.example.com/mesh/meshfilter:0.1.0
   meshfilter inspect registry.example.com/mesh/meshfilter:0.1.0
@@ -61,6 +67,7 @@ meshfilter COMMAND --help says more about a command.";
 #[derive(Subcommand)]
 enum Command {
     Check(check::Arguments),
+    Explain(Box<explain::Arguments>),
     Schema(schema::Arguments),
     Image(image::Arguments),
     Push(push::Arguments),
@@ -125,6 +132,7 @@ pub fn run() -> ExitCode {
     let mut output = Vec::new();
     let outcome = match &arguments.command {
         Command::Check(arguments) => check::run(arguments, &mut output),
+        Command::Explain(arguments) => explain::run(arguments, &mut output),
         Command::Schema(schema::Arguments {}) => {
             schema::run(&mut output);
             Outcome::Good

@@ -7,8 +7,6 @@
 // Every test target takes what it needs of this.
 #![allow(dead_code, unused_imports)]
 
-pub mod case;
-pub mod check;
 #[cfg(not(target_family = "wasm"))]
 pub mod envoy;
 #[cfg(not(target_family = "wasm"))]
@@ -22,12 +20,24 @@ pub mod issuer;
 pub mod load;
 #[cfg(not(target_family = "wasm"))]
 pub mod memory;
-pub mod native;
 #[cfg(not(target_family = "wasm"))]
 pub mod prometheus;
 pub mod random;
-pub mod sign;
-pub mod token;
+
+// In Node there is no command, and these parts of it are compiled by themselves.
+#[cfg(target_family = "wasm")]
+#[path = "../../cli/src/cases/mod.rs"]
+pub mod cases;
+#[cfg(target_family = "wasm")]
+#[path = "../../cli/src/member.rs"]
+pub mod member;
+#[cfg(target_family = "wasm")]
+#[path = "../../cli/src/proxy/mod.rs"]
+pub mod proxy;
+
+pub use cases::{case, check, native, sign, token};
+#[cfg(not(target_family = "wasm"))]
+pub use meshfilter_cli::cases;
 
 use std::path::PathBuf;
 

@@ -18,7 +18,7 @@ mod requirement;
 mod rule;
 mod signature;
 #[cfg(test)]
-#[path = "../../../tests/support/sign.rs"]
+#[path = "../../../cli/src/cases/sign.rs"]
 pub mod signing;
 mod status;
 mod token;

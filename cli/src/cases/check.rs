@@ -12,7 +12,9 @@ use super::case::{Expect, Pattern, Text, bytes};
 pub struct Answer {
     /// `None`: closed without an answer.
     pub status: Option<u16>,
+    /// All of them.
     pub headers: Headers,
+    /// Of an answer that the filter gives.
     pub body: Vec<u8>,
     /// `%RESPONSE_CODE_DETAILS%`.
     pub details: String,
@@ -24,7 +26,18 @@ pub struct Answer {
     pub delay: Duration,
     /// How much later than asked it may be.
     pub delay_slack: Duration,
+    /// What the filter wrote.
     pub filter_state: BTreeMap<String, Vec<u8>>,
+    /// How the filter ended it. What the proxy does not tell is none here, and not looked at.
+    pub decision: Option<String>,
+    /// The chosen entry.
+    pub route: Option<Option<String>>,
+    /// The chosen cluster.
+    pub destination: Option<Option<String>>,
+    /// Every tag; none: those that are filter state.
+    pub tags: Option<BTreeMap<String, Vec<u8>>>,
+    /// What the filter logged.
+    pub log: Vec<String>,
 }
 
 /// Names in lower case.
@@ -35,9 +48,11 @@ pub type Headers = Vec<(String, Vec<u8>)>;
 pub struct Seen {
     /// What the upstream calls itself: the last part of its cluster's name.
     pub upstream: String,
+    /// Path and query.
     pub path: Vec<u8>,
     /// With `:method` and `:authority`.
     pub headers: Headers,
+    /// What came behind them.
     pub body: Vec<u8>,
 }
 
@@ -101,9 +116,35 @@ pub fn differences(expect: &Expect, answer: &Answer) -> Vec<String> {
         }
     }
     if let Some(expected) = expect.delay
-        && (answer.delay < expected || answer.delay > expected + answer.delay_slack)
+        && (answer.delay < expected || answer.delay > expected.saturating_add(answer.delay_slack))
     {
         found.push(format!("took {:?}, should be {expected:?}", answer.delay));
+    }
+    if let (Some(expected), Some(got)) = (&expect.decision, &answer.decision)
+        && expected != got
+    {
+        found.push(format!("decision is {got}, should be {expected}"));
+    }
+    for (what, expected, got) in
+        [("route", &expect.route, &answer.route), ("destination", &expect.destination, &answer.destination)]
+    {
+        if let (Some(expected), Some(got)) = (expected, got)
+            && expected != got
+        {
+            let word = |name: &Option<String>| name.clone().unwrap_or_else(|| "none".to_owned());
+            found.push(format!("{what} is {}, should be {}", word(got), word(expected)));
+        }
+    }
+    for (name, text) in &expect.tags {
+        let tags = answer.tags.as_ref().unwrap_or(&answer.filter_state);
+        let values: Vec<&[u8]> = tags.get(name).map(Vec::as_slice).into_iter().collect();
+        compare(&format!("tag {name}"), text.as_ref(), &values, &mut found);
+    }
+    for text in &expect.log {
+        if !answer.log.iter().any(|line| line.contains(text.as_str())) {
+            let lines = answer.log.join("\n  ");
+            found.push(format!("no line of the log has {text:?}; there are\n  {lines}"));
+        }
     }
     for (name, text) in &expect.filter_state {
         let values: Vec<&[u8]> = answer.filter_state.get(name).map(Vec::as_slice).into_iter().collect();
@@ -157,7 +198,9 @@ fn compare(what: &str, expected: Option<&Text>, values: &[&[u8]], found: &mut Ve
 /// A series as Prometheus writes it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Series {
+    /// Its name.
     pub name: String,
+    /// Its labels.
     pub labels: BTreeMap<String, String>,
 }
 
@@ -184,7 +227,7 @@ impl Series {
                 }
             };
             labels.insert(label.to_owned(), value);
-            rest = after.get(end + 1..)?;
+            rest = after.get(end.saturating_add(1)..)?;
             rest = rest.strip_prefix(',').unwrap_or(rest);
         }
         Some(Series { name: name.to_owned(), labels })

@@ -13,15 +13,18 @@ use sha2::{Sha256, Sha384, Sha512};
 pub const KEYS: [&str; 7] = ["rsa1", "rsa2", "ec256", "ec384", "ec521", "ed25519", "hmac1"];
 
 /// A test key, private members included.
+///
+/// # Errors
+/// That there is none of this name.
 pub fn private_jwk(name: &str) -> Result<Value, String> {
     let text = match name {
-        "rsa1" => include_str!("../keys/rsa1.json"),
-        "rsa2" => include_str!("../keys/rsa2.json"),
-        "ec256" => include_str!("../keys/ec256.json"),
-        "ec384" => include_str!("../keys/ec384.json"),
-        "ec521" => include_str!("../keys/ec521.json"),
-        "ed25519" => include_str!("../keys/ed25519.json"),
-        "hmac1" => include_str!("../keys/hmac1.json"),
+        "rsa1" => include_str!("../../../tests/keys/rsa1.json"),
+        "rsa2" => include_str!("../../../tests/keys/rsa2.json"),
+        "ec256" => include_str!("../../../tests/keys/ec256.json"),
+        "ec384" => include_str!("../../../tests/keys/ec384.json"),
+        "ec521" => include_str!("../../../tests/keys/ec521.json"),
+        "ed25519" => include_str!("../../../tests/keys/ed25519.json"),
+        "hmac1" => include_str!("../../../tests/keys/hmac1.json"),
         _ => return Err(format!("there is no test key {name:?}; use one of {}", KEYS.join(", "))),
     };
     serde_json::from_str(text).map_err(|error| format!("tests/keys/{name}.json: {error}"))
@@ -29,9 +32,10 @@ pub fn private_jwk(name: &str) -> Result<Value, String> {
 
 /// A test key as an issuer would publish it. The secret of an `oct` key is all that there is, so it is in here, too.
 pub fn public_jwk(name: &str) -> Value {
-    let mut key = private_jwk(name).expect("a test key");
-    let members = key.as_object_mut().expect("a JWK is an object");
-    members.retain(|name, _| !["d", "p", "q", "dp", "dq", "qi"].contains(&name.as_str()));
+    let mut key = private_jwk(name).unwrap_or_default();
+    if let Some(members) = key.as_object_mut() {
+        members.retain(|name, _| !["d", "p", "q", "dp", "dq", "qi"].contains(&name.as_str()));
+    }
     key
 }
 
@@ -41,6 +45,9 @@ pub fn jwks(names: &[&str]) -> Value {
 }
 
 /// A token of any header and any payload, good or not.
+///
+/// # Errors
+/// What cannot be signed.
 pub fn token(
     key: &str,
     algorithm: &str,
@@ -53,8 +60,11 @@ pub fn token(
 }
 
 /// A member of a JWK that is encoded bytes.
+///
+/// # Errors
+/// That it is none.
 pub fn member(key: &Value, name: &str) -> Result<Vec<u8>, String> {
-    let text = key[name].as_str().ok_or_else(|| format!("the key has no {name:?}"))?;
+    let text = key.get(name).and_then(Value::as_str).ok_or_else(|| format!("the key has no {name:?}"))?;
     URL_SAFE_NO_PAD.decode(text).map_err(|error| error.to_string())
 }
 
@@ -66,6 +76,9 @@ fn rsa_key(key: &Value) -> Result<RsaPrivateKey, String> {
 }
 
 /// A signature by a private JWK.
+///
+/// # Errors
+/// What cannot be signed.
 pub fn signature(key: &Value, algorithm: &str, text: &[u8]) -> Result<Vec<u8>, String> {
     let wrong = |error: &dyn std::fmt::Display| format!("{algorithm}: {error}");
     let member = |name: &str| member(key, name).map_err(|error| wrong(&error));

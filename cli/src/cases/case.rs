@@ -6,22 +6,29 @@ use std::time::Duration;
 
 use meshfilter::config::document::Duration as DocumentDuration;
 use serde::{Deserialize, Deserializer};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::token;
+use super::token::{self, TokenSpec};
 
 /// One policy and its requests.
 #[derive(Clone, Debug)]
 pub struct Case {
     /// The file's name without its ending.
     pub id: String,
+    /// What it shows.
     pub name: String,
+    /// Where it runs.
     pub only: Option<Only>,
     /// With `${jwks}` put in.
     pub policy: Value,
+    /// Of the plugin.
     pub environment: BTreeMap<String, String>,
+    /// Of the random numbers.
     pub seed: Option<u64>,
+    /// The clusters that the fake proxy has; none: every one.
+    pub clusters: Option<Vec<String>>,
     tokens: BTreeMap<String, TokenSpec>,
+    /// In the order in which they are sent.
     pub requests: Vec<RequestSpec>,
     /// Series as Prometheus writes them, and their values after all requests.
     pub counters: BTreeMap<String, u64>,
@@ -29,108 +36,169 @@ pub struct Case {
 
 /// Where a case runs when it does not run everywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Only {
+    /// On the fake host alone.
     Native,
+    /// Through Envoy alone; natively the policy is checked.
     Envoy,
 }
 
+/// A case: a policy, requests, and what has to come of them.
 #[derive(Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct File {
+pub(super) struct File {
+    /// One sentence.
     name: String,
+    /// Where it runs, when it does not run everywhere.
     only: Option<Only>,
+    /// The policy, or the name of its file, from this file's folder on. `${jwks}` in it is the key set of all test keys.
     policy: Value,
+    /// Variables of the plugin; `${jwks}` works here, too.
     #[serde(default)]
     environment: BTreeMap<String, String>,
+    /// Of the random numbers on the fake host.
     seed: Option<u64>,
+    /// The clusters that the fake proxy has; every one that is asked for if nothing is said.
+    clusters: Option<Vec<String>>,
+    /// Tokens by names: `${token:NAME}` in a path or a header.
     #[serde(default)]
     tokens: BTreeMap<String, TokenSpec>,
+    /// In the order in which they are sent.
+    #[cfg_attr(not(target_family = "wasm"), schemars(with = "Vec<RequestSpec>"))]
     requests: Vec<Value>,
+    /// Series as Prometheus writes them, and their values after all requests. One stands for the sum of all that have its
+    /// labels and more.
     #[serde(default)]
     counters: BTreeMap<String, u64>,
 }
 
+/// A request as the file has it; [`RequestSpec::prepare`] puts tokens and bytes in.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct TokenSpec {
-    raw: Option<String>,
-    key: Option<String>,
-    alg: Option<String>,
-    #[serde(default)]
-    header: Map<String, Value>,
-    claims: Option<Value>,
-}
-
-/// A request as the file has it; [`Case::request`] puts tokens and bytes in.
-#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RequestSpec {
+    /// What it shows.
     pub name: String,
+    /// The method.
     #[serde(default = "get")]
     method: String,
+    /// Path and query.
     #[serde(default = "slash")]
     path: String,
+    /// The host that is asked for.
     #[serde(default = "example_com")]
     host: String,
+    /// One value or several. `\xff` in double quotes is the byte 255.
     #[serde(default)]
     headers: BTreeMap<String, OneOrMany<String>>,
+    /// The client's address: `x-forwarded-for` behind one trusted proxy.
     source: Option<std::net::IpAddr>,
+    /// The address of who connects. `only: native`.
+    direct: Option<std::net::IpAddr>,
+    /// The URI in the certificate of who connects. `only: native`.
+    peer: Option<String>,
+    /// The port that is connected to. `only: native`.
+    port: Option<u16>,
+    /// Attributes of the proxy by their paths. `only: native`.
     #[serde(default)]
     properties: BTreeMap<String, String>,
+    /// What the upstream answers; 200 if nothing is said. `only: native`.
+    pub response: Option<u16>,
+    /// It is sent so often, and the expectation holds each time.
     #[serde(default = "once")]
     pub repeat: u32,
+    /// The clock moves on so far before the request. `only: native`.
     #[serde(default, deserialize_with = "optional_duration")]
+    #[cfg_attr(not(target_family = "wasm"), schemars(with = "Option<String>"))]
     pub advance: Option<Duration>,
+    /// What has to come back.
     pub expect: Expect,
 }
 
 /// What has to come back. An absent member is not looked at; `null` means that there must be none.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Expect {
+    /// The status, or those that are allowed.
     pub status: Option<OneOrMany<u16>>,
+    /// Of an answer that the filter gives.
     pub body: Option<Text>,
+    /// Of the answer.
     pub headers: BTreeMap<String, Option<Text>>,
+    /// `%RESPONSE_CODE_DETAILS%`.
     pub details: Option<Text>,
+    /// `allowed`, `authn_denied`, `authz_denied`, `rate_limited`, `fault_aborted`, `direct_response` or `redirected`.
+    pub decision: Option<String>,
+    /// The chosen cluster, or `null` for none.
+    #[serde(deserialize_with = "given")]
+    pub destination: Option<Option<String>>,
+    /// The chosen entry of `http`, or `null` for none.
+    #[serde(deserialize_with = "given")]
+    pub route: Option<Option<String>>,
+    /// Who answered: the last part of its cluster's name, or `null` for none.
     #[serde(deserialize_with = "given")]
     pub upstream: Option<Option<String>>,
+    /// The path that it saw.
     pub upstream_path: Option<Text>,
+    /// The headers that it saw; `host` is the host.
     pub upstream_headers: BTreeMap<String, Option<Text>>,
+    /// Who got a copy.
     pub mirrors: Option<Vec<String>>,
+    /// How long the answer took: on the fake host exactly, through Envoy at least and at most a second more.
     #[serde(deserialize_with = "optional_duration")]
+    #[cfg_attr(not(target_family = "wasm"), schemars(with = "Option<String>"))]
     pub delay: Option<Duration>,
+    /// Tags with their values. Through Envoy, those that are in logs.
+    pub tags: BTreeMap<String, Option<Text>>,
+    /// Filter state that was written: the tags that are in logs.
     pub filter_state: BTreeMap<String, Option<Text>>,
+    /// Texts that stand in lines of the log, each in one. `only: native`.
+    pub log: Vec<String>,
     /// The connection is closed without an answer.
     pub reset: bool,
 }
 
 /// How a text has to look.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum Text {
+    /// So.
     Exact(String),
     /// One entry for each time that the header stands.
     All(Vec<String>),
+    /// It has this in it, or matches.
     Pattern(Pattern),
 }
 
 /// Exactly one member stands.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum Pattern {
+    /// This is in it.
     Contains(String),
+    /// The whole of it matches.
     Regex(String),
 }
 
+/// One, or a list.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(not(target_family = "wasm"), derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum OneOrMany<T> {
+    /// One.
     One(T),
+    /// A list.
     Many(Vec<T>),
 }
 
 impl<T> OneOrMany<T> {
+    /// All of them.
     pub fn as_slice(&self) -> &[T] {
         match self {
             OneOrMany::One(one) => std::slice::from_ref(one),
@@ -142,15 +210,30 @@ impl<T> OneOrMany<T> {
 /// A request that is ready to be sent.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
+    /// Its method.
     pub method: String,
+    /// Path and query.
     pub path: Vec<u8>,
+    /// The host that it asks for.
     pub host: String,
+    /// Names as the file has them.
     pub headers: Vec<(String, Vec<u8>)>,
+    /// The client's address.
     pub source: Option<std::net::IpAddr>,
+    /// The address of who connects.
+    pub direct: Option<std::net::IpAddr>,
+    /// The URI in the certificate of who connects.
+    pub peer: Option<String>,
+    /// The port that is connected to.
+    pub port: Option<u16>,
+    /// Attributes of the proxy.
     pub properties: BTreeMap<String, String>,
 }
 
 /// Every case file in a folder, by name. A file that is none is an error.
+///
+/// # Errors
+/// What is wrong with the first that is wrong.
 pub fn read_all(folder: &Path) -> Result<Vec<Case>, String> {
     let unreadable = |error: std::io::Error| format!("{}: {error}", folder.display());
     let mut files = Vec::<PathBuf>::new();
@@ -167,16 +250,32 @@ pub fn read_all(folder: &Path) -> Result<Vec<Case>, String> {
 }
 
 /// Reads one case file.
+///
+/// # Errors
+/// What is wrong with it, and what would be right.
 pub fn read(file: &Path) -> Result<Case, String> {
     let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
     let id = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-    parse(id, &text).map_err(|error| format!("{}: {error}", file.display()))
+    parse_in(id, &text, file.parent()).map_err(|error| format!("{}: {error}", file.display()))
 }
 
-/// Reads the text of a case file.
+/// Reads the text of a case file that names no other file.
+///
+/// # Errors
+/// What is wrong with it, and what would be right.
 pub fn parse(id: &str, text: &str) -> Result<Case, String> {
+    parse_in(id, text, None)
+}
+
+fn parse_in(id: &str, text: &str, folder: Option<&Path>) -> Result<Case, String> {
     let file: File = serde_json::from_value(yaml(text)?).map_err(|error| error.to_string())?;
-    let mut policy = file.policy;
+    let mut policy = match (file.policy, folder) {
+        (Value::String(name), Some(folder)) => policy_file(&folder.join(&name))?,
+        (Value::String(name), None) => {
+            return Err(format!("policy: {name:?}: there is no folder that it is in"));
+        }
+        (policy, _) => policy,
+    };
     put_in(&mut policy, "${jwks}", &token::jwks());
     let mut environment = file.environment;
     for value in environment.values_mut() {
@@ -193,10 +292,16 @@ pub fn parse(id: &str, text: &str) -> Result<Case, String> {
             if request.advance.is_some() {
                 return Err(format!("requests[{index}].advance: only a file with only: native can do this"));
             }
-            if !request.properties.is_empty() {
-                return Err(format!(
-                    "requests[{index}].properties: only a file with only: native can do this"
-                ));
+            let natively = [
+                ("properties", !request.properties.is_empty()),
+                ("direct", request.direct.is_some()),
+                ("peer", request.peer.is_some()),
+                ("port", request.port.is_some()),
+                ("response", request.response.is_some()),
+                ("expect.log", !request.expect.log.is_empty()),
+            ];
+            if let Some((member, _)) = natively.iter().find(|(_, given)| *given) {
+                return Err(format!("requests[{index}].{member}: only a file with only: native can do this"));
             }
         }
         requests.push(request);
@@ -211,6 +316,7 @@ pub fn parse(id: &str, text: &str) -> Result<Case, String> {
         policy,
         environment,
         seed: file.seed,
+        clusters: file.clusters,
         tokens: file.tokens,
         requests,
         counters: file.counters,
@@ -223,7 +329,25 @@ pub fn parse(id: &str, text: &str) -> Result<Case, String> {
     Ok(case)
 }
 
+/// Reads the policy that a case names.
+fn policy_file(file: &Path) -> Result<Value, String> {
+    use meshfilter::config::source::{Language, Source};
+    let wrong = |error: &dyn std::fmt::Display| format!("policy: {}: {error}", file.display());
+    let text = std::fs::read_to_string(file).map_err(|error| wrong(&error))?;
+    let errors = meshfilter::config::Errors::default();
+    let name = file.to_string_lossy();
+    let source = Source::read(Language::of(&name, &text), &text, &errors)
+        .map_err(|error| wrong(&format_args!("line {}: {}", error.place.line, error.message)))?;
+    match errors.into_vec().first() {
+        Some(error) => Err(wrong(error)),
+        None => Ok(source.value),
+    }
+}
+
 /// Reads YAML.
+///
+/// # Errors
+/// What is wrong with it, and where.
 pub fn yaml(text: &str) -> Result<Value, String> {
     use meshfilter::config::source::{Language, Source};
     let errors = meshfilter::config::Errors::default();
@@ -237,25 +361,23 @@ pub fn yaml(text: &str) -> Result<Value, String> {
 
 impl Case {
     /// Signs the tokens, with dates from `now` on.
+    ///
+    /// # Errors
+    /// What cannot be signed.
     pub fn tokens(&self, now: Duration) -> Result<BTreeMap<String, String>, String> {
-        let mut tokens = BTreeMap::new();
-        for (name, spec) in &self.tokens {
-            let wrong = |error: &str| format!("tokens.{name}: {error}");
-            let token = match (&spec.raw, &spec.key, &spec.alg, &spec.claims) {
-                (Some(raw), None, None, None) if spec.header.is_empty() => raw.clone(),
-                (None, Some(key), Some(algorithm), Some(claims)) => {
-                    token::sign(key, algorithm, &spec.header, claims, now).map_err(|error| wrong(&error))?
-                }
-                _ => return Err(wrong("give either raw, or key, alg and claims, and header if need be")),
-            };
-            tokens.insert(name.clone(), token);
-        }
-        Ok(tokens)
+        let made = |(name, spec): (&String, &TokenSpec)| {
+            let token = spec.make(now).map_err(|error| format!("tokens.{name}: {error}"))?;
+            Ok((name.clone(), token))
+        };
+        self.tokens.iter().map(made).collect()
     }
 }
 
 impl RequestSpec {
     /// Puts tokens and bytes in.
+    ///
+    /// # Errors
+    /// What cannot be put in.
     pub fn prepare(&self, tokens: &BTreeMap<String, String>) -> Result<Request, String> {
         let wrong = |error: String| format!("request {:?}: {error}", self.name);
         let put = |text: &str| put_tokens_in(text, tokens).map_err(wrong);
@@ -271,6 +393,9 @@ impl RequestSpec {
             host: self.host.clone(),
             headers,
             source: self.source,
+            direct: self.direct,
+            peer: self.peer.clone(),
+            port: self.port,
             properties: self.properties.clone(),
         })
     }
@@ -287,13 +412,21 @@ impl Expect {
             && self.upstream_headers.is_empty()
             && self.mirrors.is_none()
             && self.delay.is_none()
+            && self.decision.is_none()
+            && self.destination.is_none()
+            && self.route.is_none()
+            && self.tags.is_empty()
             && self.filter_state.is_empty()
+            && self.log.is_empty()
             && !self.reset
     }
 }
 
 /// The bytes of a text of the file: a code point up to U+00FF is the byte of that number, so that `"\xff"` is what
 /// it looks like.
+///
+/// # Errors
+/// The first character that is none.
 pub fn bytes(text: &str) -> Result<Vec<u8>, String> {
     text.chars()
         .map(|c| {
@@ -303,6 +436,9 @@ pub fn bytes(text: &str) -> Result<Vec<u8>, String> {
 }
 
 /// Reads `5s`, `250ms`, `1m30s`.
+///
+/// # Errors
+/// That it is none.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let parsed =
         DocumentDuration::parse(text).ok_or_else(|| format!("{text:?} is no duration such as 250ms"));
