@@ -1,5 +1,7 @@
 //! Key sets over HTTP in a real Envoy, from an issuer with a real socket: slow, dead, wrong and changing its keys.
 
+#[path = "support/hostile.rs"]
+mod hostile;
 mod support;
 
 use std::net::SocketAddr;
@@ -7,6 +9,7 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use meshfilter::policy::authentication::{Location, Url};
 use serde_json::{Value, json};
 use support::envoy::{Bootstrap, Configuration, Envoy, Upstreams, wait_until};
 use support::http::{Response, request};
@@ -23,6 +26,10 @@ struct Running {
 }
 
 fn start(issuer: &Issuer, workers: u32, more: Value) -> Running {
+    start_with(issuer, workers, more, |_| {})
+}
+
+fn start_with(issuer: &Issuer, workers: u32, more: Value, change: impl Fn(&mut Bootstrap)) -> Running {
     let mut rule = json!({
         "issuer": "https://auth.example.com",
         "jwksUri": "https://auth.example.com/keys",
@@ -42,6 +49,7 @@ fn start(issuer: &Issuer, workers: u32, more: Value) -> Running {
     let mut bootstrap = Bootstrap::new(Configuration::Struct(policy), &upstreams);
     bootstrap.workers = workers;
     bootstrap.cluster("auth", issuer.address);
+    change(&mut bootstrap);
     let envoy = Envoy::start(&bootstrap).unwrap();
     let address = envoy.address().unwrap();
     Running { envoy, address, _upstreams: upstreams }
@@ -159,4 +167,42 @@ fn discovery_finds_the_keys() {
     let asked = issuer.requests();
     let paths: Vec<_> = asked.iter().filter_map(|line| line.split(' ').nth(1)).collect();
     assert_eq!(paths, ["/.well-known/openid-configuration", "/found"]);
+}
+
+/// Another plugin puts its own keys in place of the issuer's, two hundred times a second.
+#[test]
+fn another_plugin_cannot_replace_a_key_set() {
+    let url = Url::parse("https://auth.example.com/keys").unwrap();
+    let place = Location::KeySet(url).shared_key("auth");
+    let module = hostile::write(&place, &sign::jwks(&["rsa2"]));
+    // What the rule says, the plugin's `vm_id`, and how often two workers and the main thread ask the issuer, at least and at
+    // most.
+    for (more, vm_id, least, most) in
+        [(json!({}), "", 2, 6), (json!({"jwksShared": false}), "", 3, 3), (json!({}), "meshfilter", 1, 1)]
+    {
+        let issuer = Issuer::start(keys(&["rsa1"]));
+        let running = start_with(&issuer, 2, more.clone(), |bootstrap| {
+            bootstrap.other_module = Some(module.clone());
+            bootstrap.plugin[2] = vm_id.to_owned();
+        });
+        let (good, forged) = (token("rsa1"), token("rsa2"));
+        // Three seconds of writing: every worker looks each second.
+        wait_until("the other plugin", || {
+            let answer = running.ask(&good);
+            assert_eq!(
+                (answer.status, answer.text().as_str()),
+                (200, "in"),
+                "{more} {vm_id} {}",
+                issuer.asked()
+            );
+            (running.envoy.log().matches(hostile::WRITTEN).count() > 600).then_some(())
+        })
+        .unwrap();
+        let asked = issuer.asked();
+        assert!((least..=most).contains(&asked), "{more} {vm_id}: {asked}");
+        for _ in 0..20 {
+            assert_eq!(running.status(&forged), 401, "{more} {vm_id}");
+            assert_eq!(running.status(&good), 200, "{more} {vm_id}");
+        }
+    }
 }

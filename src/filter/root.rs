@@ -7,7 +7,7 @@ use super::waiting::Waiting;
 use super::{Flow, Stream};
 use crate::config;
 use crate::host::{BufferType, Host, Instant};
-use crate::policy::{Policy, shared, telemetry};
+use crate::policy::{Policy, authentication, shared, telemetry};
 
 /// One loaded configuration: its policy, and the streams that wait under it.
 ///
@@ -31,6 +31,9 @@ pub struct Root {
 const MOST_AT_ONCE: usize = 100;
 
 const NANOSECONDS_PER_MILLISECOND: u64 = 1_000_000;
+
+/// The variable of the plugin's environment that goes, beside the document, into what other plugins cannot know.
+const SECRET: &str = "MESHFILTER_SECRET";
 
 /// How long counters are added up before the proxy hears of them, in nanoseconds.
 const FLUSH_AFTER: u64 = 500 * NANOSECONDS_PER_MILLISECOND;
@@ -57,6 +60,8 @@ impl Root {
                 for warning in &compiled.warnings {
                     log::warn!("meshfilter: {warning}");
                 }
+                let secret = self.host.environment(SECRET).unwrap_or_default();
+                authentication::take_secret(&bytes, secret.as_bytes());
                 let mut policy = compiled.policy;
                 policy.start(&*self.host);
                 telemetry::record_version(compiled.version, &*self.host);

@@ -44,6 +44,9 @@ pub struct JwtRule {
     /// The variable of the plugin's environment that holds the key set: the place for `oct` secrets, which
     /// `/config_dump` would show. Beyond Istio.
     pub jwks_from_environment: Option<String>,
+    /// Whether one VM of the process fetches the key set for all. `false`: each fetches its own, and nothing of it is where
+    /// other plugins can write. Default `true`. Beyond Istio.
+    pub jwks_shared: Option<bool>,
     /// How long a fetched key set is fresh. Default `10m`. A shorter `Cache-Control: max-age` is honoured. Beyond
     /// Istio.
     pub jwks_cache_duration: Option<Duration>,

@@ -30,7 +30,7 @@ pub use key_set::KeySet;
 pub use key_source::{KeySource, Keys};
 pub use output::Output;
 pub use refusal::Failure;
-pub use remote::{Location, Remote, Settings, Url};
+pub use remote::{Location, Remote, Settings, Url, take_secret};
 pub use requirement::{Judge, Outcome, Require, Required, Requirement};
 pub use rule::{Audiences, Rule, SpaceDelimited, Times, Validity, Verified};
 pub use signature::{Checks, VerifySignatureArguments, VerifySignatureResult};

@@ -42,6 +42,8 @@ pub struct Bootstrap {
     pub manager_fields: Map<String, Value>,
     /// The listener's transport socket, for TLS.
     pub transport_socket: Option<Value>,
+    /// Another module that runs in the same Envoy, with an empty `vm_id`.
+    pub other_module: Option<PathBuf>,
     clusters: Vec<(String, SocketAddr)>,
 }
 
@@ -61,6 +63,7 @@ impl Bootstrap {
             plugin_fields: Map::new(),
             manager_fields: Map::new(),
             transport_socket: None,
+            other_module: None,
             clusters: upstreams.clusters().map(|(cluster, address)| (cluster.to_owned(), address)).collect(),
         }
     }
@@ -103,6 +106,10 @@ impl Bootstrap {
         let resources = at(&mut bootstrap, "/static_resources")?;
         resources["clusters"] = self.clusters.iter().map(|(name, address)| cluster(name, *address)).collect();
         self.listener(at(resources, "/listeners/0")?, folder)?;
+        if let Some(module) = &self.other_module {
+            bootstrap["bootstrap_extensions"] = json!([service(module)]);
+        }
+        let resources = at(&mut bootstrap, "/static_resources")?;
         if self.dynamic {
             let listeners = resources["listeners"].take();
             resources["listeners"] = json!([]);
@@ -235,6 +242,19 @@ pub(super) fn at<'a>(value: &'a mut Value, pointer: &str) -> Result<&'a mut Valu
 /// Any free port on loopback.
 pub fn any_port() -> Value {
     json!({"socket_address": {"address": "127.0.0.1", "port_value": 0}})
+}
+
+/// A module that sees no requests.
+fn service(module: &Path) -> Value {
+    json!({"name": "other", "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.wasm.v3.WasmService",
+        "singleton": true,
+        "config": {
+            "name": "other",
+            "root_id": "other",
+            "vm_config": {"runtime": "envoy.wasm.runtime.v8", "code": {"local": {"filename": module}}},
+        },
+    }})
 }
 
 /// A cluster with one endpoint.

@@ -77,6 +77,7 @@ fn remote(source: &JwtRule, path: &Path<'_>, cx: &Context<'_>) -> Option<KeySour
         cache_duration: duration(source.jwks_cache_duration, "jwksCacheDuration", CACHE_DURATION),
         max_stale: source.jwks_max_stale.map_or(MAX_STALE, |given| given.0),
         timeout: duration(source.timeout, "timeout", TIMEOUT),
+        shared: source.jwks_shared.unwrap_or(true),
         cluster: cluster?.clone(),
         location: location?,
     };

@@ -1,18 +1,22 @@
 //! Key sets over HTTP.
 //!
 //! One VM of the process fetches a key set, under a lease in the data that all share, and puts its text there; the
-//! others read it. Nothing here blocks: [`Remote::poll`] is called when its time comes, an answer when it is there,
+//! others read it. What another plugin may have written there is not believed: a VM that finds such goes by what it knows
+//! itself. Nothing here blocks: [`Remote::poll`] is called when its time comes, an answer when it is there,
 //! and a request that finds no keys waits for either.
 
 mod freshness;
 mod location;
+mod seal;
 mod shared;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
 pub use location::{Location, Url};
+pub use seal::take_secret;
 
 use self::shared::{Shared, State};
 use super::{KeySet, Keys};
@@ -32,6 +36,8 @@ pub struct Settings {
     pub max_stale: Duration,
     /// How long an answer may take, and how long a request waits for the first one.
     pub timeout: Duration,
+    /// Whether one VM fetches it for all. If not, each does, and nothing is in the data that other plugins can write to.
+    pub shared: bool,
 }
 
 /// The longest answer, in bytes.
@@ -54,6 +60,10 @@ const MIN_BACK_OFF: u64 = SECOND;
 const MAX_BACK_OFF: u64 = 30 * SECOND;
 /// A lease outlasts the answers that it is for.
 const LEASE_MARGIN: u64 = SECOND;
+/// A lease of another document may be longer than this one's own, up to this.
+const LONG_LEASE: u64 = 300 * SECOND;
+/// What a worker has just written may be a little later than the time that this one has read.
+const CLOCK_MARGIN: u64 = SECOND;
 
 /// A key set that is fetched over HTTP.
 #[derive(Debug)]
@@ -68,8 +78,8 @@ pub struct Remote {
 struct Local {
     state: State,
     keys: Option<Rc<KeySet>>,
-    /// The version that `keys` are of.
-    version: u64,
+    /// The hash of the text that `keys` are of, or would be if it were a key set.
+    read: Option<[u8; seal::LENGTH]>,
     call: Option<Call>,
     /// A token named a key that is not there.
     wanted: bool,
@@ -95,16 +105,38 @@ enum Fetch {
     KeySet,
 }
 
-/// Why a fetch came to nothing: its word in the metrics, one of [`FAILURES`].
-type Failure = &'static str;
+/// Why a fetch came to nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Failure {
+    /// Its word in the metrics, one of [`FAILURES`].
+    word: &'static str,
+    /// What the server answered, where that is why.
+    status: Option<u16>,
+}
 
-const FAILURES: [Failure; 6] =
+const FAILURES: [&str; 6] =
     ["no_cluster", "no_answer", "bad_status", "too_large", "bad_configuration", "bad_key_set"];
+
+impl From<&'static str> for Failure {
+    fn from(word: &'static str) -> Self {
+        Failure { word, status: None }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word)?;
+        self.status.map_or(Ok(()), |status| write!(f, " {status}"))
+    }
+}
 
 impl Remote {
     /// A key set of which nothing is known yet.
     pub fn new(settings: Settings) -> Self {
-        let shared = Shared::new(settings.location.shared_key(&settings.cluster));
+        let shared = match settings.shared {
+            true => Shared::new(settings.location.shared_key(&settings.cluster)),
+            false => Shared::Here(Cell::default()),
+        };
         Remote { settings, shared, local: RefCell::default() }
     }
 
@@ -181,7 +213,7 @@ impl Remote {
                     Location::Discovery { issuer, .. } => location::jwks_uri(&text, issuer),
                     Location::KeySet(_) => None,
                 };
-                match found.ok_or("bad_configuration").and_then(|url| self.call(&url, host)) {
+                match found.ok_or(Failure::from("bad_configuration")).and_then(|url| self.call(&url, host)) {
                     Ok(token) => local.call = Some(Call { token, step: Fetch::KeySet, ..call }),
                     Err(failure) => self.end(&mut local, call.lease, Err(failure), host),
                 }
@@ -193,32 +225,58 @@ impl Remote {
 
     /// Reads what all workers know.
     fn read(&self, local: &mut Local, host: &dyn Host) {
-        let (state, _) = self.shared.state(host);
+        let now = host.now();
+        let state = self.believed(self.shared.state(host).0, local, now);
         if state.attempts != local.state.attempts {
             local.wanted = false;
             local.news = true;
         }
         local.state = state;
-        if state.version != local.version
-            && let Some(text) = self.shared.text(host)
-        {
-            // It was good where it was fetched.
-            if let Ok((keys, _)) = KeySet::parse(&text) {
-                local.keys = Some(Rc::new(keys));
+        if state.version > 0 && local.read != Some(state.hash) {
+            match self.shared.text(state.hash, host) {
+                Some(text) => {
+                    // It was good where it was fetched.
+                    if let Ok((keys, _)) = KeySet::parse(&text) {
+                        local.keys = Some(Rc::new(keys));
+                    }
+                    local.read = Some(state.hash);
+                }
+                // Somebody has put another text there.
+                None => local.wanted = true,
             }
-            local.version = state.version;
         }
-        if local.keys.is_some() && host.now() >= self.end_of_force(&state) {
+        if local.keys.is_some() && now >= self.end_of_force(&state) {
             log::warn!("meshfilter: the key set from {} is too old to be believed", self.settings.cluster);
             local.keys = None;
         }
+    }
+
+    /// The state that stands there, if it may be true: it can be sealed and old, put back by another plugin. Else what this
+    /// VM knows itself, without the lease of another, of whose end nobody would tell.
+    fn believed(&self, state: Option<State>, local: &Local, now: Instant) -> State {
+        let soon = now.saturating_add(CLOCK_MARGIN);
+        let may_be_true = |state: &State| {
+            state.fetched_at >= local.state.fetched_at
+                && state.fetched_at <= soon
+                && state.unknown_at <= soon
+                && state.next_attempt <= soon.saturating_add(MAX_BACK_OFF)
+                && state.lease_until <= soon.saturating_add(self.lease().max(LONG_LEASE))
+        };
+        let lease_until = local.call.map_or(0, |_| local.state.lease_until);
+        state.filter(may_be_true).unwrap_or(State { lease_until, ..local.state })
+    }
+
+    /// How long a fetch may take.
+    fn lease(&self) -> u64 {
+        let time = nanoseconds(self.settings.timeout).saturating_mul(self.settings.location.steps().into());
+        time.saturating_add(LEASE_MARGIN)
     }
 
     fn is_due(&self, local: &Local, now: Instant) -> bool {
         let state = &local.state;
         let wanted = local.wanted
             && (state.unknown_at == 0 || now >= state.unknown_at.saturating_add(UNKNOWN_KID_INTERVAL));
-        now >= state.lease_until && now >= self.next_fetch(state, wanted)
+        now >= state.lease_until && now >= self.next_fetch(state, wanted || local.keys.is_none())
     }
 
     /// When the next fetch should begin.
@@ -248,12 +306,12 @@ impl Remote {
     fn begin(&self, local: &mut Local, host: &dyn Host) {
         let (state, cas) = self.shared.state(host);
         let now = host.now();
+        let state = self.believed(state, local, now);
         if state.attempts != local.state.attempts || now < state.lease_until {
             return;
         }
-        let time = nanoseconds(self.settings.timeout).saturating_mul(self.settings.location.steps().into());
         let leased = State {
-            lease_until: now.saturating_add(time).saturating_add(LEASE_MARGIN),
+            lease_until: now.saturating_add(self.lease()),
             holder: host.random().max(1),
             unknown_at: if local.wanted { now } else { state.unknown_at },
             ..state
@@ -280,14 +338,15 @@ impl Remote {
                 header(":method", "GET"),
                 header(":path", &url.path),
                 header(":authority", &url.authority),
-                header("accept", "application/json"),
+                // The API server of Kubernetes has the first alone, and answers 406 to whoever does not take it.
+                header("accept", "application/jwk-set+json, application/json, */*;q=0.5"),
                 header("user-agent", concat!("meshfilter/", env!("CARGO_PKG_VERSION"))),
             ],
             body: Vec::new(),
             timeout: self.settings.timeout,
         };
         // A cluster that is not there yet is refused, too.
-        host.http_call(&call).map_err(|_| "no_cluster")
+        host.http_call(&call).map_err(|_| "no_cluster".into())
     }
 
     /// An attempt is over: tells all workers what it came to.
@@ -296,11 +355,16 @@ impl Remote {
             Ok((keys, warnings)) => Ok((text, keys, warnings)),
             Err(error) => {
                 log::warn!("meshfilter: the key set from {}: {error}", self.settings.cluster);
-                Err("bad_key_set")
+                Err("bad_key_set".into())
             }
         });
         let now = host.now();
-        let is_mine = |state: &State| state.holder == lease;
+        // Where nothing stands that is believed, the lease was taken away by nobody who could have another.
+        let known = local.state;
+        let mine = |state: Option<State>| {
+            let state = self.believed(state, local, now);
+            Some(state).filter(|state| state.holder == lease)
+        };
         let word = match result {
             Ok((text, keys, warnings)) => {
                 for warning in warnings {
@@ -309,24 +373,25 @@ impl Remote {
                 let headers = host.header_map(MapType::HttpCallResponseHeaders).unwrap_or_default();
                 let lifetime =
                     freshness::max_age(&headers).map_or(u64::MAX, |age| age.saturating_mul(SECOND));
-                // The text before the state: whoever sees the new version finds it.
-                let stored = self.shared.set_text(&text, host).is_ok();
-                let state = self.shared.update(host, |state| {
-                    (stored && is_mine(&state)).then_some(State {
-                        version: state.version.saturating_add(1),
-                        fetched_at: now,
-                        lifetime,
-                        attempts: state.attempts.saturating_add(1),
-                        failures: 0,
-                        next_attempt: 0,
-                        lease_until: 0,
-                        ..state
-                    })
-                });
-                if let Some(state) = state {
-                    local.state = state;
-                    local.version = state.version;
+                let hash = seal::hash(&text);
+                let fetched = |state: State| State {
+                    version: state.version.saturating_add(1),
+                    fetched_at: now,
+                    lifetime,
+                    attempts: state.attempts.saturating_add(1),
+                    failures: 0,
+                    next_attempt: 0,
+                    lease_until: 0,
+                    hash,
+                    ..state
+                };
+                // Whoever has the lease writes, and the text before the state: who sees the new hash finds it.
+                if mine(self.shared.state(host).0).is_some() {
+                    let stored = self.shared.set_text(&text, host).is_ok();
+                    let change = |state| mine(state).filter(|_| stored).map(fetched);
+                    local.state = self.shared.update(host, change).unwrap_or(fetched(known));
                 }
+                local.read = Some(hash);
                 local.keys = Some(Rc::new(keys));
                 let labels = [("destination", self.settings.cluster.as_str())];
                 Gauge::new("meshfilter_jwks_last_success_timestamp_seconds", &labels)
@@ -335,23 +400,24 @@ impl Remote {
             }
             Err(failure) => {
                 let random = host.random();
-                let state = self.shared.update(host, |state| {
-                    is_mine(&state).then(|| State {
-                        attempts: state.attempts.saturating_add(1),
-                        failures: state.failures.saturating_add(1),
-                        next_attempt: now.saturating_add(back_off(state.failures, random)),
-                        lease_until: 0,
-                        ..state
-                    })
-                });
-                local.state = state.unwrap_or(local.state);
+                let failed = |state: State| State {
+                    attempts: state.attempts.saturating_add(1),
+                    failures: state.failures.saturating_add(1),
+                    next_attempt: now.saturating_add(back_off(state.failures, random)),
+                    lease_until: 0,
+                    ..state
+                };
+                if mine(self.shared.state(host).0).is_some() {
+                    let change = |state| mine(state).map(failed);
+                    local.state = self.shared.update(host, change).unwrap_or(failed(known));
+                }
                 log::warn!(
                     "meshfilter: no key set from {}{}: {failure}; the {} in force",
                     self.settings.cluster,
                     self.settings.location.first().path,
                     if local.keys.is_some() { "old one stays" } else { "none is" },
                 );
-                failure
+                failure.word
             }
         };
         local.wanted = false;
@@ -368,7 +434,8 @@ impl Remote {
         let waiting = now < local.waiting_until
             && (local.keys.is_none() || local.wanted || now < local.state.lease_until);
         let peek = now.saturating_add(if waiting { PEEK_WAITING } else { PEEK });
-        let due = self.next_fetch(&local.state, local.wanted).max(local.state.lease_until);
+        let due =
+            self.next_fetch(&local.state, local.wanted || local.keys.is_none()).max(local.state.lease_until);
         // What is due was tried just now, and another worker was faster.
         local.next_poll = if due > now { peek.min(due) } else { peek };
     }
@@ -385,17 +452,17 @@ impl Local {
 fn answer(host: &dyn Host) -> Result<Vec<u8>, Failure> {
     let headers = host.header_map(MapType::HttpCallResponseHeaders).map_err(|_| "no_answer")?;
     match headers.get(b":status") {
-        None => return Err("no_answer"),
+        None => return Err("no_answer".into()),
         Some(b"200") => {}
         // Envoy's own words for a connection that failed and for a time that ran out are statuses, too.
         Some(status) => {
-            log::debug!("meshfilter: a key set's server says {}", status.escape_ascii());
-            return Err("bad_status");
+            let status = std::str::from_utf8(status).ok().and_then(|status| status.parse().ok());
+            return Err(Failure { word: "bad_status", status });
         }
     }
     let longest = MAX_RESPONSE_LENGTH.saturating_add(1);
     let body = host.buffer(BufferType::HttpCallResponseBody, 0, longest).map_err(|_| "no_answer")?;
-    if body.len() > MAX_RESPONSE_LENGTH { Err("too_large") } else { Ok(body) }
+    if body.len() > MAX_RESPONSE_LENGTH { Err("too_large".into()) } else { Ok(body) }
 }
 
 /// How long to wait after a failure that came after so many others: twice as long each time, less up to a quarter

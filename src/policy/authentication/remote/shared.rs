@@ -1,6 +1,9 @@
 //! What all workers know of a key set, in the data that they share: its state, which is small and read often, and
-//! its text beside it.
+//! its text beside it. Other plugins may write there, too: the state is sealed and has the text's hash.
 
+use std::cell::Cell;
+
+use super::seal;
 use crate::host::{Host, Instant, Result, Status};
 
 /// Where a key set stands.
@@ -24,6 +27,8 @@ pub struct State {
     pub holder: u64,
     /// When it was last fetched because a token named a key that was not in it.
     pub unknown_at: Instant,
+    /// Which text belongs to it.
+    pub hash: [u8; seal::LENGTH],
 }
 
 impl State {
@@ -41,11 +46,13 @@ impl State {
         ]
         .iter()
         .flat_map(|number| number.to_le_bytes())
+        .chain(self.hash)
         .collect()
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let mut numbers = bytes.chunks(8).map(|chunk| Some(u64::from_le_bytes(chunk.try_into().ok()?)));
+        let (numbers, hash) = bytes.split_last_chunk()?;
+        let mut numbers = numbers.chunks(8).map(|chunk| Some(u64::from_le_bytes(chunk.try_into().ok()?)));
         let mut next = || numbers.next().flatten();
         Some(State {
             version: next()?,
@@ -57,15 +64,23 @@ impl State {
             lease_until: next()?,
             holder: next()?,
             unknown_at: next()?,
+            hash: *hash,
         })
     }
 }
 
-/// The two places of one key set.
+/// The two places of one key set, or one place that nobody else has.
 #[derive(Debug)]
-pub struct Shared {
-    state_key: String,
-    text_key: String,
+pub enum Shared {
+    /// In the data that all VMs share.
+    Everywhere {
+        /// Of the state.
+        state_key: String,
+        /// Of the text.
+        text_key: String,
+    },
+    /// In this VM.
+    Here(Cell<State>),
 }
 
 /// Under contention somebody else has made progress; so often in a row is not chance.
@@ -73,25 +88,38 @@ const TRIES: usize = 8;
 
 impl Shared {
     pub fn new(key: String) -> Self {
-        Shared { text_key: format!("{key}.text"), state_key: key }
+        Shared::Everywhere { text_key: format!("{key}.text"), state_key: key }
     }
 
-    /// The state, and what [`Shared::replace`] wants; of a set that nobody knows yet, an empty one.
-    pub fn state(&self, host: &dyn Host) -> (State, Option<u32>) {
-        match host.shared_data(&self.state_key) {
-            // What another version of this module wrote there is written anew.
-            Ok((bytes, cas)) => (State::from_bytes(&bytes).unwrap_or_default(), Some(cas)),
-            Err(_) => (State::default(), None),
+    /// The state, and what [`Shared::replace`] wants. `None` for a set that nobody knows yet, and for a state that this
+    /// module has not sealed: another plugin's, or that of another version or document.
+    pub fn state(&self, host: &dyn Host) -> (Option<State>, Option<u32>) {
+        match self {
+            Shared::Here(state) => (Some(state.get()), None),
+            Shared::Everywhere { state_key, .. } => match host.shared_data(state_key) {
+                Ok((bytes, cas)) => (opened(state_key, &bytes), Some(cas)),
+                Err(_) => (None, None),
+            },
         }
     }
 
     /// Replaces a state that was read, unless somebody has since.
     pub fn replace(&self, state: State, cas: Option<u32>, host: &dyn Host) -> Result<()> {
-        write(&self.state_key, &state.to_bytes(), cas, host)
+        match self {
+            Shared::Here(here) => {
+                here.set(state);
+                Ok(())
+            }
+            Shared::Everywhere { state_key, .. } => {
+                let mut bytes = state.to_bytes();
+                bytes.extend(seal::seal(state_key, &bytes));
+                write(state_key, &bytes, cas, host)
+            }
+        }
     }
 
     /// Changes the state; says what it became. `None` where `change` does not want to, or it cannot be written.
-    pub fn update(&self, host: &dyn Host, change: impl Fn(State) -> Option<State>) -> Option<State> {
+    pub fn update(&self, host: &dyn Host, change: impl Fn(Option<State>) -> Option<State>) -> Option<State> {
         for _ in 0..TRIES {
             let (state, cas) = self.state(host);
             let changed = change(state)?;
@@ -104,23 +132,31 @@ impl Shared {
         None
     }
 
-    /// The key set's text.
-    pub fn text(&self, host: &dyn Host) -> Option<Vec<u8>> {
-        host.shared_data(&self.text_key).ok().map(|(text, _)| text)
+    /// The key set's text, if it is the one of this hash.
+    pub fn text(&self, hash: [u8; seal::LENGTH], host: &dyn Host) -> Option<Vec<u8>> {
+        let Shared::Everywhere { text_key, .. } = self else { return None };
+        host.shared_data(text_key).ok().map(|(text, _)| text).filter(|text| seal::hash(text) == hash)
     }
 
     /// Replaces the key set's text, whatever it is.
     pub fn set_text(&self, text: &[u8], host: &dyn Host) -> Result<()> {
+        let Shared::Everywhere { text_key, .. } = self else { return Ok(()) };
         let mut result = Err(Status::CasMismatch);
         for _ in 0..TRIES {
-            let cas = host.shared_data(&self.text_key).ok().map(|(_, cas)| cas);
-            result = write(&self.text_key, text, cas, host);
+            let cas = host.shared_data(text_key).ok().map(|(_, cas)| cas);
+            result = write(text_key, text, cas, host);
             if result != Err(Status::CasMismatch) {
                 break;
             }
         }
         result
     }
+}
+
+/// The state in bytes that are sealed for this place.
+fn opened(place: &str, bytes: &[u8]) -> Option<State> {
+    let (value, seal) = bytes.split_last_chunk::<{ seal::LENGTH }>()?;
+    seal::is_sealed(place, value, seal).then(|| State::from_bytes(value)).flatten()
 }
 
 fn write(key: &str, value: &[u8], cas: Option<u32>, host: &dyn Host) -> Result<()> {
@@ -138,7 +174,7 @@ mod tests {
     #[test]
     fn a_state_is_read_as_it_was_written() {
         let (host, shared) = (Fake::new(), Shared::new("k".to_owned()));
-        assert_eq!(shared.state(&host), (State::default(), None));
+        assert_eq!(shared.state(&host), (None, None));
         let state = State {
             version: 1,
             fetched_at: 2,
@@ -149,20 +185,54 @@ mod tests {
             lease_until: 7,
             holder: 8,
             unknown_at: 9,
+            hash: [10; seal::LENGTH],
         };
         assert_eq!(shared.replace(state, None, &host), Ok(()));
         assert_eq!(shared.replace(state, None, &host), Err(Status::CasMismatch));
-        assert_eq!(shared.state(&host).0, state);
-        assert_eq!(shared.update(&host, |state| Some(State { version: 3, ..state })).unwrap().version, 3);
+        assert_eq!(shared.state(&host).0, Some(state));
+        assert_eq!(shared.update(&host, |state| Some(State { version: 3, ..state? })).unwrap().version, 3);
         assert_eq!(shared.update(&host, |_| None), None);
     }
 
     #[test]
-    fn what_is_no_state_is_an_empty_one() {
+    fn what_this_module_has_not_sealed_is_no_state() {
         let (host, shared) = (Fake::new(), Shared::new("k".to_owned()));
-        host.shared_data_create("k", b"of another version").unwrap();
-        let (state, cas) = shared.state(&host);
-        assert_eq!(state, State::default());
-        assert_eq!(shared.replace(State { version: 1, ..state }, cas, &host), Ok(()));
+        let good = State { version: 1, ..State::default() };
+        assert_eq!(shared.replace(good, None, &host), Ok(()));
+        let (sealed, _) = host.shared_data("k").unwrap();
+        let mut forged = State { version: 2, ..good }.to_bytes();
+        forged.extend(sealed.last_chunk::<{ seal::LENGTH }>().unwrap());
+        let all_but_one = sealed.get(..sealed.len() - 1).unwrap();
+        for bytes in [b"of another version", forged.as_slice(), &good.to_bytes(), all_but_one, b""] {
+            host.overwrite_shared_data(bytes);
+            let (state, cas) = shared.state(&host);
+            assert_eq!(state, None);
+            assert_eq!(shared.replace(good, cas, &host), Ok(()));
+            assert_eq!(shared.state(&host).0, Some(good));
+        }
+        let elsewhere = Shared::new("l".to_owned());
+        host.shared_data_create("l", &sealed).unwrap();
+        assert_eq!(elsewhere.state(&host).0, None, "sealed for another place");
+    }
+
+    #[test]
+    fn a_text_is_believed_by_its_hash() {
+        let (host, shared) = (Fake::new(), Shared::new("k".to_owned()));
+        let hash = seal::hash(b"text");
+        assert_eq!(shared.text(hash, &host), None);
+        shared.set_text(b"text", &host).unwrap();
+        assert_eq!(shared.text(hash, &host).as_deref(), Some(&b"text"[..]));
+        shared.set_text(b"other", &host).unwrap();
+        assert_eq!(shared.text(hash, &host), None);
+    }
+
+    #[test]
+    fn what_is_here_is_nowhere_else() {
+        let (host, shared) = (Fake::new(), Shared::Here(Cell::default()));
+        let state = State { version: 1, ..State::default() };
+        assert_eq!(shared.update(&host, |_| Some(state)), Some(state));
+        assert_eq!(shared.state(&host).0, Some(state));
+        shared.set_text(b"text", &host).unwrap();
+        assert_eq!(host.shared_data_size(), (0, 0));
     }
 }

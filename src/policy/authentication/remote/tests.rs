@@ -15,6 +15,7 @@ fn settings() -> Settings {
         cache_duration: Duration::from_secs(600),
         max_stale: Duration::from_secs(86_400),
         timeout: Duration::from_secs(5),
+        shared: true,
     }
 }
 
@@ -120,6 +121,7 @@ fn a_key_set_is_fetched_before_anybody_asks() {
     assert_eq!(header(":method"), Some("GET"));
     assert_eq!(header(":path"), Some("/keys?v=1"));
     assert_eq!(header(":authority"), Some("auth.example.com"));
+    assert_eq!(header("accept"), Some("application/jwk-set+json, application/json, */*;q=0.5"));
     answer_with(&host, &[(":status", "200")], good(&["rsa1"]));
     assert!(!remote.on_http_call_response(token.wrapping_add(1), &host), "not its call");
     assert!(remote.on_http_call_response(token, &host));
@@ -381,6 +383,181 @@ fn an_answer_after_the_lease_does_not_overwrite_what_is_newer() {
     answer_with(&host, &[(":status", "503")], "");
     slow.on_http_call_response(slow_token, &host);
     assert_eq!(slow.shared.state(&host).0, before);
+}
+
+#[test]
+fn a_good_answer_after_the_lease_does_not_overwrite_the_text_either() {
+    let host = Fake::new();
+    let (slow, other) = (remote(), remote());
+    slow.poll(&host);
+    let (slow_token, _) = one_call(&host);
+    host.advance(Duration::from_secs(7));
+    fetch(&other, &host, &[], &["rsa2"]);
+    let state = slow.shared.state(&host).0.unwrap();
+    answer_with(&host, &[(":status", "200")], good(&["rsa1"]));
+    slow.on_http_call_response(slow_token, &host);
+    assert_eq!(slow.shared.state(&host).0, Some(state));
+    assert_eq!(slow.shared.text(state.hash, &host), Some(good(&["rsa2"]).into_bytes()));
+    next(&slow, &host);
+    assert!(is_ready(&slow, "rsa2", &host) && !is_ready(&slow, "rsa1", &host), "and it reads what is newer");
+}
+
+/// The places of the key set in shared data.
+fn places() -> [String; 2] {
+    let place = settings().location.shared_key(CLUSTER);
+    [place.clone(), format!("{place}.text")]
+}
+
+/// Which of the test keys a worker has; asking for an unknown one would make it fetch.
+fn names(remote: &Remote, host: &Fake) -> Vec<&'static str> {
+    let Keys::Ready(keys) = remote.keys(None, host, host.now()) else { return Vec::new() };
+    ["rsa1", "rsa2", "ec256"].into_iter().filter(|name| keys.may_have(name)).collect()
+}
+
+fn overwrite(host: &Fake, place: &str, bytes: &[u8]) {
+    let cas = host.shared_data(place).map_or(u32::MAX, |(_, cas)| cas);
+    host.shared_data_swap(place, bytes, cas).unwrap();
+}
+
+fn poll_and_answer(remote: &Remote, host: &Fake, names: &[&str]) {
+    next(remote, host);
+    for (token, _) in host.take_calls() {
+        answer_with(host, &[(":status", "200")], good(names));
+        remote.on_http_call_response(token, host);
+    }
+}
+
+#[test]
+fn another_plugin_cannot_make_up_a_key_set() {
+    let host = Fake::new();
+    let [state_place, text_place] = places();
+    let (one, two) = (remote(), remote());
+    fetch(&one, &host, &[], &["rsa1"]);
+    two.poll(&host);
+    assert!(is_ready(&two, "rsa1", &host));
+    let (old_state, old_text) =
+        (host.shared_data(&state_place).unwrap().0, host.shared_data(&text_place).unwrap().0);
+    // A newer version, with a text of its own.
+    let mut forged = old_state.clone();
+    forged[0] = 9;
+    for state in [forged.as_slice(), &old_state, b"", &forged[..72]] {
+        overwrite(&host, &text_place, good(&["rsa2"]).as_bytes());
+        overwrite(&host, &state_place, state);
+        for worker in [&one, &two] {
+            poll_and_answer(worker, &host, &["rsa1"]);
+            assert_eq!(names(worker, &host), ["rsa1"]);
+        }
+        let late = remote();
+        let found = keys(&late, "rsa2", &host);
+        assert!(
+            matches!(found, Keys::Wait(_)),
+            "what is forged is as good as nothing: {found:?} {}",
+            state.len()
+        );
+        for _ in 0..20 {
+            poll_and_answer(&late, &host, &["rsa1"]);
+        }
+        assert_eq!(names(&late, &host), ["rsa1"]);
+    }
+    // What was true once, put back: a key that the issuer has withdrawn stays withdrawn.
+    until_fetch(&one, &host);
+    fetch_ends(&one, &host, &["ec256"]);
+    two.poll(&host);
+    overwrite(&host, &text_place, &old_text);
+    overwrite(&host, &state_place, &old_state);
+    for worker in [&one, &two] {
+        next(worker, &host);
+        assert_eq!(names(worker, &host), ["ec256"]);
+    }
+}
+
+#[test]
+fn where_every_write_is_destroyed_each_worker_gets_on_by_itself() {
+    let host = Fake::new();
+    let workers: Vec<Remote> = (0..3).map(|_| remote()).collect();
+    let mut fetches = 0;
+    for _ in 0..600 {
+        host.advance(Duration::from_millis(100));
+        for worker in &workers {
+            worker.poll(&host);
+            host.overwrite_shared_data(b"nonsense");
+            for (token, _) in host.take_calls() {
+                fetches += 1;
+                answer_with(&host, &[(":status", "200")], good(&["rsa1"]));
+                worker.on_http_call_response(token, &host);
+                host.overwrite_shared_data(b"nonsense");
+            }
+        }
+    }
+    assert!(workers.iter().all(|worker| is_ready(worker, "rsa1", &host)));
+    assert_eq!(fetches, 3, "one for each in this minute");
+}
+
+#[test]
+fn a_lease_whose_end_is_destroyed_is_not_waited_for() {
+    let host = Fake::new();
+    let (one, two) = (remote(), remote());
+    one.poll(&host);
+    assert_eq!(host.take_calls().len(), 1);
+    assert!(matches!(keys(&two, "rsa1", &host), Keys::Wait(_)));
+    two.poll(&host);
+    assert_eq!(host.take_calls().len(), 0, "the other one has the lease");
+    host.overwrite_shared_data(b"nonsense");
+    next(&two, &host);
+    fetch_ends(&two, &host, &["rsa1"]);
+    assert!(is_ready(&two, "rsa1", &host));
+    host.overwrite_shared_data(b"nonsense");
+    next(&one, &host);
+    assert_eq!(host.take_calls().len(), 0, "its own is under way");
+}
+
+#[test]
+fn a_time_that_cannot_be_is_not_believed() {
+    let host = Fake::new();
+    let one = remote();
+    fetch(&one, &host, &[], &["rsa1"]);
+    let (state, cas) = one.shared.state(&host);
+    let state = state.unwrap();
+    let far = host.now() + 3_600 * SECOND;
+    for wrong in [
+        State { fetched_at: far, ..state },
+        State { next_attempt: far, ..state },
+        State { lease_until: far, ..state },
+        State { unknown_at: far, ..state },
+    ] {
+        let cas = host.shared_data(&places()[0]).map_or(cas, |(_, cas)| Some(cas));
+        one.shared.replace(wrong, cas, &host).unwrap();
+        let late = remote();
+        late.poll(&host);
+        assert_eq!(host.take_calls().len(), 1, "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_key_set_that_is_not_shared_is_fetched_by_each() {
+    let host = Fake::new();
+    let alone = || Remote::new(Settings { shared: false, ..settings() });
+    let (one, two) = (alone(), alone());
+    for (worker, name) in [(&one, "rsa1"), (&two, "rsa2")] {
+        fetch(worker, &host, &[], &[name]);
+        assert!(is_ready(worker, name, &host));
+    }
+    assert_eq!(host.shared_data_size(), (0, 0));
+    let after = until_fetch(&one, &host);
+    assert!(after > Duration::from_secs(500), "{after:?}");
+    fetch_ends(&one, &host, &["ec256"]);
+    assert!(is_ready(&one, "ec256", &host) && is_ready(&two, "rsa2", &host));
+}
+
+#[test]
+fn a_status_is_named() {
+    let host = Fake::new();
+    answer_with(&host, &[(":status", "406")], "");
+    assert_eq!(answer(&host).unwrap_err().to_string(), "bad_status 406");
+    answer_with(&host, &[(":status", "x")], "");
+    assert_eq!(answer(&host).unwrap_err().to_string(), "bad_status");
+    answer_with(&host, &[], "");
+    assert_eq!(answer(&host).unwrap_err().to_string(), "no_answer");
 }
 
 #[test]
