@@ -8,7 +8,7 @@ BENCHED := empty,filters,native-tuned-new,native-default,native-default-new,mesh
 BENCHED := $(BENCHED),faults,rate-limits,telemetry,entries-1000,rules-1000,meshfilter-2-workers,keys
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build native image bench test lint unit envoy-native malformed adversarial fuzz envoy-oldest node envoy soak package tools
+.PHONY: help demo build native image bench test lint unit envoy-native malformed parity adversarial fuzz envoy-oldest node envoy soak package tools
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,10 @@ envoy-native: tools native ## The cases, and what tells most of the rest, throug
 malformed: tools build ## Ten thousand malformed requests to an Envoy with two workers; COUNT=10000 SEED=1
 	$(if $(COUNT),MESHFILTER_MALFORMED_COUNT=$(COUNT)) $(if $(SEED),MESHFILTER_MALFORMED_SEED=$(SEED)) \
 	  cargo test --test malformed -- --nocapture
+
+parity: tools build ## The policies and Envoy's own filters give the same answers, with random seeds: SEEDS=50; SEED=1 is the first
+	MESHFILTER_SEED=$(or $(SEED),$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')) MESHFILTER_SEEDS=$(or $(SEEDS),50) \
+	  cargo test --test parity_identity -- --nocapture
 
 adversarial: ## How long 64 KB of the worst input take, with optimisation
 	CARGO_PROFILE_RELEASE_LTO=false CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \

@@ -1,6 +1,6 @@
 //! Routing, faults and rate limits in a real Envoy: its own filters beside ours in one process, statistics, load.
 //!
-//! `MESHFILTER_SEED` repeats a run; the seed is printed. `MESHFILTER_LOAD_SECONDS` makes the load last longer.
+//! `MESHFILTER_SEED` says with which seed; it is always the same otherwise. `MESHFILTER_LOAD_SECONDS` makes the load last longer.
 
 mod faults;
 mod global;
