@@ -195,6 +195,16 @@ pub const LISTED: &[Listed] = &[
         documented: "of a rule that failed",
     },
     Listed {
+        id: "scheme",
+        reason: "the scheme Bearer has no case",
+        documented: "the scheme `Bearer` has no case",
+    },
+    Listed {
+        id: "identity",
+        reason: "tokens of two subjects at one rule's places are refused, and of one subject the first counts",
+        documented: "tokens of two subjects at one rule's places are refused",
+    },
+    Listed {
         id: "mapped",
         reason: "an IPv4 address that is written as an IPv6 one is in the blocks of IPv4",
         documented: "`::ffff:198.51.100.4`",
@@ -210,8 +220,19 @@ pub fn judge(exchange: &Exchange) -> Verdict {
     let mut found = Vec::new();
     let mut native = exchange.native.clone();
     let mut ours = exchange.ours.clone();
+    // The native filters were sent the scheme as they read it.
+    if exchange.request.with_schemes().is_some() {
+        found.push("scheme");
+        if let (Some(native), Some(ours)) = (&mut native.upstream, &mut ours.upstream) {
+            for (name, value) in native.headers.iter_mut().chain(&mut ours.headers) {
+                if name == "authorization" {
+                    *value = value.replacen("bearer ", "Bearer ", 1);
+                }
+            }
+        }
+    }
     if native == ours {
-        return Verdict::Same;
+        return if found.is_empty() { Verdict::Same } else { Verdict::Listed(found) };
     }
     if let (Some(native), Some(ours)) = (&mut native.upstream, &mut ours.upstream) {
         found.extend(forwarded(exchange, native, ours));
@@ -267,11 +288,13 @@ fn decided(exchange: &Exchange) -> Option<&'static str> {
     if !setup.normalize && ours.details() == "meshfilter_ambiguous_path" && native.status == 200 {
         return Some("path");
     }
-    if native.details() == "filter_removed_required_request_headers{invalid_header_value_for:_x-tenant}"
-        && ours.passed()
-    {
+    // Whatever else is listed may meet this one: the native filters let it pass, and Envoy refuses what they wrote.
+    let control =
+        native.details() == "filter_removed_required_request_headers{invalid_header_value_for:_x-tenant}";
+    if control && ours.passed() {
         return Some("control");
     }
+    let native_passed = native.passed() || control;
     if request.headers.iter().any(|(name, value)| name == "x-forwarded-for" && value.starts_with("::ffff:"))
         && ours.details() == "rbac_access_denied_matched_policy[b-address]"
     {
@@ -281,6 +304,9 @@ fn decided(exchange: &Exchange) -> Option<&'static str> {
     if setup.asks_for_claims && request.tokens.len() > 1 && about_claims {
         return Some("several");
     }
+    if request.has_two_subjects() && (ours.refused_by("jwt_authn") || about_claims) {
+        return Some("identity");
+    }
     let counts_less = || ours.told().all(|header| native.told().any(|other| other == header));
     if request.tokens.len() > 1
         && native.passed()
@@ -288,6 +314,13 @@ fn decided(exchange: &Exchange) -> Option<&'static str> {
         && (setup.lets_bad_tokens_pass || setup.has_several_rules() && counts_less())
     {
         return Some("branch");
+    }
+    if request.tokens.len() > 1
+        && native.passed()
+        && ours.passed()
+        && (counts_less() || setup.has_several_rules() && request.has_two_subjects())
+    {
+        return Some("identity");
     }
     let tokens = || request.tokens.iter().map(|(_, token)| token.text.as_str());
     let too_long = "jwt_authn_access_denied{Jwt_ED25519_signature_is_wrong_length}";
@@ -300,7 +333,7 @@ fn decided(exchange: &Exchange) -> Option<&'static str> {
         return Some("family");
     }
     // What is left refuses more, or counts less in what passes all the same.
-    if !ours.refused_by("jwt_authn") && !native.passed() {
+    if !ours.refused_by("jwt_authn") && !native_passed {
         return None;
     }
     if tokens().any(token::is_of_another_family) {

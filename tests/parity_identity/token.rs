@@ -329,6 +329,17 @@ pub fn is_of_another_family(text: &str) -> bool {
     }
 }
 
+/// Issuer and subject, if it says so.
+pub fn subject(text: &str) -> (Option<String>, Option<String>) {
+    let bytes = URL_SAFE_NO_PAD.decode(text.split('.').nth(1).unwrap_or_default()).unwrap_or_default();
+    let claims: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    let claim = |name: &str| claims[name].as_str().map(str::to_owned);
+    match claim("sub") {
+        None => (None, None),
+        sub => (claim("iss"), sub),
+    }
+}
+
 /// Whether every key is tried on it.
 pub fn names_no_key(text: &str) -> bool {
     header(text)["kid"].is_null()

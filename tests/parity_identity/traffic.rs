@@ -7,7 +7,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use crate::setup::{Place, Setup};
 use crate::support::http::request_bytes;
 use crate::support::random::Random;
-use crate::token::Token;
+use crate::token::{self, Token};
 
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -22,6 +22,31 @@ pub struct Request {
 impl Request {
     pub fn bytes(&self) -> Vec<u8> {
         request_bytes(self.method, self.path.as_bytes(), self.host, &self.headers)
+    }
+
+    /// The same with the scheme `Bearer` as Envoy's filter reads it, where it is written otherwise.
+    pub fn with_schemes(&self) -> Option<Request> {
+        let mut request = self.clone();
+        let mut changed = false;
+        for (name, value) in &mut request.headers {
+            if name == "authorization" && value.starts_with("bearer ") {
+                value.replace_range(..1, "B");
+                changed = true;
+            }
+        }
+        changed.then_some(request)
+    }
+
+    /// Whether tokens of different subjects stand at the places of one rule.
+    pub fn has_two_subjects(&self) -> bool {
+        let of_other = |place: &Place| matches!(place, Place::Header("x-other", _) | Place::Cookie("other"));
+        [false, true].into_iter().any(|other| {
+            let tokens = self.tokens.iter().filter(|(place, _)| of_other(place) == other);
+            let mut subjects: Vec<_> = tokens.map(|(_, token)| token::subject(&token.text)).collect();
+            subjects.dedup();
+            // One that names no subject may be anybody's.
+            subjects.len() > 1 || self.tokens.len() > 1 && subjects.contains(&(None, None))
+        })
     }
 
     /// How many tokens stand in each place.
