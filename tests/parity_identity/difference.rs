@@ -211,8 +211,8 @@ pub const LISTED: &[Listed] = &[
     },
     Listed {
         id: "path",
-        reason: "a path that servers read differently is refused where a rule is about paths",
-        documented: "ambiguous paths and path parameters",
+        reason: "a path that servers read differently is refused where a rule is about paths, or matched in each reading",
+        documented: "ambiguous paths, path parameters and repeated slashes",
     },
 ];
 
@@ -285,7 +285,12 @@ fn forwarded(exchange: &Exchange, native: &mut Seen, ours: &mut Seen) -> Vec<&'s
 /// A listed difference that makes another decision.
 fn decided(exchange: &Exchange) -> Option<&'static str> {
     let Exchange { setup, request, native, ours } = exchange;
-    if !setup.normalize && ours.details() == "meshfilter_ambiguous_path" && native.status == 200 {
+    // What only one reading asks for is asked for, and what only one refuses is refused.
+    let has_readings = request.path.contains(';') || (!setup.normalize && request.path.contains("//"));
+    let is_ambiguous = !setup.normalize && ours.details() == "meshfilter_ambiguous_path";
+    let refused_in_one = has_readings && !ours.passed();
+    let asked_in_one = has_readings && setup.name == "by-request";
+    if (is_ambiguous && native.status == 200) || refused_in_one || asked_in_one {
         return Some("path");
     }
     // Whatever else is listed may meet this one: the native filters let it pass, and Envoy refuses what they wrote.

@@ -87,6 +87,8 @@ const PATHS: &[&str] = &[
     "/a%5Cb",
     "/api;v=1/orders",
     "/admin;x",
+    "//admin/x",
+    "/;a/admin",
     "/very/long",
     "/api/%C3%BC",
     "/api/#frag",

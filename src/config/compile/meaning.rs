@@ -186,7 +186,6 @@ mod tests {
             (Meaning::Host, "A.example:8080"),
             (Meaning::Host, "*.example.com"),
             (Meaning::Host, "[::1]:80"),
-            (Meaning::Path, "/a b*"),
             (Meaning::Path, "*.css"),
             (Meaning::Path, "*"),
             (Meaning::PathAndQuery, "/a?b"),
@@ -194,8 +193,7 @@ mod tests {
             (Meaning::Header, "a *"),
             (Meaning::Text, " a\n"),
         ] {
-            let found = remedy(text, meaning);
-            assert!(found.is_none() || text == "/a b*", "{text}: {found:?}");
+            assert_eq!(remedy(text, meaning), None, "{text}");
         }
     }
 }
