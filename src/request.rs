@@ -133,6 +133,11 @@ impl Request {
         self.original_path.as_deref().unwrap_or_else(|| self.path_and_query())
     }
 
+    /// Whether the policies made another path of the client's.
+    pub fn has_new_path(&self) -> bool {
+        self.original_path.is_some()
+    }
+
     /// The path without query and fragment.
     pub fn path(&self) -> &[u8] {
         self.path_and_query().get(..self.ends.path).unwrap_or_default()

@@ -138,8 +138,7 @@ impl Authorization {
     /// Looks at the path that is forwarded, where the policies made another one of it: what a rewrite puts together was
     /// seen by no rule.
     pub fn check_rewritten(&self, request: &Request, facts: &mut Facts) -> Step {
-        let is_new = request.original_path_and_query() != request.path_and_query();
-        if self.refuses_ambiguous_paths && is_new && is_ambiguous(request.path()) {
+        if self.refuses_ambiguous_paths && request.has_new_path() && is_ambiguous(request.path()) {
             return ambiguous_path::refuse(request, facts);
         }
         Step::Continue
