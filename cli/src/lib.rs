@@ -2,6 +2,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | [`envoy`] | Envoy's configuration, from a policy or by hand |
 //! | [`package`] | the module as a container image, as an artifact, in a registry |
 //!
 //! The others are subcommands, each with its arguments.
@@ -27,6 +28,7 @@ pub mod cases;
 mod check;
 mod completions;
 pub mod explain;
+pub mod envoy;
 mod image;
 mod inspect;
 mod member;

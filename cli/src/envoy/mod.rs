@@ -1,0 +1,164 @@
+//! Envoy's configuration, as far as meshfilter needs it: types that say what is meant, and what they become.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`plan`] | a policy → the whole of it: what the policy names, and where that is |
+//! | [`listener`] | who may ask, and how: addresses, TLS, the HTTP options that a policy's security rests on, routes, logs |
+//! | [`cluster`] | who answers: endpoints, TLS, balancing, limits |
+//! | [`plugin`] | the filter, from a wasm or a native module |
+//! | [`yaml`] | how it is written, with a reason beside every option |
+//!
+//! Whoever needs a field that no type has lays it over: every type with `fields` takes them as Envoy has them.
+
+pub mod address;
+pub mod cluster;
+mod comments;
+pub mod listener;
+mod logs;
+pub mod plan;
+pub mod plugin;
+pub mod policy;
+pub mod yaml;
+
+use std::path::{Path, PathBuf};
+
+use meshfilter::policy::metric::LABELS;
+use serde_json::{Map, Value, json};
+
+pub use address::Address;
+pub use cluster::Cluster;
+pub use listener::Listener;
+pub use plugin::Plugin;
+
+/// What Envoy is started with.
+#[derive(Clone, Debug, Default)]
+pub struct Bootstrap {
+    /// Where the admin interface is; whoever reaches it rules the proxy.
+    pub admin: Option<Address>,
+    /// `id` and `cluster` of the node. What comes from files that change is asked for under a name.
+    pub node: Option<(String, String)>,
+    /// Tags that are labels of metrics, beside those that the filter always has.
+    pub labels: Vec<String>,
+    /// Of a hundred requests, how many the text log has at the start.
+    pub text_log: u8,
+    /// And the JSON log.
+    pub json_log: u8,
+    /// All of them.
+    pub listeners: Vec<Listener>,
+    /// All of them.
+    pub clusters: Vec<Cluster>,
+    /// The folder whose [`CLUSTERS_FILE`] has the clusters, in place of the bootstrap itself.
+    pub clusters_from: Option<PathBuf>,
+    /// What else stands in it, laid over the rest.
+    pub fields: Map<String, Value>,
+}
+
+/// Connections of all clients together.
+const MAX_CONNECTIONS: u32 = 50_000;
+
+/// The file of [`Bootstrap::clusters_from`], as Envoy reads resources from files.
+pub const CLUSTERS_FILE: &str = "clusters.json";
+
+/// The expression that takes a label out of a metric's name.
+pub fn label(name: &str) -> Value {
+    json!({"tag_name": name, "regex": format!(r"^wasmcustom\.meshfilter_.*?(<{name}=([^>]*)>)")})
+}
+
+impl Bootstrap {
+    /// As Envoy reads it.
+    pub fn value(&self) -> Value {
+        let mut bootstrap = json!({
+            "stats_config": {
+                "stats_tags": self.labels(),
+                "histogram_bucket_settings": [{
+                    "match": {"prefix": "wasmcustom.meshfilter_request_duration_milliseconds"},
+                    "buckets": [1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000],
+                }],
+            },
+            "layered_runtime": {"layers": [
+                {
+                    "name": "static",
+                    "static_layer": {"access_log": {"text": self.text_log, "json": self.json_log}},
+                },
+                {"name": "admin", "admin_layer": {}},
+            ]},
+            "overload_manager": {"resource_monitors": [{
+                "name": "envoy.resource_monitors.global_downstream_max_connections",
+                "typed_config": {
+                    "@type": kind("extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"),
+                    "max_active_downstream_connections": MAX_CONNECTIONS,
+                },
+            }]},
+        });
+        let mut resources =
+            json!({"listeners": self.listeners.iter().map(Listener::value).collect::<Vec<_>>()});
+        if let Some(folder) = &self.clusters_from {
+            bootstrap["dynamic_resources"] = json!({"cds_config": from_file(folder, CLUSTERS_FILE)});
+        } else {
+            resources["clusters"] = self.clusters.iter().map(Cluster::value).collect();
+        }
+        bootstrap["static_resources"] = resources;
+        if let Some(admin) = &self.admin {
+            bootstrap["admin"] = json!({"address": admin.value()});
+        }
+        if let Some((id, cluster)) = &self.node {
+            bootstrap["node"] = json!({"id": id, "cluster": cluster});
+        }
+        if self.listeners.iter().any(|listener| listener.address.is_none()) {
+            bootstrap["bootstrap_extensions"] = json!([{
+                "name": "envoy.bootstrap.internal_listener",
+                "typed_config": {"@type": kind("extensions.bootstrap.internal_listener.v3.InternalListener")},
+            }]);
+        }
+        lay_over(&mut bootstrap, &self.fields);
+        bootstrap
+    }
+
+    /// As a file for people: YAML, in which every option says why it is there.
+    pub fn yaml(&self) -> String {
+        yaml::write(&self.value(), &comments::ALL)
+    }
+
+    fn labels(&self) -> Vec<Value> {
+        let mut names: Vec<&str> = LABELS.to_vec();
+        for name in &self.labels {
+            if !names.contains(&name.as_str()) {
+                names.push(name);
+            }
+        }
+        names.into_iter().map(label).collect()
+    }
+}
+
+/// The content of [`CLUSTERS_FILE`].
+pub fn clusters_resource(clusters: &[Cluster]) -> Value {
+    let resource = |cluster: &Cluster| {
+        let mut value = cluster.value();
+        value["@type"] = kind("config.cluster.v3.Cluster").into();
+        value
+    };
+    json!({"resources": clusters.iter().map(resource).collect::<Vec<_>>()})
+}
+
+/// Where Envoy finds what stands in a file of this folder. It looks again whenever a file is moved there.
+pub(crate) fn from_file(folder: &Path, file: &str) -> Value {
+    json!({
+        "resource_api_version": "V3",
+        "path_config_source": {"path": folder.join(file), "watched_directory": {"path": folder}},
+    })
+}
+
+/// The name of one of Envoy's messages, as an `Any` has it.
+pub(crate) fn kind(name: &str) -> String {
+    format!("type.googleapis.com/envoy.{name}")
+}
+
+/// Fields as Envoy has them, in place of those that are there; objects are put together.
+pub(crate) fn lay_over(value: &mut Value, fields: &Map<String, Value>) {
+    for (name, field) in fields {
+        match (value.get_mut(name), field) {
+            (Some(under @ Value::Object(_)), Value::Object(field)) => lay_over(under, field),
+            _ => value[name] = field.clone(),
+        }
+    }
+}
