@@ -67,6 +67,11 @@ pub(super) fn colours() -> bool {
     anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never
 }
 
+/// The same for standard error.
+pub(super) fn colours_on_errors() -> bool {
+    anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never
+}
+
 pub(super) fn read(file: &str) -> io::Result<Vec<u8>> {
     if file != "-" {
         return std::fs::read(file);
@@ -77,14 +82,20 @@ pub(super) fn read(file: &str) -> io::Result<Vec<u8>> {
 }
 
 pub(super) fn check(file: &str, bytes: &[u8]) -> Checked {
+    check_filled(file, bytes, |_| {})
+}
+
+/// [`check`], after what the document leaves to its reader was filled in.
+pub(super) fn check_filled(file: &str, bytes: &[u8], fill: impl FnOnce(&mut Value)) -> Checked {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let mut checked = Checked {
         file: if file == "-" { "<stdin>" } else { file }.to_owned(),
         text: String::from_utf8_lossy(bytes).into_owned(),
         ..Checked::default()
     };
-    match compile(file, bytes) {
-        Ok((summary, warnings)) => {
+    match compile(file, bytes, fill) {
+        Ok((policy, summary, warnings)) => {
+            checked.policy = policy;
             checked.summary = Some(summary);
             checked.warnings = warnings;
         }
@@ -94,26 +105,32 @@ pub(super) fn check(file: &str, bytes: &[u8]) -> Checked {
 }
 
 /// What the policy has and what the operator should know, or everything that is wrong.
-fn compile(file: &str, bytes: &[u8]) -> Result<(String, Vec<Problem>), Vec<Problem>> {
+fn compile(
+    file: &str,
+    bytes: &[u8],
+    fill: impl FnOnce(&mut Value),
+) -> Result<(Value, String, Vec<Problem>), Vec<Problem>> {
     let text = std::str::from_utf8(bytes).map_err(|error| vec![not_text(bytes, error.valid_up_to())])?;
     let errors = Errors::default();
     if text.trim().is_empty() {
-        return finish(&Value::Object(serde_json::Map::new()), errors, |_| Place::START);
+        return finish(Value::Object(serde_json::Map::new()), errors, |_| Place::START);
     }
-    let source = Source::read(Language::of(file, text), text, &errors)
+    let mut source = Source::read(Language::of(file, text), text, &errors)
         .map_err(|error| vec![Problem { path: String::new(), message: error.message, place: error.place }])?;
     if let Some((path, message)) = no_policy(&source.value) {
         let place = source.place(path, true);
         return Err(vec![Problem { path: path.to_owned(), message, place }]);
     }
-    finish(&source.value, errors, |error| source.place(&error.path, error.at_name))
+    let mut value = source.value.take();
+    fill(&mut value);
+    finish(value, errors, |error| source.place(&error.path, error.at_name))
 }
 
 fn finish(
-    value: &Value,
+    value: Value,
     errors: Errors,
     place: impl Fn(&ConfigError) -> Place,
-) -> Result<(String, Vec<Problem>), Vec<Problem>> {
+) -> Result<(Value, String, Vec<Problem>), Vec<Problem>> {
     let locate = |errors: Vec<ConfigError>| -> Vec<Problem> {
         let problem = |error: ConfigError| {
             let place = place(&error);
@@ -123,8 +140,8 @@ fn finish(
         problems.sort_by_key(|problem| (problem.place.line, problem.place.column));
         problems
     };
-    match config::compile(value, &|name| std::env::var(name).ok(), errors) {
-        Ok(compiled) => Ok((compiled.policy.to_string(), locate(compiled.warnings))),
+    match config::compile(&value, &|name| std::env::var(name).ok(), errors) {
+        Ok(compiled) => Ok((value, compiled.policy.to_string(), locate(compiled.warnings))),
         Err(errors) => Err(locate(errors)),
     }
 }

@@ -24,11 +24,12 @@
     )
 )]
 
+mod bootstrap;
 pub mod cases;
 mod check;
 mod completions;
-pub mod explain;
 pub mod envoy;
+pub mod explain;
 mod image;
 mod inspect;
 mod member;
@@ -58,6 +59,7 @@ const EXAMPLES: &str = "\
 Examples:
   meshfilter check policy.yaml
   meshfilter explain policy.yaml -H 'user-role: guest' http://webapp/api
+  meshfilter bootstrap policy.yaml --echo --output envoy.yaml
   meshfilter schema > policy.schema.json
   meshfilter push registry.example.com/mesh/meshfilter:0.1.0
   meshfilter inspect registry.example.com/mesh/meshfilter:0.1.0
@@ -70,6 +72,7 @@ meshfilter COMMAND --help says more about a command.";
 enum Command {
     Check(check::Arguments),
     Explain(Box<explain::Arguments>),
+    Bootstrap(bootstrap::Arguments),
     Schema(schema::Arguments),
     Image(image::Arguments),
     Push(push::Arguments),
@@ -135,6 +138,7 @@ pub fn run() -> ExitCode {
     let outcome = match &arguments.command {
         Command::Check(arguments) => check::run(arguments, &mut output),
         Command::Explain(arguments) => explain::run(arguments, &mut output),
+        Command::Bootstrap(arguments) => bootstrap::run(arguments, &mut output),
         Command::Schema(schema::Arguments {}) => {
             schema::run(&mut output);
             Outcome::Good

@@ -23,6 +23,8 @@ pub struct Checked {
     pub warnings: Vec<Problem>,
     /// What the policy has, if it is good.
     pub summary: Option<String>,
+    /// The document, if it is good.
+    pub policy: Value,
 }
 
 /// One thing that is wrong, and where.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
-use super::{Address, kind, lay_over};
+use super::{Address, kind, lay_over, put};
 
 /// Servers under one name.
 #[derive(Clone, Debug)]
@@ -199,21 +199,24 @@ impl Cluster {
             }
         };
         if let Some(mut options) = protocol {
-            options["@type"] = kind("extensions.upstreams.http.v3.HttpProtocolOptions").into();
-            cluster["typed_extension_protocol_options"] =
-                json!({"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options});
+            put(&mut options, &["@type"], kind("extensions.upstreams.http.v3.HttpProtocolOptions"));
+            put(
+                &mut cluster,
+                &["typed_extension_protocol_options"],
+                json!({"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options}),
+            );
         }
         if let Some(tls) = &self.tls {
-            cluster["transport_socket"] = tls.value();
+            put(&mut cluster, &["transport_socket"], tls.value());
         }
         if let Some(balancing) = &self.balancing {
-            cluster["lb_policy"] = json!(balancing);
+            put(&mut cluster, &["lb_policy"], json!(balancing));
         }
         if let Some(limits) = &self.limits {
-            cluster["circuit_breakers"] = json!({"thresholds": [limits]});
+            put(&mut cluster, &["circuit_breakers"], json!({"thresholds": [limits]}));
         }
         if let Some(outlier_detection) = &self.outlier_detection {
-            cluster["outlier_detection"] = json!(outlier_detection);
+            put(&mut cluster, &["outlier_detection"], json!(outlier_detection));
         }
         lay_over(&mut cluster, &self.fields);
         cluster
@@ -257,22 +260,35 @@ impl UpstreamTls {
         if !self.names.is_empty() {
             let name = |name: &String| {
                 let address = name.parse::<std::net::IpAddr>().is_ok();
-                let san = if name.contains("://") { "URI" } else if address { "IP_ADDRESS" } else { "DNS" };
+                let san = if name.contains("://") {
+                    "URI"
+                } else if address {
+                    "IP_ADDRESS"
+                } else {
+                    "DNS"
+                };
                 json!({"san_type": san, "matcher": {"exact": name}})
             };
-            validation["match_typed_subject_alt_names"] = self.names.iter().map(name).collect();
+            put(
+                &mut validation,
+                &["match_typed_subject_alt_names"],
+                self.names.iter().map(name).collect::<Value>(),
+            );
         }
         let mut common = json!({"validation_context": validation});
         if let Some((chain, key)) = &self.certificate {
-            common["tls_certificates"] =
-                json!([{"certificate_chain": {"filename": chain}, "private_key": {"filename": key}}]);
+            put(
+                &mut common,
+                &["tls_certificates"],
+                json!([{"certificate_chain": {"filename": chain}, "private_key": {"filename": key}}]),
+            );
         }
         let mut context = json!({
             "@type": kind("extensions.transport_sockets.tls.v3.UpstreamTlsContext"),
             "common_tls_context": common,
         });
         if let Some(sni) = &self.sni {
-            context["sni"] = sni.as_str().into();
+            put(&mut context, &["sni"], sni.as_str());
         }
         json!({"name": "envoy.transport_sockets.tls", "typed_config": context})
     }

@@ -44,7 +44,7 @@ pub const ALL: [Comment; 27] = [
     ("request_headers_timeout", "Ends requests whose headers do not come."),
     ("custom_tags", "Spans carry the policy's tags, once there is a provider."),
     (
-        "access_log",
+        "typed_config.access_log",
         "Tags are filter state wasm.<name>; the details say which policy refused, and why. The path is without its query,\n\
          which may carry a token.",
     ),
@@ -69,6 +69,9 @@ pub const ALL: [Comment; 27] = [
         "Where the policy chose a destination, the filter has set this header (a client cannot: the filter removes it\n\
          first), and Envoy chooses its route anew.",
     ),
-    ("clusters", "A destination's cluster is named {host}|{subset}, and {host} without a subset, unless the policy says otherwise."),
+    (
+        "clusters",
+        "A destination's cluster is named {host}|{subset}, and {host} without a subset, unless the policy says otherwise.",
+    ),
     ("match_typed_subject_alt_names", "The name in the certificate has to be this one."),
 ];

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::cluster::duration;
-use super::{Address, Plugin, kind, lay_over, logs};
+use super::{Address, Plugin, kind, lay_over, logs, put};
 
 /// An address, and what is done with connections to it.
 #[derive(Clone, Debug)]
@@ -144,16 +144,20 @@ impl Listener {
         });
         match &self.address {
             Some(address) => {
-                listener["address"] = address.value();
-                listener["per_connection_buffer_limit_bytes"] = BUFFER.into();
+                put(&mut listener, &["address"], address.value());
+                put(&mut listener, &["per_connection_buffer_limit_bytes"], BUFFER);
             }
-            None => listener["internal_listener"] = json!({}),
+            None => put(&mut listener, &["internal_listener"], json!({})),
         }
         if self.chains.iter().any(|chain| chain.selects()) {
-            listener["listener_filters"] = json!([{
-                "name": "envoy.filters.listener.tls_inspector",
-                "typed_config": {"@type": kind("extensions.filters.listener.tls_inspector.v3.TlsInspector")},
-            }]);
+            put(
+                &mut listener,
+                &["listener_filters"],
+                json!([{
+                    "name": "envoy.filters.listener.tls_inspector",
+                    "typed_config": {"@type": kind("extensions.filters.listener.tls_inspector.v3.TlsInspector")},
+                }]),
+            );
         }
         listener
     }
@@ -175,13 +179,13 @@ impl Chain {
             "typed_config": self.http.value(),
         }]});
         if !self.server_names.is_empty() {
-            chain["filter_chain_match"]["server_names"] = json!(self.server_names);
+            put(&mut chain, &["filter_chain_match", "server_names"], json!(self.server_names));
         }
         if let Some(protocol) = self.transport_protocol {
-            chain["filter_chain_match"]["transport_protocol"] = protocol.into();
+            put(&mut chain, &["filter_chain_match", "transport_protocol"], protocol);
         }
         if let Some(tls) = &self.tls {
-            chain["transport_socket"] = tls.value();
+            put(&mut chain, &["transport_socket"], tls.value());
         }
         chain
     }
@@ -197,11 +201,11 @@ impl ListenerTls {
         });
         let mut context = json!({"@type": kind("extensions.transport_sockets.tls.v3.DownstreamTlsContext")});
         if let Clients::Known(authorities) = &self.clients {
-            context["require_client_certificate"] = true.into();
-            common["validation_context"] = json!({"trusted_ca": {"filename": authorities}});
+            put(&mut context, &["require_client_certificate"], true);
+            put(&mut common, &["validation_context"], json!({"trusted_ca": {"filename": authorities}}));
         }
         lay_over(&mut common, &self.fields);
-        context["common_tls_context"] = common;
+        put(&mut context, &["common_tls_context"], common);
         json!({"name": "envoy.transport_sockets.tls", "typed_config": context})
     }
 }
@@ -244,15 +248,16 @@ impl Http {
                 "preserve_external_request_id": true,
                 "stream_idle_timeout": duration(self.idle),
                 "request_headers_timeout": "10s",
-                "tracing": {"custom_tags": logs::custom_tags(&self.tags)},
                 "access_log": logs::access_logs(&self.tags),
             });
             lay_over(&mut manager, guarded.as_object().unwrap_or(&Map::new()));
             if self.xff_hops > 0 {
-                manager["xff_num_trusted_hops"] = self.xff_hops.into();
+                put(&mut manager, &["xff_num_trusted_hops"], self.xff_hops);
             }
-            if !self.tracing.is_empty() {
-                lay_over(&mut manager, &Map::from_iter([("tracing".to_owned(), self.tracing.clone().into())]));
+            if !self.tags.is_empty() || !self.tracing.is_empty() {
+                let mut tracing = json!({"custom_tags": logs::custom_tags(&self.tags)});
+                lay_over(&mut tracing, &self.tracing);
+                put(&mut manager, &["tracing"], tracing);
             }
         }
         lay_over(&mut manager, &self.fields);
@@ -301,8 +306,11 @@ impl VirtualHost {
             "routes": self.routes.iter().map(Route::value).collect::<Vec<_>>(),
         });
         if self.routes.iter().any(|route| matches!(route.action, Action::Decided)) {
-            host["request_mirror_policies"] =
-                MIRRORS.iter().map(|header| json!({"cluster_header": header})).collect();
+            put(
+                &mut host,
+                &["request_mirror_policies"],
+                MIRRORS.iter().map(|header| json!({"cluster_header": header})).collect::<Value>(),
+            );
         }
         lay_over(&mut host, &self.fields);
         host
@@ -324,7 +332,7 @@ impl Route {
     fn value(&self) -> Value {
         let mut matching = json!({"prefix": self.prefix});
         if self.chosen {
-            matching["headers"] = json!([{"name": CLUSTER, "present_match": true}]);
+            put(&mut matching, &["headers"], json!([{"name": CLUSTER, "present_match": true}]));
         }
         let to = |name: &str, cluster: &str| {
             let mut action = json!({name: cluster, "timeout": TIMEOUT});
@@ -335,7 +343,8 @@ impl Route {
             Action::Decided => to("cluster_header", CLUSTER),
             Action::Cluster(cluster) => to("cluster", cluster),
             Action::Answer { status, headers, body } => {
-                let header = |(name, value): &(String, String)| json!({"header": {"key": name, "value": value}});
+                let header =
+                    |(name, value): &(String, String)| json!({"header": {"key": name, "value": value}});
                 json!({
                     "match": matching,
                     "direct_response": {

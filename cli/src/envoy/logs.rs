@@ -23,9 +23,10 @@ fn bounded_state(tag: &str) -> String {
 
 /// Two logs to standard output: text for people, JSON for machines. Runtime keys say how much of each.
 pub fn access_logs(tags: &[String]) -> Value {
-    let mut text = "[%START_TIME%] \"%REQUEST_HEADER(:METHOD)% %PATH(NQ:PATH):200% %PROTOCOL%\" %RESPONSE_CODE% \
+    let mut text =
+        "[%START_TIME%] \"%REQUEST_HEADER(:METHOD)% %PATH(NQ:PATH):200% %PROTOCOL%\" %RESPONSE_CODE% \
                     %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %DURATION%ms"
-        .to_owned();
+            .to_owned();
     for tag in tags {
         text.push_str(&format!(" {tag}=\"{}\"", bounded_state(tag)));
     }

@@ -93,22 +93,30 @@ impl Bootstrap {
         let mut resources =
             json!({"listeners": self.listeners.iter().map(Listener::value).collect::<Vec<_>>()});
         if let Some(folder) = &self.clusters_from {
-            bootstrap["dynamic_resources"] = json!({"cds_config": from_file(folder, CLUSTERS_FILE)});
+            put(
+                &mut bootstrap,
+                &["dynamic_resources"],
+                json!({"cds_config": from_file(folder, CLUSTERS_FILE)}),
+            );
         } else {
-            resources["clusters"] = self.clusters.iter().map(Cluster::value).collect();
+            put(&mut resources, &["clusters"], self.clusters.iter().map(Cluster::value).collect::<Value>());
         }
-        bootstrap["static_resources"] = resources;
+        put(&mut bootstrap, &["static_resources"], resources);
         if let Some(admin) = &self.admin {
-            bootstrap["admin"] = json!({"address": admin.value()});
+            put(&mut bootstrap, &["admin"], json!({"address": admin.value()}));
         }
         if let Some((id, cluster)) = &self.node {
-            bootstrap["node"] = json!({"id": id, "cluster": cluster});
+            put(&mut bootstrap, &["node"], json!({"id": id, "cluster": cluster}));
         }
         if self.listeners.iter().any(|listener| listener.address.is_none()) {
-            bootstrap["bootstrap_extensions"] = json!([{
-                "name": "envoy.bootstrap.internal_listener",
-                "typed_config": {"@type": kind("extensions.bootstrap.internal_listener.v3.InternalListener")},
-            }]);
+            put(
+                &mut bootstrap,
+                &["bootstrap_extensions"],
+                json!([{
+                    "name": "envoy.bootstrap.internal_listener",
+                    "typed_config": {"@type": kind("extensions.bootstrap.internal_listener.v3.InternalListener")},
+                }]),
+            );
         }
         lay_over(&mut bootstrap, &self.fields);
         bootstrap
@@ -134,7 +142,7 @@ impl Bootstrap {
 pub fn clusters_resource(clusters: &[Cluster]) -> Value {
     let resource = |cluster: &Cluster| {
         let mut value = cluster.value();
-        value["@type"] = kind("config.cluster.v3.Cluster").into();
+        put(&mut value, &["@type"], kind("config.cluster.v3.Cluster"));
         value
     };
     json!({"resources": clusters.iter().map(resource).collect::<Vec<_>>()})
@@ -153,12 +161,26 @@ pub(crate) fn kind(name: &str) -> String {
     format!("type.googleapis.com/envoy.{name}")
 }
 
+/// Sets a member, however deep; on the way to it are objects.
+pub(crate) fn put(value: &mut Value, path: &[&str], member: impl Into<Value>) {
+    let Some((name, rest)) = path.split_first() else {
+        *value = member.into();
+        return;
+    };
+    if !value.is_object() {
+        *value = Value::Object(Map::new());
+    }
+    if let Value::Object(map) = value {
+        put(map.entry(*name).or_insert(Value::Null), rest, member);
+    }
+}
+
 /// Fields as Envoy has them, in place of those that are there; objects are put together.
 pub(crate) fn lay_over(value: &mut Value, fields: &Map<String, Value>) {
     for (name, field) in fields {
         match (value.get_mut(name), field) {
             (Some(under @ Value::Object(_)), Value::Object(field)) => lay_over(under, field),
-            _ => value[name] = field.clone(),
+            _ => put(value, &[name], field.clone()),
         }
     }
 }

@@ -76,7 +76,8 @@ impl Options {
     /// Everything that is missing or names nothing.
     pub fn plan(&self, policy: &Value) -> Result<Plan, Vec<String>> {
         let names = Names::of(policy);
-        let mut planner = Planner { options: self, errors: Vec::new(), warnings: Vec::new(), clusters: Vec::new() };
+        let mut planner =
+            Planner { options: self, errors: Vec::new(), warnings: Vec::new(), clusters: Vec::new() };
         let default = planner.clusters(&names);
         let tls = planner.tls();
         if !planner.errors.is_empty() {
@@ -266,8 +267,7 @@ impl Planner<'_> {
             }
         }
         let authorities = folder.join("root-cert.pem");
-        let clients =
-            if authorities.exists() { Clients::Known(authorities) } else { Clients::Unknown };
+        let clients = if authorities.exists() { Clients::Known(authorities) } else { Clients::Unknown };
         Some(ListenerTls { chain, key, clients, fields: Map::new() })
     }
 }

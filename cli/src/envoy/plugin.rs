@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
 
-use super::{from_file, kind, lay_over};
+use super::{from_file, kind, lay_over, put};
 
 /// The filter with its policy.
 #[derive(Clone, Debug)]
@@ -92,7 +92,7 @@ impl Plugin {
     /// The content of [`PLUGIN_FILE`].
     pub fn resource(&self) -> Value {
         let mut resource = self.definition();
-        resource["@type"] = kind("config.core.v3.TypedExtensionConfig").into();
+        put(&mut resource, &["@type"], kind("config.core.v3.TypedExtensionConfig"));
         json!({"resources": [resource]})
     }
 
@@ -120,10 +120,10 @@ impl Plugin {
                     "code": {"local": {"filename": path}},
                 });
                 if !self.host_variables.is_empty() {
-                    vm["environment_variables"]["host_env_keys"] = json!(self.host_variables);
+                    put(&mut vm, &["environment_variables", "host_env_keys"], json!(self.host_variables));
                 }
                 if !self.variables.is_empty() {
-                    vm["environment_variables"]["key_values"] = json!(self.variables);
+                    put(&mut vm, &["environment_variables", "key_values"], json!(self.variables));
                 }
                 let mut config = json!({
                     "name": self.name,
@@ -132,7 +132,7 @@ impl Plugin {
                     "configuration": configuration,
                 });
                 if !self.root_id.is_empty() {
-                    config["root_id"] = self.root_id.as_str().into();
+                    put(&mut config, &["root_id"], self.root_id.as_str());
                 }
                 lay_over(&mut config, &self.fields);
                 json!({"@type": self.kind(), "config": config})

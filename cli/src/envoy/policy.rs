@@ -123,7 +123,9 @@ pub fn name_key_clusters(policy: &mut Value) {
     let rules = policy.pointer_mut("/authentication/jwtRules").and_then(Value::as_array_mut);
     for rule in rules.into_iter().flatten() {
         let text = |name: &str| rule.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
-        if text("jwksCluster").is_some() || rule.get("jwks").is_some() || rule.get("jwksFromEnvironment").is_some()
+        if text("jwksCluster").is_some()
+            || rule.get("jwks").is_some()
+            || rule.get("jwksFromEnvironment").is_some()
         {
             continue;
         }
@@ -187,9 +189,8 @@ fn longest_delay(document: &Document) -> Duration {
     let longest = |delay: &document::FaultDelay| {
         let drawn = delay.distribution.unwrap_or_default();
         let of = |duration: Option<document::Duration>| duration.map_or(Duration::ZERO, |given| given.0);
-        let normal = drawn
-            .normal
-            .map(|normal| of(normal.mean).saturating_add(of(normal.stddev).saturating_mul(6)));
+        let normal =
+            drawn.normal.map(|normal| of(normal.mean).saturating_add(of(normal.stddev).saturating_mul(6)));
         let uniform = drawn.uniform.map(|uniform| of(uniform.max));
         let exponential = drawn.exponential.map(|exponential| of(exponential.mean).saturating_mul(10));
         [Some(of(delay.fixed_delay)), normal, uniform, exponential].into_iter().flatten().max()

@@ -220,7 +220,13 @@ fn flow(value: &Value) -> String {
 
 /// A text, in quotes where it would be read as something else.
 fn scalar_text(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./".contains(&byte);
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./|".contains(&byte);
+    let is_duration = text.strip_suffix('s').is_some_and(|seconds| {
+        !seconds.is_empty() && seconds.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+    });
+    if is_duration || text.parse::<std::net::Ipv4Addr>().is_ok() {
+        return text.to_owned();
+    }
     let begins = text.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'/');
     // YAML 1.1 knows more words than 1.2, and both have readers.
     const WORDS: [&str; 9] = ["true", "false", "null", "yes", "no", "on", "off", "y", "n"];
@@ -263,9 +269,9 @@ mod tests {
 
     #[test]
     fn comments_stand_once_above_what_they_explain() {
-        let value = json!({"b": [{"x": {"on": 1}, "name": "n"}, {"x": {"on": 2}, "name": "m"}], "a": 1});
+        let value = json!({"b": [{"x": {"on": 1}, "name": "k"}, {"x": {"on": 2}, "name": "m"}], "a": 1});
         let text = write(&value, &[("x.on", "Why.\nAnd how."), ("a", "First.")]);
-        let expected = "# First.\na: 1\nb:\n- name: n\n  x:\n    # Why.\n    # And how.\n    \"on\": 1\n- {name: m, x: {\"on\": 2}}\n";
+        let expected = "# First.\na: 1\nb:\n- name: k\n  x:\n    # Why.\n    # And how.\n    \"on\": 1\n- {name: m, x: {\"on\": 2}}\n";
         assert_eq!(text, expected);
     }
 }
