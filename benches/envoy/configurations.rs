@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::native;
 use crate::policies;
 use crate::requests::{Paths, Tokens, Traffic};
+use crate::support::envoy;
 
 /// So many tokens that no limit is reached.
 const PLENTY: u32 = 1_000_000_000;
@@ -131,6 +132,10 @@ impl Configuration {
                     && code.as_str().map(Path::new) == Some(module)
                 {
                     *code = Value::from(other.to_string_lossy());
+                    // A build for Envoy's own address space.
+                    if other.extension().is_some_and(|extension| extension == "so") {
+                        filter["typed_config"] = envoy::native::filter(&filter["typed_config"]["config"], other);
+                    }
                     found = true;
                 }
             }

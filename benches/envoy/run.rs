@@ -136,7 +136,10 @@ fn measure(arguments: &Arguments) -> Result<Results, String> {
     let instructions = match wanted(INSTRUCTIONS) {
         // Not everybody who measures everything has it.
         true if instructions::available() || !arguments.only.is_empty() => {
-            let counted = |one: &&Configuration| one.group == Group::Chain;
+            // Those that are named beside it, or all.
+            let all = arguments.only.iter().all(|only| only == INSTRUCTIONS);
+            let counted =
+                |one: &&Configuration| one.group == Group::Chain && (all || arguments.only.contains(&one.name));
             let counted = with_others(known.iter().filter(counted).cloned().collect());
             instructions::count(&mut load, &counted, &wallet, &processors)?
         }

@@ -49,6 +49,20 @@ impl HeaderMap {
         Ok(HeaderMap { buffer, entries, lengths })
     }
 
+    /// A copy of pairs that somebody lends.
+    pub fn of(pairs: &[(&[u8], &[u8])]) -> Self {
+        let bytes = pairs
+            .iter()
+            .fold(0usize, |sum, (name, value)| sum.saturating_add(name.len()).saturating_add(value.len()));
+        let mut map = HeaderMap {
+            buffer: Vec::with_capacity(bytes),
+            entries: Vec::with_capacity(pairs.len()),
+            lengths: Lengths::default(),
+        };
+        pairs.iter().for_each(|(name, value)| map.add(name, value));
+        map
+    }
+
     /// Writes pairs the way that the proxy does.
     pub fn serialize<N: AsRef<[u8]>, V: AsRef<[u8]>>(pairs: &[(N, V)]) -> Vec<u8> {
         let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes();
@@ -190,6 +204,13 @@ mod tests {
         let twins: Vec<_> = map.twins(b"x-user-id").collect();
         assert_eq!(twins, [b"x_user_id", b"x-user_id"]);
         assert_eq!(map.twins(b"x_user").next(), None);
+    }
+
+    #[test]
+    fn what_is_lent_is_copied() {
+        let lent: [(&[u8], &[u8]); 2] = [(b":path", b"/"), (b"x", b"")];
+        assert_eq!(pairs(&HeaderMap::of(&lent)), lent);
+        assert!(pairs(&HeaderMap::of(&[])).is_empty());
     }
 
     #[test]

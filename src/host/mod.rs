@@ -173,6 +173,10 @@ pub trait Host {
 
     /// The id of a metric; defining one twice gives the same id.
     fn metric(&self, kind: MetricType, name: &str) -> Result<MetricId>;
+    /// Whether metrics can be defined at any time, and not only while the configuration is new.
+    fn defines_late(&self) -> bool {
+        true
+    }
     /// Says which labels the metrics of a name will have whose values only requests tell: a proxy may want to know while
     /// it is configured.
     fn announce(&self, kind: MetricType, name: &str, labels: &[&str]) {

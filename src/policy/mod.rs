@@ -53,6 +53,9 @@ impl Policy {
         self.authentication.start(host);
         self.rate_limits.start(host);
         self.telemetry.start(host);
+        if !host.defines_late() {
+            self.telemetry.define(self.routing.destinations(), host);
+        }
     }
 
     /// Removes what only the filter may say from what the client sent, and what an upstream may take for it.

@@ -298,8 +298,8 @@ impl Host for NativeHost {
                 if let Some(headers) = reply.as_ref().filter(|_| map == MapType::HttpResponseHeaders) {
                     return Ok(headers.clone());
                 }
-                let read = |pairs: &[(&[u8], &[u8])]| pairs.iter().copied().collect();
-                self.filter()?.with_headers(kind_of(map)?, read).ok_or(Status::BadArgument)
+                let headers = self.filter()?.with_headers(kind_of(map)?, HeaderMap::of);
+                headers.ok_or(Status::BadArgument)
             }
         }
     }
@@ -378,6 +378,10 @@ impl Host for NativeHost {
         let current = self.current.get();
         let define = current.configuration.filter(|_| current.defining);
         self.configuration.metrics.metric(kind, name, define)
+    }
+
+    fn defines_late(&self) -> bool {
+        false
     }
 
     fn announce(&self, kind: MetricType, name: &str, labels: &[&str]) {

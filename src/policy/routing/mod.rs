@@ -71,6 +71,19 @@ impl Routing {
         self.entries.len()
     }
 
+    /// Every destination by its name in metrics, and the name of its entry.
+    pub fn destinations(&self) -> impl Iterator<Item = (&Rc<str>, &Rc<str>)> {
+        self.entries.iter().flat_map(|entry| {
+            let forward = match &entry.action {
+                Action::Forward(forward) => Some(forward),
+                Action::Redirect(_) | Action::DirectResponse(_) => None,
+            };
+            let split = forward.and_then(|forward| forward.split.as_ref());
+            let clusters = split.into_iter().flat_map(|split| split.destinations());
+            clusters.map(|destination| (&entry.name, &destination.cluster))
+        })
+    }
+
     /// Chooses the first entry that matches, and answers a CORS preflight at once.
     pub fn choose(&self, request: &Request, facts: &mut Facts) -> Step {
         let Some((place, matched)) = self.index.first(&self.entries, request, facts) else {

@@ -121,6 +121,11 @@ impl Split {
         Split { destinations, weights, total, sticky, arcs }
     }
 
+    /// All destinations.
+    pub fn destinations(&self) -> &[Destination] {
+        &self.destinations
+    }
+
     /// The destination of this request. The proxy is asked for a random number only where one is needed.
     pub fn choose(&self, request: &Request, facts: &mut Facts, host: &dyn Host) -> Option<&Destination> {
         let index = match (&self.sticky, self.destinations.len()) {

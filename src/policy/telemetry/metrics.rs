@@ -1,5 +1,6 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::iter;
 use std::rc::Rc;
 
 use super::{LabelId, Tag};
@@ -9,6 +10,8 @@ use crate::policy::{Decision, Mode, Verdict};
 
 const REQUESTS: &str = "meshfilter_requests_total";
 const DURATION: &str = "meshfilter_request_duration_milliseconds";
+/// So many histograms are defined ahead.
+const MAX_KNOWN: usize = 500;
 const DECISIONS: &str = "meshfilter_policy_decisions_total";
 
 /// What one worker keeps at most of combinations of tags; what comes after them is counted with every tag `other`.
@@ -66,6 +69,17 @@ impl RequestMetrics {
         host.announce(MetricType::Histogram, DURATION, &["route", "destination", "decision"]);
         let labels = [&["route", "destination", "decision", "response_code"], tags].concat();
         host.announce(MetricType::Counter, REQUESTS, &labels);
+    }
+
+    /// Makes the proxy show the durations of what is forwarded to these destinations, by the names of their entries: a metric
+    /// that it knows by its name costs it less than one whose labels it has to put together. The document bounds how many
+    /// there are, and this how many are shown before anything happened.
+    pub fn define<'a>(known: impl Iterator<Item = (&'a Rc<str>, &'a Rc<str>)>, host: &dyn Host) {
+        let known = known.map(|(route, destination)| (Some(route), Some(destination)));
+        for (route, destination) in iter::once((None, None)).chain(known).take(MAX_KNOWN) {
+            let labels = labels(route, destination, Decision::Allowed);
+            let _ = host.metric(MetricType::Histogram, &metric_name(DURATION, &labels));
+        }
     }
 
     /// Counts a request. `tags` are those that are labels, in the order of the outcome's labels.
@@ -126,12 +140,7 @@ impl Sets {
         counted: Counted,
         host: &dyn Host,
     ) -> Option<Ids> {
-        let text = |name: Option<&Rc<str>>| name.map_or(NO_VALUE, |name| name).as_bytes().to_vec();
-        let mut labels = vec![
-            ("route", text(outcome.route)),
-            ("destination", text(outcome.destination)),
-            ("decision", outcome.decision.as_str().as_bytes().to_vec()),
-        ];
+        let mut labels = labels(outcome.route, outcome.destination, outcome.decision);
         let duration = metric_name(DURATION, &labels);
         labels.push(("response_code", outcome.response_code.to_string().into_bytes()));
         for (tag, label) in tags.zip(outcome.labels) {
@@ -150,6 +159,20 @@ impl Sets {
         self.sets.insert(self.key.as_slice().into(), ids);
         Some(ids)
     }
+}
+
+/// The labels that every metric of requests has.
+fn labels<'a>(
+    route: Option<&Rc<str>>,
+    destination: Option<&Rc<str>>,
+    decision: Decision,
+) -> Vec<(&'a str, Vec<u8>)> {
+    let text = |name: Option<&Rc<str>>| name.map_or(NO_VALUE, |name| name).as_bytes().to_vec();
+    vec![
+        ("route", text(route)),
+        ("destination", text(destination)),
+        ("decision", decision.as_str().as_bytes().to_vec()),
+    ]
 }
 
 /// The counters of the policies' decisions.

@@ -9,6 +9,8 @@ pub use labels::{LabelId, LabelValues};
 pub use tag::{AttributeKind, Tag, TagSource};
 
 use super::metric::{Counter, Gauge};
+use std::rc::Rc;
+
 use super::{Facts, shared};
 use crate::host::{HeaderMap, Host, Instant, MapType};
 use crate::request::{HeaderEdit, Request};
@@ -82,6 +84,13 @@ impl Telemetry {
         requests.overflows.define(host);
         for tag in requests.tags.iter().filter(|tag| tag.labels.is_some()) {
             tag.overflows.define(host);
+        }
+    }
+
+    /// Shows how long the requests that go on to these destinations took, by the entries' names.
+    pub fn define<'a>(&self, known: impl Iterator<Item = (&'a Rc<str>, &'a Rc<str>)>, host: &dyn Host) {
+        if self.requests.is_some() {
+            RequestMetrics::define(known, host);
         }
     }
 

@@ -2,7 +2,7 @@
 //! `envoy.filters.http.dynamic_modules` in the place of every wasm one, and nothing else.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -22,6 +22,20 @@ pub fn native_module() -> Result<PathBuf, String> {
     existing("MESHFILTER_NATIVE", "target/native/libmeshfilter.so", "make native")
 }
 
+/// What a native filter is configured with where a wasm one has this plugin.
+pub fn filter(plugin: &Value, module: &Path) -> Value {
+    let name = plugin["name"].as_str().filter(|name| !name.is_empty());
+    json!({
+        "@type": NATIVE,
+        "dynamic_module_config": {
+            "module": {"local": {"filename": module}},
+            "metrics_namespace": "wasmcustom",
+        },
+        "filter_name": name.or(plugin["root_id"].as_str()).unwrap_or_default(),
+        "filter_config": plugin["configuration"],
+    })
+}
+
 /// Puts native filters in the place of wasm ones, if that is asked for. What the plugins' environment held is added to
 /// `environment`, since a native module sees the process's own.
 pub fn switch(value: &mut Value, environment: &mut BTreeMap<String, String>) -> Result<(), String> {
@@ -35,16 +49,7 @@ pub fn switch(value: &mut Value, environment: &mut BTreeMap<String, String>) -> 
             for (name, value) in variables.into_iter().flatten() {
                 environment.insert(name.clone(), value.as_str().unwrap_or_default().to_owned());
             }
-            let name = plugin["name"].as_str().filter(|name| !name.is_empty());
-            *value = json!({
-                "@type": NATIVE,
-                "dynamic_module_config": {
-                    "module": {"local": {"filename": native_module()?}},
-                    "metrics_namespace": "wasmcustom",
-                },
-                "filter_name": name.or(plugin["root_id"].as_str()).unwrap_or_default(),
-                "filter_config": plugin["configuration"],
-            });
+            *value = filter(&plugin, &native_module()?);
             Ok(())
         }
         Value::Object(object) => object.values_mut().try_for_each(|value| switch(value, environment)),
