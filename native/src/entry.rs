@@ -15,6 +15,9 @@ use crate::logger;
 use crate::process::Configuration;
 use crate::worker::{Open, Worker};
 
+/// The hook after which a stream takes no more calls.
+const COMPLETE: &str = "stream_complete";
+
 /// What Envoy knows of a configuration of ours: a boxed `Arc`.
 type ConfigModule = *const Arc<Configuration>;
 /// What Envoy knows of a stream of ours: an `Rc`, made raw.
@@ -72,7 +75,11 @@ unsafe fn about<T>(
     });
     catch_unwind(run).unwrap_or_else(|_| {
         // Marked first: answering calls other hooks from within.
-        let _ = catch_unwind(AssertUnwindSafe(|| open.fail(filter)));
+        open.broken.set(true);
+        // A stream that is complete has nobody to answer, and Envoy does not survive the attempt.
+        if hook != COMPLETE {
+            let _ = catch_unwind(AssertUnwindSafe(|| open.fail(filter)));
+        }
         otherwise
     })
 }
@@ -247,7 +254,7 @@ extern "C" fn envoy_dynamic_module_on_http_filter_stream_complete(
     module: FilterModule,
 ) {
     // SAFETY: the pointers are the hook's.
-    unsafe { about(envoy, module, "stream_complete", (), Open::on_stream_complete) };
+    unsafe { about(envoy, module, COMPLETE, (), Open::on_stream_complete) };
 }
 
 /// Somebody woke this stream's worker.

@@ -244,6 +244,8 @@ impl Open {
     }
 
     pub fn on_stream_complete(&self, filter: Filter) {
+        // It takes no more calls, should it still wait.
+        self.worker.host.forget(self.id);
         self.run(filter, |root| root.on_log(&self.stream));
     }
 
@@ -285,7 +287,6 @@ impl Open {
 
     /// Answers a request about which something has gone wrong.
     pub fn fail(&self, filter: Filter) {
-        self.broken.set(true);
         filter.send_response(500, &[], b"internal error", "meshfilter_internal_error");
     }
 }

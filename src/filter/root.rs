@@ -217,6 +217,9 @@ impl Root {
     /// Asks for a tick at the next point in time at which there is something to do, and for none if there is
     /// nothing: waiting costs no polling.
     fn arm(&self) {
+        if !self.host.may_die() && self.waiting.borrow().must_tell() {
+            self.waiting.borrow_mut().tell(self.host.now(), &*self.host);
+        }
         if self.must_flush() {
             self.flush_at.set(Some(self.host.now().saturating_add(FLUSH_AFTER)));
         }

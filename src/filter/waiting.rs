@@ -67,6 +67,15 @@ impl Waiting {
 
     /// Tells the proxy how many wait, and takes back what dead VMs have told.
     pub fn tell(&mut self, now: Instant, host: &dyn Host) {
+        if !host.may_die() {
+            for ((gauge, count), told) in self.gauges.iter().zip(self.counts).zip(self.told) {
+                if count != told {
+                    gauge.adjust(i64::from(count).saturating_sub(told.into()), host);
+                }
+            }
+            self.told = self.counts;
+            return;
+        }
         // One that never waited needs none.
         let id = match self.id {
             None if self.must_tell() => *self.id.insert(host.random()),

@@ -173,6 +173,11 @@ pub trait Host {
 
     /// The id of a metric; defining one twice gives the same id.
     fn metric(&self, kind: MetricType, name: &str) -> Result<MetricId>;
+    /// Whether this worker can end without a word, as a VM that crashes does: then others have to take back what it has added to
+    /// gauges.
+    fn may_die(&self) -> bool {
+        true
+    }
     /// Whether metrics can be defined at any time, and not only while the configuration is new.
     fn defines_late(&self) -> bool {
         true

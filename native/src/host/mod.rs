@@ -380,6 +380,10 @@ impl Host for NativeHost {
         self.configuration.metrics.metric(kind, name, define)
     }
 
+    fn may_die(&self) -> bool {
+        false
+    }
+
     fn defines_late(&self) -> bool {
         false
     }

@@ -71,16 +71,16 @@ impl Routing {
         self.entries.len()
     }
 
-    /// Every destination by its name in metrics, and the name of its entry.
-    pub fn destinations(&self) -> impl Iterator<Item = (&Rc<str>, &Rc<str>)> {
-        self.entries.iter().flat_map(|entry| {
-            let forward = match &entry.action {
-                Action::Forward(forward) => Some(forward),
-                Action::Redirect(_) | Action::DirectResponse(_) => None,
-            };
-            let split = forward.and_then(|forward| forward.split.as_ref());
-            let clusters = split.into_iter().flat_map(|split| split.destinations());
-            clusters.map(|destination| (&entry.name, &destination.cluster))
+    /// Every entry's name, with each of its destinations by its name in metrics; none for Envoy's own route.
+    pub fn destinations(&self) -> impl Iterator<Item = (&Rc<str>, Option<&Rc<str>>)> {
+        let forwarding = self.entries.iter().filter_map(|entry| match &entry.action {
+            Action::Forward(forward) => Some((&entry.name, forward)),
+            Action::Redirect(_) | Action::DirectResponse(_) => None,
+        });
+        forwarding.flat_map(|(name, forward)| {
+            let split = forward.split.as_ref().map_or(&[][..], |split| split.destinations());
+            let own = split.is_empty().then_some((name, None));
+            split.iter().map(move |destination| (name, Some(&destination.cluster))).chain(own)
         })
     }
 

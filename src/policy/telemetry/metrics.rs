@@ -74,8 +74,8 @@ impl RequestMetrics {
     /// Makes the proxy show the durations of what is forwarded to these destinations, by the names of their entries: a metric
     /// that it knows by its name costs it less than one whose labels it has to put together. The document bounds how many
     /// there are, and this how many are shown before anything happened.
-    pub fn define<'a>(known: impl Iterator<Item = (&'a Rc<str>, &'a Rc<str>)>, host: &dyn Host) {
-        let known = known.map(|(route, destination)| (Some(route), Some(destination)));
+    pub fn define<'a>(known: impl Iterator<Item = (&'a Rc<str>, Option<&'a Rc<str>>)>, host: &dyn Host) {
+        let known = known.map(|(route, destination)| (Some(route), destination));
         for (route, destination) in iter::once((None, None)).chain(known).take(MAX_KNOWN) {
             let labels = labels(route, destination, Decision::Allowed);
             let _ = host.metric(MetricType::Histogram, &metric_name(DURATION, &labels));

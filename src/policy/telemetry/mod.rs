@@ -88,7 +88,11 @@ impl Telemetry {
     }
 
     /// Shows how long the requests that go on to these destinations took, by the entries' names.
-    pub fn define<'a>(&self, known: impl Iterator<Item = (&'a Rc<str>, &'a Rc<str>)>, host: &dyn Host) {
+    pub fn define<'a>(
+        &self,
+        known: impl Iterator<Item = (&'a Rc<str>, Option<&'a Rc<str>>)>,
+        host: &dyn Host,
+    ) {
         if self.requests.is_some() {
             RequestMetrics::define(known, host);
         }

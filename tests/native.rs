@@ -1,0 +1,104 @@
+//! A panic in any hook of the native module ends nothing but its request. The module is that of
+//! `cargo build --package meshfilter-native --features panics`, in which a header names the hook that panics.
+
+mod support;
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread;
+
+use serde_json::{Value, json};
+use support::envoy::{self, Envoy, Upstreams, cluster};
+use support::http::request;
+use support::repository;
+
+const HEADER: &str = "x-meshfilter-test-panic";
+
+/// An Envoy with two workers; whatever is under `/slow` waits a little.
+fn proxy(upstreams: &Upstreams) -> Value {
+    let document = json!({
+        "http": [{
+            "match": [{"uri": {"prefix": "/slow"}}],
+            "fault": {"delay": {"percentage": {"value": 100}, "fixedDelay": "50ms"}},
+        }],
+        "telemetry": {},
+    });
+    let plugin = json!({
+        "name": "meshfilter",
+        "configuration": {"@type": "type.googleapis.com/google.protobuf.Struct", "value": document},
+    });
+    let module = repository("target/debug/libmeshfilter_native.so");
+    assert!(module.exists(), "run `cargo build --package meshfilter-native --features panics`");
+    let router = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router";
+    let manager = json!({
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "test",
+        "route_config": {"virtual_hosts": [{
+            "name": "all",
+            "domains": ["*"],
+            "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "v1"}}],
+        }]},
+        "http_filters": [
+            {"name": "meshfilter", "typed_config": envoy::native::filter(&plugin, &module)},
+            {"name": "router", "typed_config": {"@type": router}},
+        ],
+    });
+    json!({
+        "admin": {"address": envoy::any_port()},
+        "static_resources": {
+            "clusters": upstreams.clusters().map(|(name, address)| cluster(name, address)).collect::<Value>(),
+            "listeners": [{
+                "name": "test",
+                "address": envoy::any_port(),
+                "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
+            }],
+        },
+    })
+}
+
+#[test]
+fn a_panic_ends_nothing_but_its_request() {
+    let upstreams = Upstreams::start().unwrap();
+    let envoy = Envoy::start_in(2, |_| proxy(&upstreams)).unwrap();
+    let address = envoy.address().unwrap();
+    let (over, good) = (AtomicBool::new(false), AtomicU32::new(0));
+    thread::scope(|scope| {
+        // Others go on meanwhile, on both workers.
+        for path in ["/", "/", "/slow", "/slow"] {
+            let (over, good) = (&over, &good);
+            scope.spawn(move || {
+                while !over.load(Ordering::Relaxed) {
+                    let answer = request(address, path, &[]).unwrap();
+                    assert_eq!(answer.status, 200, "{}", answer.text());
+                    good.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        let provoked = [
+            ("/", "request_headers", 500),
+            ("/slow", "request_headers", 500),
+            // The upstream has answered: its answer is replaced.
+            ("/", "response_headers", 500),
+            // It is told to nobody any more.
+            ("/", "stream_complete", 200),
+            ("/slow", "scheduled", 500),
+        ];
+        let mut panics = 0;
+        for _ in 0..20 {
+            for (path, hook, status) in provoked {
+                let answer = request(address, path, &[(HEADER, hook)]).unwrap();
+                // A worker that another stream wakes never calls that hook of this one.
+                let expected = if hook == "scheduled" { [status, 200] } else { [status, status] };
+                assert!(expected.contains(&answer.status), "{hook}: {}", answer.status);
+                panics += usize::from(hook != "scheduled");
+            }
+        }
+        let log = envoy.log();
+        let logged = log.lines().filter(|line| line.contains("a test wants a panic in")).count();
+        assert!(logged >= panics, "{logged} of {panics}");
+        let before = good.load(Ordering::Relaxed);
+        envoy::wait_until("the others", || (good.load(Ordering::Relaxed) > before + 20).then_some(()))
+            .unwrap();
+        over.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(request(address, "/", &[]).unwrap().status, 200);
+}
