@@ -62,7 +62,7 @@ impl Pipeline {
         loop {
             trace::tell(|| Event::Stage(self.stage.name()));
             let (step, next) = match self.stage {
-                Stage::Sanitize => (policy.sanitize(request), Stage::Authenticate),
+                Stage::Sanitize => (policy.sanitize(request, facts, host), Stage::Authenticate),
                 Stage::Authenticate => {
                     (policy.authentication.authenticate(request, facts, host), Stage::Authorize)
                 }

@@ -45,7 +45,7 @@ pub enum HeaderEdit {
 }
 
 impl HeaderEdit {
-    /// The header that it changes.
+    /// The header's name, in lower case.
     pub fn name(&self) -> &str {
         match self {
             HeaderEdit::Set(name, _) | HeaderEdit::Add(name, _) | HeaderEdit::Remove(name) => name,
@@ -196,9 +196,8 @@ impl Request {
         matches!(rest, Some([] | [b'+', ..]))
     }
 
-    /// Removes a header, and every one that an upstream may take for it: `x_user` is `x-user` to CGI and WSGI.
-    pub fn remove_header_and_twins(&mut self, name: &str) {
-        self.remove_header(name);
+    /// Removes every header that an upstream may take for this one: `x_user` is `x-user` to CGI and WSGI.
+    pub fn remove_twins(&mut self, name: &str) {
         let text = |twin: &[u8]| String::from_utf8_lossy(twin).into_owned();
         let twins: Vec<String> = self.headers.twins(name.as_bytes()).map(text).collect();
         twins.iter().for_each(|twin| self.remove_header(twin));
@@ -239,6 +238,11 @@ impl Request {
         if name == ":path" {
             self.ends = Ends::of(self.path_and_query());
         }
+    }
+
+    /// How many edits were made so far.
+    pub fn edit_count(&self) -> usize {
+        self.edits.len()
     }
 
     /// The edits so far, which the caller applies to the proxy's map; the list is empty afterwards.

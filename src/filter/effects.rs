@@ -1,17 +1,19 @@
 use crate::host::{Host, MapType, Result};
 use crate::request::HeaderEdit;
 
-/// Makes the edits to the proxy's own request headers, and has it choose its route before it sees a rewrite. In wasm, each
-/// edit makes Envoy choose anew (ABI 0.2.1), so nothing is called where nothing changed.
-pub(super) fn apply_to_request(host: &dyn Host, edits: Vec<HeaderEdit>) -> Result<()> {
-    if edits.is_empty() {
+/// Makes the edits to the proxy's own request headers, and has it choose its route before it sees those that come after the
+/// choice. In wasm, each edit makes Envoy choose anew (ABI 0.2.1), so nothing is called where nothing changed.
+pub(super) fn apply_to_request(
+    host: &dyn Host,
+    before: Vec<HeaderEdit>,
+    after: Vec<HeaderEdit>,
+) -> Result<()> {
+    if before.is_empty() && after.is_empty() {
         return Ok(());
     }
-    let rewrites = |edit: &HeaderEdit| matches!(edit.name(), ":path" | ":authority");
-    let (rewrites, others): (Vec<_>, Vec<_>) = edits.into_iter().partition(rewrites);
-    apply(host, MapType::HttpRequestHeaders, others)?;
-    host.choose_route(!rewrites.is_empty());
-    apply(host, MapType::HttpRequestHeaders, rewrites)
+    apply(host, MapType::HttpRequestHeaders, before)?;
+    host.choose_route(!after.is_empty());
+    apply(host, MapType::HttpRequestHeaders, after)
 }
 
 /// Makes the edits to one of the proxy's own maps, in order.

@@ -8,6 +8,7 @@ mod root;
 mod shares;
 mod stream;
 mod waiting;
+mod way;
 
 pub use contexts::Contexts;
 pub use root::Root;

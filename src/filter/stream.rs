@@ -1,6 +1,6 @@
 use std::rc::Rc;
 
-use super::effects;
+use super::{effects, way};
 use crate::host::{Host, Instant, LocalReply, MapType, Result};
 use crate::pipeline::Pipeline;
 use crate::policy::{Facts, Policy, Step, Wait};
@@ -120,11 +120,13 @@ impl Stream {
             self.facts.forget();
             self.decided = true;
         }
-        let mut edit = || effects::apply_to_request(&*self.host, self.request.take_edits());
+        let host = &*self.host;
         let ended = match step {
-            Step::Continue => edit().map(|()| Progress::Continue),
+            Step::Continue => way::send_on(host, &mut self.request, &self.facts).map(|()| Progress::Continue),
             // What was changed so far is in the map that is read again.
-            Step::Wait(wait) => edit().map(|()| Progress::Wait(wait)),
+            Step::Wait(wait) => {
+                way::change_so_far(host, &mut self.request, &mut self.facts).map(|()| Progress::Wait(wait))
+            }
             Step::Reply(mut reply) => {
                 if !LocalReply::may_have_body(reply.status) {
                     reply.body.clear();

@@ -143,6 +143,10 @@ pub trait Host {
     fn choose_route(&self, rewritten: bool) {
         let _ = rewritten;
     }
+    /// Whether the proxy keeps its route from [`choose_route`](Self::choose_route) on, whatever is edited then.
+    fn keeps_route(&self) -> bool {
+        false
+    }
 
     // Attributes and filter state.
 

@@ -23,6 +23,16 @@ pub struct Facts {
     pub route: Option<Rc<str>>,
     /// The cluster that the request was sent to.
     pub destination: Option<Rc<str>>,
+    /// The clusters that get copies, each at the place of its header.
+    pub mirrors: [Option<Rc<str>>; 3],
+    /// How many edits had been made to the request when the entry was chosen: those after them are the entry's own, and may
+    /// not change where it goes.
+    pub edits_before_choice: Option<usize>,
+    /// Whether Envoy's own choice was made on another request than the policy saw: with headers that the client forged, or
+    /// without those that were added before a wait.
+    pub not_envoys: bool,
+    /// The headers that a meshfilter earlier in the chain chose, each followed by a space; `None` if nobody asked.
+    pub earlier: Option<Vec<u8>>,
     /// How it ended.
     pub decision: Decision,
     /// What every policy that had a say decided.
@@ -87,6 +97,12 @@ impl Facts {
     /// A claim of the token that speaks for the request.
     pub fn claim(&self, path: &ClaimPath) -> Option<&Value> {
         path.find(&self.token.as_ref()?.claims)
+    }
+
+    /// Whether a meshfilter earlier in the chain chose this header.
+    pub fn earlier_has(&self, name: &str) -> bool {
+        let earlier = self.earlier.as_deref().unwrap_or_default();
+        earlier.split(|byte| *byte == b' ').any(|known| known == name.as_bytes())
     }
 
     /// Notes what a policy decided.

@@ -58,10 +58,21 @@ impl Policy {
         }
     }
 
-    /// Removes what only the filter may say from what the client sent, and what an upstream may take for it.
-    pub fn sanitize(&self, request: &mut Request) -> Step {
+    /// Removes what only the filter may say from what the client sent, and what an upstream may take for it. What a meshfilter
+    /// earlier in the chain chose stays: it is in filter state, where no client can say anything.
+    pub fn sanitize(&self, request: &mut Request, facts: &mut Facts, host: &dyn Host) -> Step {
         for name in &self.reserved_headers {
-            request.remove_header_and_twins(name);
+            request.remove_twins(name);
+            if request.header(name).is_none() {
+                continue;
+            }
+            if facts.earlier.is_none() {
+                facts.earlier = Some(host.property(&routing::upstream::CHOSEN_STATE).unwrap_or_default());
+            }
+            if !facts.earlier_has(name) {
+                request.remove_header(name);
+                facts.not_envoys = true;
+            }
         }
         Step::Continue
     }

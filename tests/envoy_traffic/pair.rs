@@ -42,6 +42,37 @@ pub fn plugin(name: &str, policy: &Value) -> Value {
     }})
 }
 
+/// Says to our filter who makes the edits that could move the choice.
+pub fn marker(who: &str) -> Value {
+    native(
+        "envoy.filters.http.set_filter_state",
+        json!({
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.set_filter_state.v3.Config",
+            "on_request_headers": [{
+                "object_key": "meshfilter.rewrites",
+                "factory_key": "envoy.string",
+                "format_string": {"text_format_source": {"inline_string": who}},
+            }],
+        }),
+    )
+}
+
+/// The filter behind ours that makes them, as `docs/routing.md` has it.
+pub fn lua() -> Value {
+    let page = std::fs::read_to_string(crate::support::repository("docs/routing.md")).unwrap();
+    let blocks = page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let filters = blocks.filter(|block| block.contains("envoy.filters.http.lua"));
+    let filters: Vec<Value> = filters.map(|block| crate::support::case::yaml(block).unwrap()).collect();
+    let [block] = filters.as_slice() else { panic!("one block has the filter: {filters:?}") };
+    block
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|filter| filter["name"] == "envoy.filters.http.lua")
+        .unwrap()
+        .clone()
+}
+
 /// A virtual host that leaves everything to our filter.
 pub fn ours() -> Value {
     let mirrors = ["", "-2", "-3"].map(|place| format!("x-meshfilter-mirror-cluster{place}"));
@@ -213,8 +244,9 @@ fn upstream(name: &'static str) -> Upstream {
             false => 200,
         };
         let mut headers = text(seen.headers.clone());
-        // Ours alone needs headers for its mirrors, up to the last moment.
-        headers.retain(|(name, _)| !name.starts_with("x-meshfilter-mirror-cluster"));
+        // Ours alone needs headers for its mirrors and the host, up to the last moment.
+        let ours = ["x-meshfilter-mirror-cluster", "x-meshfilter-authority"];
+        headers.retain(|(name, _)| !ours.iter().any(|ours| name.starts_with(ours)));
         // What is left of the time when it is tried again is not the same twice.
         let again = |name: &str| attempt > 1 && name == "x-envoy-expected-rq-timeout-ms";
         headers.retain(|(name, _)| ![ID, "x-request-id"].contains(&name.as_str()) && !again(name));

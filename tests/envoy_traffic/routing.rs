@@ -5,7 +5,7 @@ use std::thread;
 
 use serde_json::{Value, json};
 
-use crate::pair::{Listener, Request, SideBySide, native, ours, plugin, theirs};
+use crate::pair::{Listener, Request, SideBySide, lua, marker, native, ours, plugin, theirs};
 use crate::random::{Random, seed};
 use crate::support::case::yaml;
 use crate::support::envoy::wait_until;
@@ -324,6 +324,25 @@ fn difference(request: &Request) -> Option<&'static str> {
     }
 }
 
+/// [`ours`] where the host decides as well, and a rewritten one is nobody's; and where the ways of Envoy's own are several.
+fn strict(host_header: Value) -> Value {
+    let mut host = ours();
+    let mut domains: Vec<String> = HOSTS.iter().map(|host| host.to_ascii_lowercase()).collect();
+    domains.dedup();
+    domains.sort();
+    domains.dedup();
+    host["domains"] = json!(domains);
+    if host_header.is_string() {
+        host["routes"][0]["route"]["host_rewrite_header"] = host_header;
+    }
+    let own = host["routes"][1]["route"].clone();
+    let prefixes =
+        ["/other", "/present", "/header"].map(|prefix| json!({"match": {"prefix": prefix}, "route": own}));
+    let routes = host["routes"].as_array_mut().unwrap();
+    routes.splice(1..1, prefixes);
+    host
+}
+
 #[test]
 fn a_route_table_and_the_same_policy_answer_alike() {
     let routes = yaml(ROUTES).unwrap();
@@ -342,15 +361,27 @@ fn a_route_table_and_the_same_policy_answer_alike() {
             filters: vec![plugin("ours", &json!({"http": side("ours")}))],
             virtual_host: ours(),
         },
+        Listener {
+            name: "route",
+            filters: vec![marker("route"), plugin("route", &json!({"http": side("ours")}))],
+            virtual_host: strict(json!("x-meshfilter-authority")),
+        },
+        Listener {
+            name: "filter",
+            filters: vec![marker("filter"), plugin("filter", &json!({"http": side("ours")})), lua()],
+            virtual_host: strict(Value::Null),
+        },
     ]);
     let seed = seed();
     let some = |thread: u64| {
         let mut random = Random(seed.wrapping_add(thread.wrapping_mul(0x5851_f42d_4c95_7f2d)));
-        let (mut native, mut ours) = (running.client("native"), running.client("ours"));
+        let mut native = running.client("native");
+        let mut each = ["ours", "route", "filter"].map(|name| running.client(name));
         let mut wrong = Vec::new();
         let mut differences: BTreeMap<&str, usize> = BTreeMap::new();
         for index in 0..EACH {
             let request = request(&mut random);
+            let ours = &mut each[index % 3];
             let mut both = || {
                 let expected = native.send(&request, &format!("n{thread}-{index}"));
                 (expected, ours.send(&request, &format!("o{thread}-{index}")))

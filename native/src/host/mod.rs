@@ -333,6 +333,10 @@ impl Host for NativeHost {
         }
     }
 
+    fn keeps_route(&self) -> bool {
+        true
+    }
+
     fn property(&self, path: &[&str]) -> Option<Vec<u8>> {
         match path {
             ["plugin_name"] => Some(self.configuration.name.clone()),

@@ -9,15 +9,15 @@ use std::rc::Rc;
 
 use super::{Context, Path, common, fault, http_match};
 use crate::config::document::{Document, HttpEntry};
-use crate::policy::routing::upstream::{CLUSTER, Forward, MIRROR_CLUSTERS};
-use crate::policy::routing::{Action, Entry, Routing};
+use crate::policy::routing::upstream::{AUTHORITY, CLUSTER, Forward, MIRROR_CLUSTERS};
+use crate::policy::routing::{Action, Entry, EntryHost, Routing};
 use destination::ClusterNames;
 
 /// Compiles the `http` section.
 pub fn compile(document: &Document, cx: &Context<'_>) -> Routing {
     let clusters = ClusterNames::compile(document.destinations.as_ref(), cx);
     // Even without entries: the route that reads them must never be the client's to choose.
-    for name in [CLUSTER].iter().chain(&MIRROR_CLUSTERS) {
+    for name in [CLUSTER, AUTHORITY].iter().chain(&MIRROR_CLUSTERS) {
         cx.reserve_header(name);
     }
     if document.http.is_empty() {
@@ -25,8 +25,11 @@ pub fn compile(document: &Document, cx: &Context<'_>) -> Routing {
     }
     let section = Path::ROOT.field("http");
     let names = common::names(document.http.iter().map(|entry| entry.name.as_deref()), &section, cx);
-    let everything = document.http.iter().position(|entry| entry.r#match.is_none());
-    if let Some(last) = everything.filter(|last| last.saturating_add(1) < document.http.len()) {
+    // Those of a host are looked at before.
+    let for_all = |entry: &HttpEntry| entry.hosts.is_none();
+    let everything = document.http.iter().position(|entry| entry.r#match.is_none() && for_all(entry));
+    let hides = |last: &usize| document.http.iter().skip(last.saturating_add(1)).any(for_all);
+    if let Some(last) = everything.filter(hides) {
         cx.warn(&section.index(last), "matches every request; the entries after it are never reached");
     }
     let entries = document.http.iter().zip(names).enumerate();
@@ -88,7 +91,47 @@ fn entry(
         (None, None) => Action::Forward(Box::new(forward)),
     };
     check_that_one_answers(source, path, cx);
-    Entry { name, matches, response_headers: headers.response, cors, fault, action }
+    let hosts = hosts(source.hosts.as_deref(), &path.field("hosts"), cx);
+    Entry { name, hosts, matches, response_headers: headers.response, cors, fault, action }
+}
+
+/// The hosts of an entry.
+fn hosts(source: Option<&[String]>, path: &Path<'_>, cx: &Context<'_>) -> Vec<EntryHost> {
+    if source.is_some_and(<[String]>::is_empty) {
+        cx.errors.add(path, "an empty list is for no host; leave it out for all of them");
+    }
+    let mut hosts = Vec::new();
+    for (index, text) in source.into_iter().flatten().enumerate() {
+        let lower = text.to_ascii_lowercase();
+        let name = lower.strip_prefix("*.").unwrap_or(&lower);
+        let bracketed = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let is_host = match bracketed {
+            Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok() && name == lower,
+            None => name.split('.').all(|label| {
+                !label.is_empty()
+                    && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+            }),
+        };
+        let host = match lower.as_str() {
+            "*" => EntryHost::Any,
+            _ if !is_host => {
+                cx.errors.add(
+                    &path.index(index),
+                    format_args!(
+                        "\"{text}\" is not a host; use one such as a.example.com, *.example.com or *, without a port"
+                    ),
+                );
+                continue;
+            }
+            _ if name != lower => EntryHost::EndsWith(format!(".{name}").into_bytes().into()),
+            _ => EntryHost::Exact(lower.into_bytes().into()),
+        };
+        if hosts.contains(&host) {
+            cx.errors.add(&path.index(index), format_args!("\"{text}\" stands twice; keep one"));
+        }
+        hosts.push(host);
+    }
+    hosts
 }
 
 /// An entry that answers by itself sends nothing on.

@@ -8,6 +8,10 @@ use crate::json::Deserialize;
 pub struct HttpEntry {
     /// Its name in logs, metrics and tags; default its place, such as `http[2]`.
     pub name: Option<String>,
+    /// For which hosts it is: `a.example.com`, `*.example.com`, `*`. Neither case nor port counts. The most specific host is chosen
+    /// before the order of the entries counts, as Envoy chooses a virtual host. Without it, for every host. Beyond Istio's
+    /// `http`: a VirtualService has it.
+    pub hosts: Option<Vec<String>>,
     /// Which requests it is for: any of these. Without it, every request.
     pub r#match: Option<Vec<HttpMatch>>,
     /// Where they go. Without it, Envoy's own route decides.

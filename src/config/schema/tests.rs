@@ -124,6 +124,7 @@ const BEYOND_SHAPE: [(&str, &[&str]); 6] = [
             "only the filter may set",
             "claims are not known before",
             "is not the beginning of a path",
+            " is not a host; ",
         ],
     ),
     (

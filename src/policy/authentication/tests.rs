@@ -49,7 +49,7 @@ impl Bench {
         let mut request =
             Request::new(missing.chain(headers).copied().collect(), Vec::new(), self.host.now());
         let mut facts = Facts::default();
-        self.policy.sanitize(&mut request);
+        let _ = self.policy.sanitize(&mut request, &mut facts, &self.host);
         let step = self.policy.authentication.authenticate(&mut request, &mut facts, &self.host);
         Outcome { step, request, facts }
     }

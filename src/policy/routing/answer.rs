@@ -126,7 +126,7 @@ impl Redirect {
 }
 
 /// A host and its port; the colons of an IPv6 address in brackets are none of it.
-fn split_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
+pub fn split_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
     let at = authority.iter().rposition(|byte| *byte == b':');
     let split = at.and_then(|at| Some((authority.get(..at)?, authority.get(at.checked_add(1)?..)?)));
     match split {

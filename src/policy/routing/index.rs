@@ -44,11 +44,11 @@ enum Key<'a> {
 }
 
 impl Index {
-    /// Files the matches of these entries.
-    pub fn new(entries: &[Entry]) -> Self {
-        let places: Vec<Place> = entries
+    /// Files the matches of the entries at these places.
+    pub fn new(entries: &[Entry], which: &[usize]) -> Self {
+        let places: Vec<Place> = which
             .iter()
-            .enumerate()
+            .filter_map(|place| Some((*place, entries.get(*place)?)))
             .flat_map(|(entry, Entry { matches, .. })| {
                 let none = matches.is_empty().then_some((entry, None));
                 none.into_iter().chain((0..matches.len()).map(move |matched| (entry, Some(matched))))
@@ -114,7 +114,8 @@ impl Index {
         }
     }
 
-    fn candidates(&self, request: &Request) -> Vec<&[usize]> {
+    /// What a request may match, by numbers in `places`.
+    pub fn candidates(&self, request: &Request) -> Vec<&[usize]> {
         let mut lists: Vec<&[usize]> = vec![&self.unfiled];
         if !self.headers.is_empty() {
             for (name, value) in request.headers() {

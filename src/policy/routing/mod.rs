@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod cors;
+mod hosts;
 mod index;
 pub mod rewrite;
 pub mod split;
@@ -17,14 +18,15 @@ use crate::request::{HeaderEdit, Request};
 use crate::trace::{self, Event};
 use answer::{DirectResponse, Redirect};
 use cors::Cors;
-use index::Index;
+pub use hosts::Host as EntryHost;
+use hosts::Hosts;
 use upstream::Forward;
 
 /// The compiled section.
 #[derive(Debug, Default)]
 pub struct Routing {
     entries: Vec<Entry>,
-    index: Index,
+    hosts: Hosts,
 }
 
 /// One entry.
@@ -32,6 +34,8 @@ pub struct Routing {
 pub struct Entry {
     /// Its name in logs, metrics and tags.
     pub name: Rc<str>,
+    /// For which hosts it is; none is for all of them.
+    pub hosts: Vec<EntryHost>,
     /// Any of these; none is for every request.
     pub matches: Vec<HttpMatch>,
     /// Changes to every answer.
@@ -58,7 +62,7 @@ pub enum Action {
 impl Routing {
     /// The section with these entries.
     pub fn new(entries: Vec<Entry>) -> Self {
-        Routing { index: Index::new(&entries), entries }
+        Routing { hosts: Hosts::new(&entries), entries }
     }
 
     /// Whether there is no entry.
@@ -86,7 +90,7 @@ impl Routing {
 
     /// Chooses the first entry that matches, and answers a CORS preflight at once.
     pub fn choose(&self, request: &Request, facts: &mut Facts) -> Step {
-        let Some((place, matched)) = self.index.first(&self.entries, request, facts) else {
+        let Some((place, matched)) = self.hosts.first(&self.entries, request, facts) else {
             return Step::Continue;
         };
         let Some(entry) = self.entries.get(place) else { return Step::Continue };
@@ -125,6 +129,7 @@ impl Routing {
         let matched = facts.entry_match.and_then(|matched| entry.matches.get(matched));
         let (decision, reply) = match &entry.action {
             Action::Forward(forward) => {
+                facts.edits_before_choice = Some(request.edit_count());
                 forward.apply(request, matched, facts, host);
                 return Step::Continue;
             }

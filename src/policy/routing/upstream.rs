@@ -1,6 +1,7 @@
 //! How a request goes to the upstream: what Envoy's router reads from its headers.
 
 use std::borrow::Cow;
+use std::rc::Rc;
 
 use super::rewrite::PathRewrite;
 use super::split::Split;
@@ -16,6 +17,16 @@ pub const CLUSTER: &str = "x-meshfilter-cluster";
 /// Where its mirror policies find theirs: Envoy takes no list, so each has a header of its own.
 pub const MIRROR_CLUSTERS: [&str; 3] =
     ["x-meshfilter-mirror-cluster", "x-meshfilter-mirror-cluster-2", "x-meshfilter-mirror-cluster-3"];
+
+/// Where Envoy's route finds the host, where it says that it looks (`host_rewrite_header`).
+pub const AUTHORITY: &str = "x-meshfilter-authority";
+
+/// Filter state `wasm.…`: the edits that a filter behind makes, and the headers that this one chose.
+pub const EDITS: &str = "meshfilter.edits";
+/// See [`EDITS`].
+pub const CHOSEN: &str = "meshfilter.chosen";
+/// The attribute in which a later filter finds [`CHOSEN`].
+pub const CHOSEN_STATE: [&str; 2] = ["filter_state", "wasm.meshfilter.chosen"];
 
 /// Where Envoy itself puts the path as it was before a rewrite.
 pub const ORIGINAL_PATH: &str = "x-envoy-original-path";
@@ -43,16 +54,14 @@ pub struct Forward {
 /// Who gets a copy.
 #[derive(Debug)]
 pub struct Mirror {
-    /// The header for it, one of [`MIRROR_CLUSTERS`].
-    pub header: &'static str,
     /// The name of Envoy's cluster.
-    pub cluster: Box<[u8]>,
+    pub cluster: Rc<str>,
     /// How many of a million.
     pub parts_per_million: u32,
 }
 
 impl Forward {
-    /// Sends the request on.
+    /// Decides where the request goes and how it looks there. How that reaches Envoy is the filter's affair.
     pub fn apply(
         &self,
         request: &mut Request,
@@ -68,7 +77,6 @@ impl Forward {
             facts.response_edits.extend_from_slice(&destination.response_headers);
             facts.destination = Some(destination.cluster.clone());
             authority = authority.or(destination.authority.as_deref());
-            set(request, Cow::Borrowed(CLUSTER), destination.cluster.as_bytes());
         }
         if let Some(authority) = authority
             && authority != request.authority()
@@ -89,15 +97,15 @@ impl Forward {
         for (name, value) in &self.router_headers {
             set(request, Cow::Borrowed(name), value);
         }
-        for mirror in &self.mirrors {
+        for (mirror, copied) in self.mirrors.iter().zip(&mut facts.mirrors) {
             let drawn = fault::draw(mirror.parts_per_million, host);
             trace::tell(|| Event::Mirror {
-                cluster: String::from_utf8_lossy(&mirror.cluster).into_owned(),
+                cluster: mirror.cluster.to_string(),
                 parts_per_million: mirror.parts_per_million,
                 drawn,
             });
             if drawn {
-                set(request, Cow::Borrowed(mirror.header), &mirror.cluster);
+                *copied = Some(mirror.cluster.clone());
             }
         }
     }

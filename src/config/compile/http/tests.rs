@@ -171,6 +171,30 @@ fn header_operations_leave_alone_what_is_no_header() {
 }
 
 #[test]
+fn hosts_are_names_without_ports() {
+    let wrong = |text: &str| {
+        format!(
+            "http[0].hosts[0]: \"{text}\" is not a host; use one such as a.example.com, *.example.com or *"
+        )
+    };
+    for text in
+        ["", "a.example.com:80", "a.*", "*a.example.com", "*.", "a..b", "https://a", "[::1", "*.[::1]", "a b"]
+    {
+        entries_refused(&[(json!({"hosts": [text]}), wrong(text).as_str())]);
+    }
+    entries_refused(&[
+        (json!({"hosts": []}), "http[0].hosts: an empty list is for no host"),
+        (
+            json!({"hosts": ["a.example", "A.example"]}),
+            "http[0].hosts[1]: \"A.example\" stands twice; keep one",
+        ),
+    ]);
+    let warnings = |document: Value| load(&document).unwrap().warnings.len();
+    assert_eq!(warnings(json!({"http": [{}, {"hosts": ["*.example.com", "[::1]", "*"]}]})), 0);
+    assert_eq!(warnings(json!({"http": [{}, {"hosts": ["a"]}, {"match": [{"port": 1}]}]})), 1);
+}
+
+#[test]
 fn a_rewrite_changes_something() {
     let entry = |rewrite: Value| json!({"rewrite": rewrite});
     entries_refused(&[
@@ -398,7 +422,7 @@ fn the_filters_own_headers_are_reserved() {
         reserved.sort_unstable();
         reserved.join(" ")
     };
-    let own = "x-meshfilter-cluster x-meshfilter-mirror-cluster x-meshfilter-mirror-cluster-2 x-meshfilter-mirror-cluster-3";
+    let own = "x-meshfilter-authority x-meshfilter-cluster x-meshfilter-mirror-cluster x-meshfilter-mirror-cluster-2 x-meshfilter-mirror-cluster-3";
     assert_eq!(
         reserved(json!({})),
         own,

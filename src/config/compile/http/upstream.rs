@@ -249,12 +249,5 @@ pub fn mirrors(
             found.push((name, share(mirror.percentage.as_ref(), &path.field("percentage"))));
         }
     }
-    let found = found.into_iter().zip(MIRROR_CLUSTERS);
-    found
-        .map(|((cluster, parts_per_million), header)| Mirror {
-            header,
-            cluster: cluster.as_bytes().into(),
-            parts_per_million,
-        })
-        .collect()
+    found.into_iter().map(|(cluster, parts_per_million)| Mirror { cluster, parts_per_million }).collect()
 }
