@@ -213,6 +213,13 @@ fn inputs() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("shared-data", "zeros", vec![0; SIZE]),
         ("expressions", "a value for an expression", fill("(a|aa)+z\n", "a", "!")),
         ("expressions", "nested repetitions", fill("((a*)*)*b\n", "a", "")),
+        ("expressions", "an expression that costs too much", fill(".*(a[a-z]{0,200}){3}z\n", "a", "")),
+        ("expressions", "as many states as there may be", fill("[a-z]*a[a-z]{0,12}z\n", "a", "")),
+        (
+            "expressions",
+            "words anywhere",
+            fill(".*(jndi|ldap|rmi|dns|nis|iiop|corba|nds|http).*\n", "jnd", ""),
+        ),
         ("expressions", "templates", fill("", "/{*}", "\n/a")),
         ("expressions", "a claim's path", fill("", "[a]", "\n")),
         ("expressions", "a span of time", fill("", "1h", "\n")),

@@ -1,12 +1,13 @@
 //! `meshfilter image`: what a release consists of.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::{Outcome, check, report};
 use crate::package::module::Module;
-use crate::package::{Problem, digest, image, layout};
+use crate::package::{MOST_BYTES, Problem, digest, image, layout, read_bounded};
 use meshfilter::config;
 use meshfilter::config::Errors;
 use meshfilter::config::source::{Language, Source};
@@ -51,21 +52,16 @@ fn make(arguments: &Arguments) -> Result<String, Problem> {
     let version = &module.facts.version;
     let artifact_name = format!("{version}-artifact");
 
-    let folder = &arguments.output;
-    layout::write(&folder.join("oci"), &[(version, &container), (&artifact_name, &artifact)])?;
-    let policy_folder = folder.join("policies");
-    if policy_folder.exists() {
-        fs::remove_dir_all(&policy_folder).map_err(|error| not_written(&policy_folder, &error))?;
-    }
-    write(folder, "meshfilter.wasm", &module.bytes)?;
-    write(folder, "policy.schema.json", format!("{:#}\n", config::schema()).as_bytes())?;
+    let layout = layout::files(&[(version, &container), (&artifact_name, &artifact)])?;
+    let mut files: Files = layout.into_iter().map(|(name, bytes)| (format!("oci/{name}"), bytes)).collect();
+    files.insert("meshfilter.wasm".to_owned(), module.bytes.clone());
+    files.insert("policy.schema.json".to_owned(), format!("{:#}\n", config::schema()).into_bytes());
     for (name, policy) in policies {
-        write(folder, &format!("policies/{name}.json"), policy.as_bytes())?;
+        files.insert(format!("policies/{name}.json"), policy.into_bytes());
     }
-    let sums = sums(folder).map_err(|error| not_written(folder, &error))?;
-    write(folder, "sha256sums", sums.as_bytes())?;
+    replace(&arguments.output, files)?;
 
-    let folder = folder.display();
+    let folder = arguments.output.display();
     Ok(format!(
         "{folder}/oci:{version}  {}  container image, {} bytes\n\
          {folder}/oci:{artifact_name}  {}  artifact, {} bytes\n\
@@ -83,7 +79,7 @@ fn make(arguments: &Arguments) -> Result<String, Problem> {
 /// Reads a module from a file.
 pub(super) fn read_module(path: &Path) -> Result<Module, Problem> {
     let file = path.display();
-    let bytes = fs::read(path)
+    let bytes = read_bounded(path, MOST_BYTES)
         .map_err(|error| Problem::Misused(format!("{file}: {error}; `make build` makes it")))?;
     Module::read(bytes).map_err(|problem| match problem {
         Problem::Wrong(message) => Problem::Wrong(format!("{file}: {message}")),
@@ -117,25 +113,52 @@ fn not_written(path: &Path, error: &std::io::Error) -> Problem {
     Problem::Misused(format!("{}: cannot be written: {error}", path.display()))
 }
 
-/// What `sha256sum --check` reads: every file below the folder but this one.
-fn sums(folder: &Path) -> std::io::Result<String> {
-    let mut names = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(next) = folders.pop() {
-        for entry in fs::read_dir(next)? {
-            let path = entry?.path();
-            match path.strip_prefix(folder) {
-                _ if path.is_dir() => folders.push(path),
-                Ok(name) if name != Path::new("sha256sums") => names.push(name.to_owned()),
-                _ => {}
-            }
+/// What `sha256sum --check` reads, and by which a later run knows what is this command's own.
+const SUMS: &str = "sha256sums";
+
+/// Files by their names below the folder.
+type Files = BTreeMap<String, Vec<u8>>;
+
+/// Writes the files in place of those of an earlier run. What else lies in the folder is somebody's: it stays, and where it is in
+/// the way nothing is written.
+fn replace(folder: &Path, files: Files) -> Result<(), Problem> {
+    let written = written(folder);
+    let is_own = |name: &str, now: &[u8]| written.get(name) == Some(&digest(now));
+    let there = |name: &str| fs::read(folder.join(name)).ok();
+    let in_the_way = |(name, bytes): &(&String, &Vec<u8>)| {
+        folder.join(name).exists() && there(name).is_none_or(|now| now != **bytes && !is_own(name, &now))
+    };
+    let foreign: Vec<String> =
+        files.iter().filter(in_the_way).map(|(name, _)| folder.join(name).display().to_string()).collect();
+    let sums = folder.join(SUMS);
+    if !foreign.is_empty() || (sums.exists() && written.is_empty()) {
+        let names = if foreign.is_empty() { sums.display().to_string() } else { foreign.join(", ") };
+        return Err(Problem::Misused(format!(
+            "{names}: `meshfilter image` did not write this, or it was changed since; choose another folder with --output, or \
+             remove it"
+        )));
+    }
+    for (name, _) in written.iter().filter(|(name, _)| !files.contains_key(*name)) {
+        if there(name).is_some_and(|now| is_own(name, &now)) {
+            let path = folder.join(name);
+            fs::remove_file(&path).map_err(|error| not_written(&path, &error))?;
         }
     }
-    names.sort();
     let mut sums = String::new();
-    for name in names {
-        let sum = digest(&fs::read(folder.join(&name))?);
-        let _ = writeln!(sums, "{}  {}", sum.trim_start_matches("sha256:"), name.display());
+    for (name, bytes) in &files {
+        write(folder, name, bytes)?;
+        let _ = writeln!(sums, "{}  {name}", digest(bytes).trim_start_matches("sha256:"));
     }
-    Ok(sums)
+    write(folder, SUMS, sums.as_bytes())
 }
+
+/// What an earlier run wrote: names below the folder, and digests.
+fn written(folder: &Path) -> BTreeMap<String, String> {
+    let text = fs::read_to_string(folder.join(SUMS)).unwrap_or_default();
+    let below = |name: &str| Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
+    let lines = text.lines().filter_map(|line| line.split_once("  ")).filter(|(_, name)| below(name));
+    lines.map(|(sum, name)| (name.to_owned(), format!("sha256:{sum}"))).collect()
+}
+
+#[cfg(test)]
+mod tests;

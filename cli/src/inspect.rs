@@ -118,11 +118,13 @@ fn text(module: &Module, images: &[Image]) -> String {
     let _ = writeln!(out, "  policies  {}", facts.policies.join(", "));
     let _ = writeln!(out, "  module    {}, {} bytes", module.digest(), module.bytes.len());
     for image in images {
+        // Of a layout, and so anybody's.
+        let name = image.name.escape_default();
         let form = match image.form {
             Form::ContainerImage => "container image",
             Form::Artifact => "artifact",
         };
-        let _ = writeln!(out, "{}\n  {form}, {} bytes\n  {}", image.name, image.bytes, image.digest);
+        let _ = writeln!(out, "{name}\n  {form}, {} bytes\n  {}", image.bytes, image.digest);
     }
     out
 }

@@ -1,5 +1,6 @@
 //! Regular expressions with RE2's syntax and meaning, in linear time.
 
+mod cost;
 mod program;
 mod syntax;
 
@@ -52,7 +53,7 @@ impl FullMatch {
     /// # Errors
     /// What is wrong with it, in one line.
     pub fn about(subject: Subject, expression: &str) -> Result<Self, String> {
-        whole(expression, subject.reading()).map(FullMatch).map_err(|error| wrong(expression, &error))
+        whole(expression, subject.reading()).map(FullMatch)
     }
 
     /// Whether all of `value` matches.
@@ -93,7 +94,7 @@ impl ByteMatch {
         let reading = Reading { dot_matches_new_line: true, ..subject.reading() };
         let read = |unicode| whole(expression, Reading { unicode, ..reading });
         Ok(ByteMatch {
-            text: read(true).map_err(|error| wrong(expression, &error))?,
+            text: read(true)?,
             // What is not ASCII would be compared with its UTF-8 form alone.
             bytes: if expression.is_ascii() { read(false).ok() } else { None },
         })
@@ -122,9 +123,7 @@ impl Replace {
     /// # Errors
     /// What is wrong with it, in one line.
     pub fn new(expression: &str) -> Result<Self, String> {
-        let parsed = syntax::parse(expression, PLAIN);
-        let program = parsed.and_then(|parsed| Program::new(&parsed, WhichCaptures::All));
-        program.map(Replace).map_err(|error| wrong(expression, &error))
+        program(expression, &parse(expression, PLAIN)?, WhichCaptures::All, true).map(Replace)
     }
 
     /// How many groups it has, the whole match among them.
@@ -139,12 +138,17 @@ impl Replace {
 }
 
 fn whole(expression: &str, reading: Reading) -> Result<Program, String> {
-    let expression = syntax::parse(expression, reading)?;
-    Program::new(&Hir::concat(vec![expression, Hir::look(Look::End)]), WhichCaptures::None)
+    let parsed = parse(expression, reading)?;
+    program(expression, &Hir::concat(vec![parsed, Hir::look(Look::End)]), WhichCaptures::None, false)
 }
 
-fn wrong(expression: &str, reason: &str) -> String {
-    format!("\"{expression}\" is not a regular expression ({reason}); use RE2 syntax")
+fn parse(expression: &str, reading: Reading) -> Result<Hir, String> {
+    syntax::parse(expression, reading)
+        .map_err(|reason| format!("\"{expression}\" is not a regular expression ({reason}); use RE2 syntax"))
+}
+
+fn program(expression: &str, parsed: &Hir, groups: WhichCaptures, anywhere: bool) -> Result<Program, String> {
+    Program::new(parsed, groups, anywhere).map_err(|reason| format!("\"{expression}\" {reason}"))
 }
 
 #[cfg(test)]
@@ -273,6 +277,42 @@ mod tests {
         let put = |_: &Captures, replaced: &mut Vec<u8>| replaced.push(b'-');
         assert_eq!(Replace::new("x*").unwrap().replace(b"axb", put), b"-a-b-");
         assert_eq!(Replace::new("^").unwrap().replace(b"ab", put), b"-ab");
+    }
+
+    #[test]
+    fn an_expression_that_costs_too_much_is_refused_and_the_usual_ones_are_not() {
+        let costly = [
+            ".*admin.{0,500}x",
+            ".*(a[a-z]{0,200}){3}z",
+            ".*a.{0,100}b",
+            ".*(.*){0,50}=.*",
+            "(a?){200}",
+            r"(.*[\w-]{1,63}\.){10}",
+        ];
+        for expression in costly {
+            let error = FullMatch::new(expression).map(|_| ()).unwrap_err();
+            let said = "a byte makes the proxy look at more than 32 states; repeat fewer times";
+            assert!(error.contains(said) && error.contains(expression), "{error}");
+            assert!(ByteMatch::new(expression, Subject::Text).is_err(), "{expression}");
+            assert!(Replace::new(expression).is_err(), "{expression}");
+        }
+        // Cheap where it begins, costly where it may begin anywhere.
+        assert!(FullMatch::new("[a-z]{100}x").is_ok() && Replace::new("[a-z]{100}x").is_err());
+        for expression in [
+            r"/api/v[0-9]+/(users|orders|items)(/[^/]+)*/?",
+            ".*(Googlebot|bingbot|YandexBot|Baiduspider|DuckDuckBot|Slurp|Twitterbot|LinkedInBot|AhrefsBot).*",
+            r"([a-z0-9-]{1,63}\.){1,10}example\.com",
+            r"[\w.+-]+@[\w-]+\.[\w.-]+",
+            ".*.*=.*",
+            "((a*)*)*b",
+            r"(?i).*caf\x{e9}.*",
+            r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}",
+            r"\p{L}+",
+            r".*\.(png|jpe?g|gif|css|js|woff2?|svg|ico)",
+        ] {
+            FullMatch::new(expression).map(|_| ()).unwrap();
+            ByteMatch::new(expression, Subject::Host).map(|_| ()).unwrap();
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use oci_spec::image::{Arch, Descriptor, ImageIndex, ImageManifest, MediaType, Os
 use serde::Serialize;
 use serde_json::Value;
 
-use super::digest;
+use super::{MOST_BYTES, digest};
 
 /// The module's name in the layer of a container image, in whatever folder.
 pub const FILE_NAME: &str = "plugin.wasm";
@@ -29,9 +29,6 @@ const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 /// The media types of what a reference may lead to.
 pub const MANIFESTS: [&str; 4] =
     ["application/vnd.oci.image.manifest.v1+json", DOCKER_MANIFEST, OCI_INDEX, DOCKER_LIST];
-
-/// The largest layer that is fetched, and the largest archive that is unpacked, in bytes: Envoy Gateway's bound.
-const MOST_BYTES: u64 = 256 * 1024 * 1024;
 
 /// The form of what was published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -1,7 +1,6 @@
 //! An OCI layout: images as files in a folder, which skopeo, oras, crane and podman read, too.
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::Path;
 
 use oci_spec::OciSpecError;
@@ -11,27 +10,17 @@ use oci_spec::image::{
 };
 
 use super::image::{Packed, json_bytes};
-use super::{Problem, digest};
+use super::{MOST_BYTES, MOST_BYTES_OF_A_MANIFEST, Problem, digest, read_bounded};
 
-/// Writes a layout with these images, by their names. What lay there before is gone.
-pub fn write(folder: &Path, images: &[(&str, &Packed)]) -> Result<(), Problem> {
-    let wrong = |error: &dyn std::fmt::Display| {
-        Problem::Misused(format!("{}: the layout cannot be written: {error}", folder.display()))
-    };
-    let blobs = folder.join("blobs/sha256");
-    if folder.join("oci-layout").exists() {
-        fs::remove_dir_all(folder).map_err(|error| wrong(&error))?;
-    }
-    fs::create_dir_all(&blobs).map_err(|error| wrong(&error))?;
-    for (_, image) in images {
-        for blob in image.blobs.iter().chain([&image.manifest]) {
-            let name = digest(blob).replace("sha256:", "");
-            fs::write(blobs.join(name), blob).map_err(|error| wrong(&error))?;
-        }
-    }
-    let (index, layout) = index(images).map_err(|error| wrong(&error))?;
-    fs::write(folder.join("index.json"), index).map_err(|error| wrong(&error))?;
-    fs::write(folder.join("oci-layout"), layout).map_err(|error| wrong(&error))
+/// The files of a layout with these images, by their names: where each lies in its folder, and its bytes.
+pub fn files(images: &[(&str, &Packed)]) -> Result<Vec<(String, Vec<u8>)>, Problem> {
+    let blobs = images.iter().flat_map(|(_, image)| image.blobs.iter().chain([&image.manifest]));
+    let mut files: Vec<(String, Vec<u8>)> =
+        blobs.map(|blob| (format!("blobs/{}", digest(blob).replace(':', "/")), blob.clone())).collect();
+    let (index, layout) =
+        index(images).map_err(|error| Problem::Wrong(format!("the layout cannot be made: {error}")))?;
+    files.extend([("index.json".to_owned(), index), ("oci-layout".to_owned(), layout)]);
+    Ok(files)
 }
 
 fn index(images: &[(&str, &Packed)]) -> Result<(Vec<u8>, Vec<u8>), OciSpecError> {
@@ -56,13 +45,15 @@ fn index(images: &[(&str, &Packed)]) -> Result<(Vec<u8>, Vec<u8>), OciSpecError>
 /// Reads every image of a layout, with its name, and checks that each blob is what its digest says.
 pub fn read(folder: &Path) -> Result<Vec<(String, Packed)>, Problem> {
     let index = folder.join("index.json");
-    let index = ImageIndex::from_file(&index).map_err(|error| {
+    let wrong = |error: &dyn std::fmt::Display| {
         Problem::Misused(format!("{}: {error}; `make image` makes a layout at dist/oci", index.display()))
-    })?;
+    };
+    let bytes = read_bounded(&index, MOST_BYTES_OF_A_MANIFEST).map_err(|error| wrong(&error))?;
+    let index: ImageIndex = serde_json::from_slice(&bytes).map_err(|error| wrong(&error))?;
     let blob = |descriptor: &Descriptor| -> Result<Vec<u8>, Problem> {
         let wanted = descriptor.digest().to_string();
         let path = folder.join("blobs").join(wanted.replace(':', "/"));
-        let bytes = fs::read(&path).map_err(|error| {
+        let bytes = read_bounded(&path, MOST_BYTES).map_err(|error| {
             Problem::Wrong(format!("{}: {error}; make the layout again, with `make image`", path.display()))
         })?;
         match digest(&bytes) == wanted {
@@ -76,6 +67,13 @@ pub fn read(folder: &Path) -> Result<Vec<(String, Packed)>, Problem> {
     };
     let image = |descriptor: &Descriptor| -> Result<(String, Packed), Problem> {
         let name = descriptor.annotations().as_ref().and_then(|notes| notes.get(ANNOTATION_REF_NAME));
+        if descriptor.size() > MOST_BYTES_OF_A_MANIFEST {
+            return Err(Problem::Wrong(format!(
+                "{}: a manifest of {} bytes; registries take {MOST_BYTES_OF_A_MANIFEST} at most",
+                descriptor.digest(),
+                descriptor.size()
+            )));
+        }
         let bytes = blob(descriptor)?;
         let manifest: ImageManifest = serde_json::from_slice(&bytes).map_err(|error| {
             Problem::Wrong(format!(

@@ -51,6 +51,11 @@ impl Module {
     }
 }
 
+/// Whether a text does nothing but stand there.
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+}
+
 fn facts(bytes: &[u8]) -> Result<Facts, String> {
     if bytes.get(..4) != Some(b"\0asm") {
         return Err("this is no WebAssembly module; `make build` makes one".to_owned());
@@ -81,6 +86,14 @@ fn facts(bytes: &[u8]) -> Result<Facts, String> {
     let facts: Facts = serde_json::from_slice(section).map_err(|error| {
         format!("the module's section {} cannot be read: {error}; build it again", version::SECTION)
     })?;
+    // It is shown on a terminal, and may be anybody's.
+    let texts = [&facts.version, &facts.commit, &facts.commit_time, &facts.abi];
+    if texts.into_iter().chain(&facts.policies).any(|text| !is_plain(text)) {
+        return Err(format!(
+            "the module's section {} has control characters, so it is none of meshfilter's; build it again",
+            version::SECTION
+        ));
+    }
     let abi = format!("proxy_abi_version_{}", facts.abi.replace('.', "_"));
     match exports.contains(&abi.as_str()) {
         true => Ok(facts),

@@ -12,6 +12,8 @@ use regex_automata::util::iter::Searcher;
 use regex_automata::{Anchored, Input, PatternID};
 use regex_syntax::hir::Hir;
 
+use super::cost;
+
 /// What one compiled expression may take, in bytes; Envoy refuses large programs, too.
 const SIZE_LIMIT: usize = 1 << 20;
 
@@ -40,11 +42,11 @@ impl fmt::Debug for Program {
 }
 
 impl Program {
-    /// Compiles an expression, with or without its groups.
+    /// Compiles an expression, with or without its groups. `anywhere`: a match may begin at every byte.
     ///
     /// # Errors
-    /// It is too large.
-    pub fn new(expression: &Hir, groups: WhichCaptures) -> Result<Self, String> {
+    /// It is too large, or costs too much.
+    pub fn new(expression: &Hir, groups: WhichCaptures, anywhere: bool) -> Result<Self, String> {
         let config = Config::new().utf8(false).nfa_size_limit(Some(SIZE_LIMIT)).which_captures(groups);
         let engines = || {
             let nfa = Compiler::new().configure(config).build_from_hir(expression).ok()?;
@@ -54,7 +56,15 @@ impl Program {
                 memory: RefCell::default(),
             })
         };
-        let engines = engines().ok_or_else(|| format!("it takes more than {SIZE_LIMIT} bytes"))?;
+        let engines =
+            engines().ok_or_else(|| format!("is too large: it takes more than {SIZE_LIMIT} bytes"))?;
+        if !cost::is_bounded(engines.pike.get_nfa(), anywhere) {
+            return Err(format!(
+                "could take longer than 30 ms for a long header: a byte makes the proxy look at more than {} states; \
+                 repeat fewer times, or say more exactly what is repeated",
+                cost::MOST_STATES
+            ));
+        }
         Ok(Program(Rc::new(engines)))
     }
 

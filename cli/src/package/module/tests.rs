@@ -60,6 +60,20 @@ fn what_is_no_module_of_ours_is_told_why() {
         (good[..good.len() - 1].to_vec(), "broken or cut off"),
         (good[..8].to_vec(), "has no section meshfilter.version"),
         (small("{}", "proxy_abi_version_0_2_1"), "cannot be read: missing field"),
+        (
+            small(
+                r#"{"version":"1\u001b[2J","commit":"a","commitTime":"","abi":"0.2.1","policies":[]}"#,
+                "proxy_abi_version_0_2_1",
+            ),
+            "has control characters",
+        ),
+        (
+            small(
+                r#"{"version":"1","commit":"a","commitTime":"","abi":"0.2.1","policies":["a\nmodule sha256:00"]}"#,
+                "proxy_abi_version_0_2_1",
+            ),
+            "has control characters",
+        ),
         (small(facts, "proxy_abi_version_0_2_0"), "does not export proxy_abi_version_0_2_1"),
     ] {
         let message = refused(bytes);
