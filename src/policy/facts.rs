@@ -109,6 +109,14 @@ impl Facts {
     pub fn verdict(&mut self, policy: &Rc<str>, decision: &'static str, mode: Mode) {
         self.verdicts.push(Verdict { policy: policy.clone(), decision, mode });
     }
+
+    /// Puts what a policy decided at last in place of what it decided before.
+    pub fn revise_verdict(&mut self, policy: &Rc<str>, decision: &'static str, mode: Mode) {
+        match self.verdicts.iter_mut().find(|verdict| Rc::ptr_eq(&verdict.policy, policy)) {
+            Some(verdict) => verdict.decision = decision,
+            None => self.verdict(policy, decision, mode),
+        }
+    }
 }
 
 impl Decision {

@@ -38,9 +38,11 @@ pub fn compile(document: &Document, cx: &Context<'_>) -> RateLimits {
     let (mut limits, mut globals) = (Vec::new(), Vec::new());
     for (index, (source, name)) in document.rate_limits.iter().zip(names).enumerate() {
         let path = path.index(index);
-        match &source.global {
-            Some(asked) => globals.push(global::compile(source, asked, name, &path, cx)),
-            None => limits.push(limit(source, name, &path, cx)),
+        if let Some(asked) = &source.global {
+            globals.push(global::compile(source, asked, name.clone(), &path, cx));
+        }
+        if source.global.is_none() || source.token_bucket.is_some() {
+            limits.push(limit(source, name, &path, cx));
         }
     }
     RateLimits::new(limits, slots.div_ceil(u32::try_from(WAYS).unwrap_or(1)), globals)
@@ -73,6 +75,7 @@ fn limit(source: &document::RateLimit, name: Rc<str>, path: &Path<'_>, cx: &Cont
         cost,
         refusal: refusal(source, path, cx),
         mode: source.mode.unwrap_or_default(),
+        before_service: source.global.is_some(),
     }
 }
 

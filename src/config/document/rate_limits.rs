@@ -1,7 +1,7 @@
 use super::{Duration, GrpcStatus, HttpMatch, Mode, Source};
 use crate::json::Deserialize;
 pub use crate::policy::rate_limit::LimitHeaders;
-pub use crate::policy::rate_limit::global::FailureMode;
+pub use crate::policy::rate_limit::global::{FailureMode, Unit};
 
 /// One entry of the `rateLimits` section. Every entry that applies has to have tokens; a request takes from all or
 /// from none.
@@ -32,7 +32,8 @@ pub struct RateLimit {
     pub body: Option<String>,
     /// Default `enforce`.
     pub mode: Option<Mode>,
-    /// A rate limit service in place of `tokenBucket` and `key`: one limit for the whole fleet.
+    /// A rate limit service: one limit for the whole fleet. A `tokenBucket` on the same entry comes first, so that a flood does
+    /// not reach the service; what the service refuses stays taken from it.
     pub global: Option<GlobalLimit>,
 }
 
@@ -51,6 +52,20 @@ pub struct GlobalLimit {
     pub failure_mode: Option<FailureMode>,
     /// What the service is asked about. It refuses if any of these is over its limit. Required.
     pub descriptors: Vec<Descriptor>,
+    /// The limit itself, which goes with every descriptor, so that the service needs no configuration of its own. A service
+    /// that does not know overrides, such as Limitador, takes its own.
+    pub limit: Option<GlobalLimitOverride>,
+}
+
+/// How many requests a service lets through for one descriptor.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct GlobalLimitOverride {
+    /// So many, from 0. Required.
+    pub requests_per_unit: Option<u32>,
+    /// In this time. Required.
+    pub unit: Option<Unit>,
 }
 
 /// One descriptor of a request. If the value of one of its entries is missing, and has no `default`, the descriptor is

@@ -98,7 +98,7 @@ const BEYOND_SHAPE: [(&str, &[&str]); 6] = [
             "\"header\" is missing; upstream and downstream",
             "a header goes nowhere",
             "\"tokenBucket\" is missing",
-            "a service keeps this limit",
+            "a key is for a bucket",
         ],
     ),
     (
@@ -305,10 +305,12 @@ fn what_a_comment_calls_required_is() {
             "name",
             "number",
             "operation",
+            "requestsPerUnit",
             "rewrite",
             "source",
             "status",
             "stddev",
+            "unit",
             "value"
         ]
     );

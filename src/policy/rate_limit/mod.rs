@@ -24,7 +24,7 @@ use crate::policy::{Guard, Sight};
 use crate::request::Request;
 use crate::trace::{self, Event};
 use bucket::Tokens;
-use global::Question;
+use global::{Question, Refusals};
 use key::{KeyHasher, Place};
 use last_write::LastWrite;
 use metrics::TableMetrics;
@@ -37,6 +37,8 @@ pub struct RateLimits {
     limits: Vec<Limit>,
     /// The limits that a service keeps.
     globals: Vec<GlobalLimit>,
+    /// What those services refused.
+    refusals: Refusals,
     /// How many sets there are.
     sets: u32,
     /// What each limit has from the start on; none before it.
@@ -72,6 +74,8 @@ pub struct Limit {
     pub refusal: Refusal,
     /// Whether it counts.
     pub mode: Mode,
+    /// It stands in front of a service, and what is taken from it is spent by asking.
+    pub before_service: bool,
 }
 
 /// One part of a key.
@@ -138,6 +142,10 @@ impl RateLimits {
 
     /// Learns what all workers must agree on. Called once, when the configuration is accepted.
     pub fn start(&mut self, host: &dyn Host) {
+        if !self.globals.is_empty() {
+            self.refusals.start(host);
+            self.globals.iter().for_each(|limit| limit.service.define(host));
+        }
         if self.limits.is_empty() {
             return;
         }
@@ -219,10 +227,11 @@ impl RateLimits {
     }
 
     /// Asks the services, when the buckets let the request pass. Run again, it decides what the answers mean; what was
-    /// taken from the buckets is given back if a service refuses.
+    /// taken from the buckets is given back if a service refuses, unless a bucket stands before that very service to keep a
+    /// flood from it.
     pub fn ask(&self, request: &mut Request, facts: &mut Facts, host: &dyn Host) -> Step {
         if !self.globals.is_empty() {
-            match global::ask(&self.globals, request, facts, host) {
+            match global::ask(&self.globals, &self.refusals, request, facts, host) {
                 None => {}
                 Some(step @ Step::Wait(_)) => return step,
                 Some(refusal) => {
@@ -242,7 +251,8 @@ impl RateLimits {
 
     fn give_back(&self, taken: &[(usize, Place)], host: &dyn Host) {
         for (limit, place) in taken {
-            if let (Some(started), Some(limit)) = (self.started.get(*limit), self.limits.get(*limit)) {
+            let known = self.limits.get(*limit).zip(self.started.get(*limit));
+            if let Some((limit, started)) = known.filter(|(limit, _)| !limit.before_service) {
                 self.applied(limit, started, place.clone(), host.now()).give_back(host);
             }
         }

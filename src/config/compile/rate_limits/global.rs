@@ -7,7 +7,7 @@ use super::{key_part, refusal};
 use crate::config::compile::{Context, Path, common, http_match};
 use crate::config::document;
 use crate::policy::rate_limit::GlobalLimit;
-use crate::policy::rate_limit::global::Descriptor;
+use crate::policy::rate_limit::global::{Descriptor, Override, Service};
 
 /// Envoy's own default.
 const DEFAULT_TIMEOUT: Duration = Duration::from_millis(20);
@@ -22,13 +22,14 @@ pub fn compile(
     path: &Path<'_>,
     cx: &Context<'_>,
 ) -> GlobalLimit {
-    if source.token_bucket.is_some() {
-        cx.errors.add(&path.field("tokenBucket"), "a service keeps this limit; keep tokenBucket or global");
+    if !source.key.is_empty() && source.token_bucket.is_none() {
+        cx.errors.add(
+            &path.field("key"),
+            "a key is for a bucket; say it in global.descriptors, or give a tokenBucket that stands before the service",
+        );
     }
-    if !source.key.is_empty() {
-        cx.errors.add(&path.field("key"), "a service keeps this limit; say it in global.descriptors");
-    }
-    if source.cost == Some(0) {
+    // A bucket says the same, and more.
+    if source.cost == Some(0) && source.token_bucket.is_none() {
         cx.errors.add(&path.field("cost"), "0 is not a cost; use a whole number from 1");
     }
     let place = path.field("global");
@@ -54,6 +55,7 @@ pub fn compile(
     }
     let descriptors = asked.descriptors.iter().enumerate();
     GlobalLimit {
+        service: Service::new(&name),
         name,
         guard: http_match::guard(source.matches.as_ref(), &path.field("match"), cx),
         cluster: text(&asked.cluster, "cluster"),
@@ -63,10 +65,22 @@ pub fn compile(
         descriptors: descriptors
             .map(|(index, source)| descriptor(source, &listed.index(index), cx))
             .collect(),
+        limit: asked.limit.as_ref().and_then(|limit| over(limit, &place.field("limit"), cx)),
         hits_addend: source.cost.unwrap_or(0),
         refusal: refusal(source, path, cx),
         mode: source.mode.unwrap_or_default(),
+        behind_bucket: source.token_bucket.is_some(),
     }
+}
+
+fn over(source: &document::GlobalLimitOverride, path: &Path<'_>, cx: &Context<'_>) -> Option<Override> {
+    if source.requests_per_unit.is_none() {
+        common::missing(path, "requestsPerUnit", cx);
+    }
+    if source.unit.is_none() {
+        common::missing(path, "unit", cx);
+    }
+    Some(Override { requests_per_unit: source.requests_per_unit?, unit: source.unit? })
 }
 
 fn descriptor(source: &document::Descriptor, path: &Path<'_>, cx: &Context<'_>) -> Descriptor {

@@ -144,10 +144,18 @@ fn a_limit_of_a_services_is_checked_like_any_other() {
         }
         json!({"global": global})
     };
-    for good in [json!({}), json!({"timeout": "1s", "failureMode": "deny"}), json!({"failureMode": "allow"})]
-    {
+    for good in [
+        json!({}),
+        json!({"timeout": "1s", "failureMode": "deny"}),
+        json!({"failureMode": "allow"}),
+        json!({"limit": {"requestsPerUnit": 0, "unit": "MINUTE"}}),
+    ] {
         assert_eq!(errors(&json!({"rateLimits": [global(good)]})), Vec::<String>::new());
     }
+    let mut before = global(json!({}));
+    before["tokenBucket"] = json!({"maxTokens": 1, "fillInterval": "1s"});
+    before["key"] = json!([{"claim": "sub"}]);
+    assert_eq!(errors(&json!({"rateLimits": [before]})), Vec::<String>::new());
     let with = |name: &str, value: Value| {
         let mut entry = global(json!({}));
         entry[name] = value;
@@ -155,12 +163,20 @@ fn a_limit_of_a_services_is_checked_like_any_other() {
     };
     for (entry, expected) in [
         (
-            with("tokenBucket", json!({"maxTokens": 1, "fillInterval": "1s"})),
-            "rateLimits[0].tokenBucket: a service keeps this limit; keep tokenBucket or global",
+            with("key", json!([{"claim": "sub"}])),
+            "rateLimits[0].key: a key is for a bucket; say it in global.descriptors, or give a tokenBucket that stands before the service",
         ),
         (
-            with("key", json!([{"claim": "sub"}])),
-            "rateLimits[0].key: a service keeps this limit; say it in global.descriptors",
+            global(json!({"limit": {"unit": "MINUTE"}})),
+            "rateLimits[0].global.limit: \"requestsPerUnit\" is missing; add it",
+        ),
+        (
+            global(json!({"limit": {"requestsPerUnit": 1}})),
+            "rateLimits[0].global.limit: \"unit\" is missing; add it",
+        ),
+        (
+            global(json!({"limit": {"requestsPerUnit": 1, "unit": "minute"}})),
+            "rateLimits[0].global.limit.unit: \"minute\" is not known here; use \"SECOND\", \"MINUTE\", \"HOUR\", \"DAY\", \"MONTH\" or \"YEAR\"",
         ),
         (with("cost", json!(0)), "rateLimits[0].cost: 0 is not a cost; use a whole number from 1"),
         (

@@ -23,6 +23,18 @@ pub struct RateLimitRequest {
 pub struct RateLimitDescriptor {
     #[prost(message, repeated, tag = "1")]
     pub entries: Vec<Entry>,
+    /// In place of the limit that the service is configured with.
+    #[prost(message, optional, tag = "2")]
+    pub limit: Option<RateLimitOverride>,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+pub struct RateLimitOverride {
+    #[prost(uint32, tag = "1")]
+    pub requests_per_unit: u32,
+    /// `envoy.type.v3.RateLimitUnit`.
+    #[prost(int32, tag = "2")]
+    pub unit: i32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -111,12 +123,14 @@ mod tests {
         let entries = vec![Entry { key: "user".into(), value: "a".into() }];
         let question = RateLimitRequest {
             domain: "d".into(),
-            descriptors: vec![RateLimitDescriptor { entries }],
+            descriptors: vec![RateLimitDescriptor { entries, limit: None }],
             hits_addend: 1,
         };
         let bytes = frame(&question);
         assert_eq!(bytes, b"\0\0\0\0\x12\x0a\x01d\x12\x0b\x0a\x09\x0a\x04user\x12\x01a\x18\x01");
         assert_eq!(unframe(&bytes), Some(question));
+        let minute = RateLimitOverride { requests_per_unit: 100, unit: 2 };
+        assert_eq!(frame(&minute), b"\0\0\0\0\x04\x08\x64\x10\x02");
     }
 
     #[test]

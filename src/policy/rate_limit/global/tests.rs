@@ -4,12 +4,12 @@ use prost::Message;
 use serde_json::{Value, json};
 
 use super::message::{
-    Code, CurrentLimit, DescriptorStatus, Entry, HeaderValue, RateLimitDescriptor, RateLimitRequest,
-    RateLimitResponse, frame, unframe,
+    Code, CurrentLimit, DescriptorStatus, Entry, HeaderValue, RateLimitDescriptor, RateLimitOverride,
+    RateLimitRequest, RateLimitResponse, frame, unframe,
 };
 use crate::config;
 use crate::host::fake::Fake;
-use crate::host::{HeaderMap, HttpCall, LocalReply};
+use crate::host::{HeaderMap, Host, HttpCall, LocalReply};
 use crate::policy::{Decision, Facts, Policy, Step, Wait};
 use crate::request::{HeaderEdit, Request};
 
@@ -27,8 +27,8 @@ fn entry(more: Value) -> Value {
         "descriptors": [{"entries": [{"key": "user", "value": {"header": "x-user"}}]}],
     }});
     for (name, value) in more.as_object().cloned().unwrap_or_default() {
-        if name == "failureMode" {
-            entry["global"]["failureMode"] = value;
+        if ["failureMode", "limit"].contains(&name.as_str()) {
+            entry["global"][&name] = value;
         } else {
             entry[name] = value;
         }
@@ -130,7 +130,7 @@ fn the_service_is_asked_as_envoy_asks_it_and_the_request_waits() {
     let entries = vec![Entry { key: "user".into(), value: "alice".into() }];
     let expected = RateLimitRequest {
         domain: "web".into(),
-        descriptors: vec![RateLimitDescriptor { entries }],
+        descriptors: vec![RateLimitDescriptor { entries, limit: None }],
         hits_addend: 3,
     };
     assert_eq!(unframe(&call.body), Some(expected));
@@ -266,7 +266,7 @@ fn it_applies_only_where_its_match_holds_and_a_descriptor_is_whole() {
     asking.begin();
     let question: RateLimitRequest = unframe(&asking.asked().1.body).unwrap();
     let entries = vec![Entry { key: "plan".into(), value: "free".into() }];
-    assert_eq!(question.descriptors, [RateLimitDescriptor { entries }]);
+    assert_eq!(question.descriptors, [RateLimitDescriptor { entries, limit: None }]);
     let mut asking = Asking::new(&json!([entry(json!({}))]), &[]);
     assert_eq!(asking.begin(), Step::Continue, "without a descriptor nothing is asked");
 }
@@ -362,4 +362,134 @@ fn a_real_answer_of_unknown_fields_is_read() {
     // overall_code, and field 7 of a later version.
     let bytes = b"\x08\x01\x3a\x02\x08\x05";
     assert_eq!(RateLimitResponse::decode(bytes.as_slice()).unwrap().overall_code(), Code::Ok);
+}
+
+#[test]
+fn the_policys_own_limit_goes_with_every_descriptor() {
+    for (unit, number) in [("SECOND", 1), ("MINUTE", 2), ("HOUR", 3), ("DAY", 4), ("MONTH", 5), ("YEAR", 6)] {
+        let limit = json!({"limit": {"requestsPerUnit": 100, "unit": unit}});
+        let mut asking = Asking::new(&json!([entry(limit)]), &[("x-user", "a")]);
+        asking.begin();
+        let question: RateLimitRequest = unframe(&asking.asked().1.body).unwrap();
+        let expected = RateLimitOverride { requests_per_unit: 100, unit: number };
+        assert_eq!(question.descriptors[0].limit, Some(expected), "{unit}");
+    }
+}
+
+impl Asking {
+    /// A request of `user` that the service, if it is asked, refuses for so many seconds.
+    fn over(&mut self, user: &str, seconds: i64) -> (LocalReply, bool) {
+        self.next(&[("x-user", user)]);
+        let step = self.begin();
+        let Some((token, _)) = self.host.take_calls().pop() else { return (refused(step), false) };
+        let statuses = vec![status(Code::OverLimit, 100, 0, seconds, 0)];
+        assert!(self.say(token, &RateLimitResponse { statuses, ..code(Code::OverLimit) }));
+        (refused(self.go_on()), true)
+    }
+}
+
+#[test]
+fn what_the_service_refused_is_refused_here_until_the_time_it_named() {
+    let mut asking = Asking::new(&json!([entry(json!({}))]), &[]);
+    let (first, was_asked) = asking.over("alice", 30);
+    assert!(was_asked);
+    asking.host.advance(Duration::from_millis(9500));
+    let (second, was_asked) = asking.over("alice", 30);
+    assert!(!was_asked, "it named a time");
+    assert_eq!((second.status, &second.details), (first.status, &first.details));
+    assert_eq!(
+        texts(&second),
+        [
+            ("x-envoy-ratelimited", "true"),
+            ("retry-after", "21"),
+            ("x-ratelimit-limit", "100"),
+            ("x-ratelimit-remaining", "0"),
+            ("x-ratelimit-reset", "21"),
+        ]
+    );
+    assert_eq!((asking.verdicts(), asking.facts.decision), (vec!["limited"], Decision::RateLimited));
+    assert!(asking.over("bob", 30).1, "somebody else");
+    asking.host.advance(Duration::from_millis(20_500));
+    assert!(asking.over("alice", 0).1, "the time is over");
+    assert!(asking.over("alice", 0).1, "no time was named");
+    asking.host.flush_counters();
+    let counted = |result: &str| {
+        let name = format!("meshfilter_rate_limit_service_total<policy=fleet><result={result}>");
+        asking.host.metric_value(&name)
+    };
+    assert_eq!((counted("refused"), counted("remembered")), (4, 1));
+    assert_eq!((counted("allowed"), counted("failed")), (0, 0));
+}
+
+#[test]
+fn only_the_descriptors_that_were_refused_are_remembered() {
+    let limit = json!({"name": "fleet", "global": {"cluster": "rls", "domain": "web", "descriptors": [
+        {"entries": [{"key": "user", "value": {"header": "x-user"}}]},
+        {"entries": [{"key": "plan", "value": {"header": "x-plan"}}]},
+    ]}});
+    let mut asking = Asking::new(&json!([limit]), &[("x-user", "a"), ("x-plan", "free")]);
+    asking.begin();
+    let (token, _) = asking.asked();
+    let statuses = vec![status(Code::OverLimit, 10, 0, 60, 0), status(Code::Ok, 10, 5, 60, 0)];
+    assert!(asking.say(token, &RateLimitResponse { statuses, ..code(Code::OverLimit) }));
+    refused(asking.go_on());
+    asking.next(&[("x-user", "b"), ("x-plan", "free")]);
+    assert!(matches!(asking.begin(), Step::Wait(_)), "the plan was not refused");
+    asking.host.take_calls();
+    asking.next(&[("x-user", "a"), ("x-plan", "gold")]);
+    refused(asking.begin());
+    assert!(asking.host.take_calls().is_empty(), "the user was");
+}
+
+#[test]
+fn an_answer_that_does_not_say_which_descriptor_it_refuses_is_not_remembered() {
+    let mut asking = Asking::new(&json!([entry(json!({}))]), &[]);
+    for _ in 0..2 {
+        asking.next(&[("x-user", "a")]);
+        asking.begin();
+        let (token, _) = asking.asked();
+        let over = || status(Code::OverLimit, 1, 0, 60, 0);
+        let answer = RateLimitResponse { statuses: vec![over(), over()], ..code(Code::OverLimit) };
+        assert!(asking.say(token, &answer));
+        refused(asking.go_on());
+    }
+}
+
+#[test]
+fn in_shadow_a_remembered_refusal_counts_and_changes_nothing() {
+    let mut asking = Asking::new(&json!([entry(json!({"mode": "shadow"}))]), &[("x-user", "a")]);
+    asking.begin();
+    let (token, _) = asking.asked();
+    let statuses = vec![status(Code::OverLimit, 1, 0, 60, 0)];
+    assert!(asking.say(token, &RateLimitResponse { statuses, ..code(Code::OverLimit) }));
+    assert_eq!(asking.go_on(), Step::Continue);
+    asking.next(&[("x-user", "a")]);
+    assert_eq!(asking.begin(), Step::Continue, "nothing to wait for");
+    assert_eq!((asking.verdicts(), asking.host.take_calls().len()), (vec!["limited"], 0));
+}
+
+#[test]
+fn a_bucket_on_the_same_entry_sheds_a_flood_before_the_service_sees_it() {
+    let bucket = json!({"maxTokens": 2, "fillInterval": "24h"});
+    let both = entry(json!({"tokenBucket": bucket, "key": [{"header": "x-user"}], "cost": 1}));
+    let mut asking = Asking::new(&json!([both]), &[]);
+    for _ in 0..2 {
+        asking.next(&[("x-user", "a")]);
+        asking.begin();
+        let (token, _) = asking.asked();
+        assert!(asking.say(token, &code(Code::OverLimit)));
+        assert_eq!(refused(asking.go_on()).details, "request_rate_limited");
+        assert_eq!(asking.verdicts(), ["limited"], "one entry, one verdict");
+    }
+    asking.next(&[("x-user", "a")]);
+    assert_eq!(refused(asking.begin()).details, "local_rate_limited", "asking spent the tokens");
+    assert_eq!((asking.verdicts(), asking.host.take_calls().len()), (vec!["limited"], 0));
+    asking.next(&[("x-user", "b")]);
+    asking.begin();
+    let (token, _) = asking.asked();
+    assert!(asking.say(token, &code(Code::Ok)));
+    assert_eq!(asking.go_on(), Step::Continue);
+    assert_eq!(asking.verdicts(), ["allowed"]);
+    asking.next(&[]);
+    assert_eq!(asking.begin(), Step::Continue, "neither has its key");
 }
