@@ -17,7 +17,7 @@ pub use scheduler::Scheduler;
 use raw::{EnvoyBuffer, SUCCESS};
 
 /// How many headers are read without an allocation.
-const USUAL_HEADERS: usize = 64;
+const USUAL_HEADERS: usize = 32;
 
 /// A stream's filter in Envoy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

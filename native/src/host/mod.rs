@@ -45,6 +45,8 @@ pub struct NativeHost {
     /// The response headers of a reply of the filter's own, while they are edited.
     reply: RefCell<Option<HeaderMap>>,
     metrics: RefCell<Vec<Option<Arc<Metric>>>>,
+    /// What the document's attributes are called by the ABI; there are few.
+    attributes: RefCell<Vec<(Vec<String>, Option<Attribute>)>>,
     /// Always empty: what is counted is added up for the whole process.
     counters: Counters,
 }
@@ -106,6 +108,7 @@ impl NativeHost {
             answer: RefCell::default(),
             reply: RefCell::default(),
             metrics: RefCell::default(),
+            attributes: RefCell::default(),
             counters: Counters::default(),
         }
     }
@@ -250,6 +253,16 @@ impl NativeHost {
         Ok(())
     }
 
+    fn attribute(&self, path: &[&str]) -> Option<Attribute> {
+        let Ok(mut known) = self.attributes.try_borrow_mut() else { return Attribute::of(path) };
+        if let Some((_, attribute)) = known.iter().find(|(known, _)| known == path) {
+            return *attribute;
+        }
+        let attribute = Attribute::of(path);
+        known.push((path.iter().map(|&part| part.to_owned()).collect(), attribute));
+        attribute
+    }
+
     fn filter(&self) -> Result<Filter> {
         self.current.get().filter.ok_or(Status::BadArgument)
     }
@@ -341,7 +354,7 @@ impl Host for NativeHost {
         match path {
             ["plugin_name"] => Some(self.configuration.name.clone()),
             ["filter_state", name] => self.filter().ok()?.filter_state(name),
-            _ => self.filter().ok()?.attribute(Attribute::of(path)?),
+            _ => self.filter().ok()?.attribute(self.attribute(path)?),
         }
     }
 

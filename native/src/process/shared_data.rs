@@ -1,9 +1,9 @@
 use std::collections::HashMap;
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
 
-use meshfilter::host::{Result, Status};
+use meshfilter::host::{NumberHash, Result, Status};
 
 use super::lock;
 
@@ -14,9 +14,8 @@ pub struct SharedData {
     last: AtomicU32,
 }
 
-type Shard = HashMap<Box<str>, (Vec<u8>, u32), Hash>;
-/// The keys are the policies' own; what clients send is in none of them but as a keyed hash.
-type Hash = BuildHasherDefault<DefaultHasher>;
+/// The keys are the policies' own; what clients send is in none of them but as a keyed hash, so a plain one will do here.
+type Shard = HashMap<Box<str>, (Vec<u8>, u32), NumberHash>;
 
 const SHARDS: usize = 64;
 
@@ -57,7 +56,8 @@ impl SharedData {
 
     fn with<T>(&self, key: &str, act: impl FnOnce(&mut Shard) -> Result<T>) -> Result<T> {
         let shards = self.shards.get_or_init(|| (0..SHARDS).map(|_| Mutex::default()).collect());
-        let place = Hash::default().hash_one(key) as usize % SHARDS;
+        // The map takes the upper bits, and the lowest; these are between them.
+        let place = (NumberHash::default().hash_one(key) >> 24) as usize % SHARDS;
         act(&mut lock(shards.get(place).ok_or(Status::InternalFailure)?))
     }
 
