@@ -43,7 +43,12 @@ pub fn switch(value: &mut Value, environment: &mut BTreeMap<String, String>) -> 
         return Ok(());
     }
     match value {
+        // Other modules stay what they are.
         Value::Object(object) if object.get("@type").is_some_and(|kind| kind == WASM) => {
+            let code = value.pointer("/config/vm_config/code/local/filename").and_then(Value::as_str);
+            if code.is_some_and(|path| !path.ends_with("meshfilter.wasm")) {
+                return Ok(());
+            }
             let plugin = value["config"].take();
             let variables = plugin["vm_config"]["environment_variables"]["key_values"].as_object();
             for (name, value) in variables.into_iter().flatten() {
