@@ -210,6 +210,11 @@ pub const LISTED: &[Listed] = &[
         documented: "`::ffff:198.51.100.4`",
     },
     Listed {
+        id: "readings",
+        reason: "where readings of a request choose different requirements, all of them must be satisfied",
+        documented: "**all that are chosen must be satisfied**",
+    },
+    Listed {
         id: "path",
         reason: "a path that servers read differently is refused where a rule is about paths, or matched in each reading",
         documented: "ambiguous paths, path parameters and repeated slashes",
@@ -292,6 +297,14 @@ fn decided(exchange: &Exchange) -> Option<&'static str> {
     let asked_in_one = has_readings && setup.name == "by-request";
     if (is_ambiguous && native.status == 200) || refused_in_one || asked_in_one {
         return Some("path");
+    }
+    let roles = request.headers.iter().filter(|(name, _)| name == "x-role").count();
+    if setup.name == "by-request"
+        && (request.path.contains(';') || roles > 1)
+        && ours.refused_by("jwt_authn")
+        && native.status == 200
+    {
+        return Some("readings");
     }
     // Whatever else is listed may meet this one: the native filters let it pass, and Envoy refuses what they wrote.
     let control =
