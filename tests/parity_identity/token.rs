@@ -231,15 +231,22 @@ fn change(text: &mut String, what: &str, random: &mut Random) {
         if let Some(end) = section.len().checked_sub(2).filter(|end| *end > 0) {
             let at = random.below(end);
             let other = if section.as_bytes()[at] == b'A' { "B" } else { "A" };
-            section.replace_range(at..=at, other);
+            // Two changes can meet: what is no base64 any more is odd enough.
+            if section.is_ascii() {
+                section.replace_range(at..=at, other);
+            }
         }
     };
     match (what, sections.as_mut_slice()) {
         ("mangled header", [header, ..]) => mangle(header, random),
         ("mangled payload", [_, payload, ..]) => mangle(payload, random),
         ("mangled signature", [_, _, signature]) => mangle(signature, random),
-        ("header is no base64", [header, ..]) => header.insert(3, random.pick(&['!', '+', '/'])),
-        ("payload is no base64", [_, payload, ..]) => payload.insert(3, random.pick(&['!', '+', '/'])),
+        ("header is no base64", [header, ..]) => {
+            header.insert(header.floor_char_boundary(3), random.pick(&['!', '+', '/']))
+        }
+        ("payload is no base64", [_, payload, ..]) => {
+            payload.insert(payload.floor_char_boundary(3), random.pick(&['!', '+', '/']))
+        }
         ("signature is no base64", [_, _, signature]) => signature.insert(0, random.pick(&['!', '+', '/'])),
         ("no signature", [_, _, signature]) => signature.clear(),
         ("two sections", _) => sections.truncate(2),
@@ -270,7 +277,7 @@ fn change(text: &mut String, what: &str, random: &mut Random) {
     }
     *text = sections.join(".");
     if what == "cut" {
-        text.truncate(random.below(text.len().max(1)));
+        text.truncate(text.floor_char_boundary(random.below(text.len().max(1))));
     }
 }
 
