@@ -252,7 +252,7 @@ pub fn judge(exchange: &Exchange) -> Verdict {
     if native == ours {
         return Verdict::Listed(found);
     }
-    match decided(exchange) {
+    match decided(exchange, &native, &ours) {
         Some(id) => Verdict::Listed(vec![id]),
         None => Verdict::Surprise(exchange.explain(&native, &ours)),
     }
@@ -287,9 +287,9 @@ fn forwarded(exchange: &Exchange, native: &mut Seen, ours: &mut Seen) -> Vec<&'s
     found
 }
 
-/// A listed difference that makes another decision.
-fn decided(exchange: &Exchange) -> Option<&'static str> {
-    let Exchange { setup, request, native, ours } = exchange;
+/// A listed difference that makes another decision, in what is left of both answers.
+fn decided(exchange: &Exchange, native: &Outcome, ours: &Outcome) -> Option<&'static str> {
+    let Exchange { setup, request, .. } = exchange;
     // What only one reading asks for is asked for, and what only one refuses is refused.
     let has_readings = request.path.contains(';') || (!setup.normalize && request.path.contains("//"));
     let is_ambiguous = !setup.normalize && ours.details() == "meshfilter_ambiguous_path";
