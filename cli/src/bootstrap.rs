@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use super::envoy::plan::{Options, Plan};
 use super::envoy::plugin::Module;
 use super::envoy::{Address, policy};
@@ -100,6 +102,8 @@ pub fn run(arguments: &Arguments, output: &mut Vec<u8>) -> Outcome {
 
 /// A policy that was checked, and the Envoy around it.
 pub(super) struct Prepared {
+    /// With what the document leaves to its reader.
+    pub policy: Value,
     pub plan: Plan,
 }
 
@@ -159,7 +163,7 @@ impl Proxy {
         if self.admin.ip().is_none_or(|address| !address.is_loopback()) {
             eprintln!("meshfilter: --admin {}: whoever reaches this port rules the proxy", self.admin);
         }
-        Ok(Prepared { plan })
+        Ok(Prepared { policy: checked.policy, plan })
     }
 
     fn options(&self, module: Module) -> Options {

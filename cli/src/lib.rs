@@ -38,6 +38,7 @@ pub mod proxy;
 mod push;
 pub mod recorded;
 mod report;
+mod run;
 mod schema;
 
 use std::io::{self, Write};
@@ -59,6 +60,7 @@ const EXAMPLES: &str = "\
 Examples:
   meshfilter check policy.yaml
   meshfilter explain policy.yaml -H 'user-role: guest' http://webapp/api
+  meshfilter run policy.yaml --echo
   meshfilter bootstrap policy.yaml --echo --output envoy.yaml
   meshfilter schema > policy.schema.json
   meshfilter push registry.example.com/mesh/meshfilter:0.1.0
@@ -73,6 +75,7 @@ enum Command {
     Check(check::Arguments),
     Explain(Box<explain::Arguments>),
     Bootstrap(bootstrap::Arguments),
+    Run(run::Arguments),
     Schema(schema::Arguments),
     Image(image::Arguments),
     Push(push::Arguments),
@@ -139,6 +142,7 @@ pub fn run() -> ExitCode {
         Command::Check(arguments) => check::run(arguments, &mut output),
         Command::Explain(arguments) => explain::run(arguments, &mut output),
         Command::Bootstrap(arguments) => bootstrap::run(arguments, &mut output),
+        Command::Run(arguments) => run::run(arguments),
         Command::Schema(schema::Arguments {}) => {
             schema::run(&mut output);
             Outcome::Good

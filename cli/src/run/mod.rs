@@ -1,0 +1,192 @@
+//! `meshfilter run`: a policy in a real Envoy, to try it.
+
+mod process;
+mod summary;
+mod watch;
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{MissedTickBehavior, interval};
+
+use self::process::Envoy;
+use self::watch::Watch;
+use super::bootstrap::{Prepared, Proxy};
+use super::envoy::plugin::Module;
+use super::{Outcome, check};
+
+/// Try a policy in a real Envoy
+///
+/// Starts Envoy with what `meshfilter bootstrap` writes, waits until it is ready, and says what the policy does and
+/// three requests to try it with. From then on the access log is shown. Ctrl-C ends everything.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    #[command(flatten)]
+    proxy: Proxy,
+
+    /// The envoy binary; default is $ENVOY, .tools/envoy, or the first in PATH
+    #[arg(long, value_name = "FILE")]
+    envoy: Option<PathBuf>,
+
+    /// When the policy changes, check it and push it without losing a request; a wrong one is told, and the old one
+    /// stays
+    #[arg(long)]
+    watch: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  meshfilter run examples/policies/canary.yaml --echo
+  meshfilter run policy.yaml --endpoint 'webapp|v1=127.0.0.1:8081' --endpoint 'webapp|v2=127.0.0.1:8082' --watch
+  meshfilter run policy.yaml --echo --listen 127.0.0.1:0 --admin 127.0.0.1:0
+
+The exit code is 0 after Ctrl-C, 1 if the policy is wrong or Envoy ends by itself, 2 if something is missing.";
+
+/// Runs Envoy until somebody ends it.
+pub fn run(arguments: &Arguments) -> Outcome {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return misused(&error.to_string()),
+    };
+    match runtime.block_on(session(arguments)) {
+        Ok(()) => Outcome::Good,
+        Err(outcome) => outcome,
+    }
+}
+
+fn misused(problem: &str) -> Outcome {
+    eprintln!("meshfilter: {problem}");
+    Outcome::Misused
+}
+
+async fn session(arguments: &Arguments) -> Result<(), Outcome> {
+    let mut proxy = arguments.proxy.clone();
+    if arguments.watch && proxy.policy == "-" {
+        return Err(misused("--watch: standard input does not change; give a file"));
+    }
+    let text = check::read(&proxy.policy).map_err(|error| misused(&format!("{}: {error}", proxy.policy)))?;
+    let module = existing(proxy.module()?)?;
+    let binary = process::find(arguments.envoy.as_deref()).map_err(|error| misused(&error))?;
+    proxy.listen = process::free(&proxy.listen, "--listen").map_err(|error| misused(&error))?;
+    proxy.admin = process::free(&proxy.admin, "--admin").map_err(|error| misused(&error))?;
+    let Prepared { policy, plan } = proxy.prepare_from(&text, module.clone())?;
+    let folder = tempfile::Builder::new().prefix("meshfilter-run-").tempdir();
+    let folder = folder.map_err(|error| misused(&format!("no folder for Envoy's files: {error}")))?;
+    let mut bootstrap = plan.bootstrap;
+    let mut watch = None;
+    if arguments.watch {
+        watch =
+            Some(Watch::new(folder.path(), module, &mut bootstrap, text).map_err(|error| misused(&error))?);
+        watch::from_files(&mut bootstrap, folder.path());
+    }
+    let configuration = folder.path().join("envoy.yaml");
+    std::fs::write(&configuration, bootstrap.yaml())
+        .map_err(|error| misused(&format!("{}: {error}", configuration.display())))?;
+
+    let mut ends = Ends::new().map_err(|error| misused(&error.to_string()))?;
+    let mut envoy = Envoy::start(&binary, folder.path(), &configuration, proxy.admin.clone())
+        .map_err(|error| misused(&error))?;
+    let ready = tokio::select! {
+        ready = envoy.ready() => ready,
+        () = ends.wait() => {
+            envoy.stop().await;
+            return Ok(());
+        }
+    };
+    let took = match ready {
+        Ok(took) => took,
+        Err(error) => {
+            envoy.stop().await;
+            eprintln!("meshfilter: {error}");
+            return Err(Outcome::Wrong);
+        }
+    };
+    let scheme = if proxy.certificates.is_some() { "https" } else { "http" };
+    let base = format!("{scheme}://{}", proxy.listen);
+    say(&format!(
+        "{base} is ready after {:.1} s; admin interface http://{}; Ctrl-C ends it\n\n{}\nTry:\n",
+        took.as_secs_f64(),
+        proxy.admin,
+        summary::table(&policy)
+    ));
+    for request in summary::requests(&policy, &base) {
+        say(&format!("  {request}\n"));
+    }
+    say("\n");
+
+    let mut looks = interval(watch::EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            problem = envoy.until_it_ends() => {
+                eprintln!("meshfilter: {problem}");
+                return Err(Outcome::Wrong);
+            }
+            () = ends.wait() => {
+                envoy.stop().await;
+                eprintln!("meshfilter: ended");
+                return Ok(());
+            }
+            _ = looks.tick(), if watch.is_some() => {}
+        }
+        if let Some(watch) = &mut watch {
+            let said = tokio::select! {
+                said = watch.look(&proxy, &envoy) => said,
+                () = ends.wait() => {
+                    envoy.stop().await;
+                    eprintln!("meshfilter: ended");
+                    return Ok(());
+                }
+            };
+            if let Some(said) = said {
+                eprintln!("meshfilter: {said}");
+            }
+        }
+    }
+}
+
+/// Whoever reads this may have heard enough; the run goes on.
+fn say(text: &str) {
+    let mut output = std::io::stdout().lock();
+    let _ = output.write_all(text.as_bytes()).and_then(|()| output.flush());
+}
+
+/// Envoy is started here and now, so the module has to be there.
+fn existing(module: Module) -> Result<Module, Outcome> {
+    let (Module::Wasm(path) | Module::Native(path)) = &module;
+    if !path.is_file() {
+        return Err(misused(&format!(
+            "--module {}: there is no such file; `make build` leaves one in target/wasm32-wasip1/release",
+            path.display()
+        )));
+    }
+    let path = std::path::absolute(path).map_err(|error| misused(&error.to_string()))?;
+    Ok(match module {
+        Module::Wasm(_) => Module::Wasm(path),
+        Module::Native(_) => Module::Native(path),
+    })
+}
+
+/// The signals that end a run.
+struct Ends([tokio::signal::unix::Signal; 3]);
+
+impl Ends {
+    fn new() -> std::io::Result<Self> {
+        Ok(Ends([
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::hangup())?,
+        ]))
+    }
+
+    async fn wait(&mut self) {
+        let Ends([interrupt, terminate, hangup]) = self;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
+}
