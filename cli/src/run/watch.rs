@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::process::Envoy;
@@ -37,8 +37,12 @@ pub struct Watch {
 pub fn from_files(bootstrap: &mut Bootstrap, folder: &Path) {
     bootstrap.node = Some(("meshfilter".to_owned(), "meshfilter".to_owned()));
     bootstrap.clusters_from = Some(folder.to_owned());
-    if let Some(plugin) = http(bootstrap).and_then(|http| http.plugin.as_mut()) {
-        plugin.from = Some(folder.to_owned());
+    if let Some(http) = http(bootstrap) {
+        // The clusters come after the routes.
+        http.fields.insert("route_config".to_owned(), json!({"validate_clusters": false}));
+        if let Some(plugin) = &mut http.plugin {
+            plugin.from = Some(folder.to_owned());
+        }
     }
 }
 
