@@ -1,7 +1,7 @@
 //! The order of the stages, and nothing else.
 //!
 //! ```text
-//! sanitize → authenticate → authorize → route → limit → ask → delay → abort → forward → check
+//! sanitize → preflight → authenticate → authorize → route → limit → ask → delay → abort → forward → check
 //! ```
 //! A stage that has to wait is run again; a stage that answers ends the request.
 
@@ -20,6 +20,7 @@ pub struct Pipeline {
 enum Stage {
     #[default]
     Sanitize,
+    Preflight,
     Authenticate,
     Authorize,
     Route,
@@ -36,6 +37,7 @@ impl Stage {
     fn name(self) -> &'static str {
         match self {
             Stage::Sanitize => "sanitize",
+            Stage::Preflight => "preflight",
             Stage::Authenticate => "authenticate",
             Stage::Authorize => "authorize",
             Stage::Route => "route",
@@ -62,7 +64,8 @@ impl Pipeline {
         loop {
             trace::tell(|| Event::Stage(self.stage.name()));
             let (step, next) = match self.stage {
-                Stage::Sanitize => (policy.sanitize(request, facts, host), Stage::Authenticate),
+                Stage::Sanitize => (policy.sanitize(request, facts, host), Stage::Preflight),
+                Stage::Preflight => (policy.routing.preflight(request, facts), Stage::Authenticate),
                 Stage::Authenticate => {
                     (policy.authentication.authenticate(request, facts, host), Stage::Authorize)
                 }
@@ -80,6 +83,9 @@ impl Pipeline {
                 Step::Continue => self.stage = next,
                 Step::Wait(_) => return step,
                 Step::Reply(_) | Step::Reset => {
+                    if matches!(self.stage, Stage::Authenticate | Stage::Authorize) {
+                        policy.routing.let_refusal_be_read(request, facts);
+                    }
                     self.stage = Stage::Done;
                     return step;
                 }

@@ -60,39 +60,23 @@ pub struct UriMatch {
     pub ignore_case: bool,
 }
 
+/// What is not known of the request that a match is asked about.
+#[derive(Clone, Copy, Debug)]
+pub enum Unknown<'a> {
+    /// Its claims: there is no good token.
+    Claims,
+    /// Everything but where it goes: this is the preflight that asks about it.
+    AllBut {
+        /// Its method.
+        method: &'a [u8],
+    },
+}
+
 impl HttpMatch {
     /// Whether all conditions hold.
     pub fn is_match(&self, request: &Request, facts: &Facts) -> bool {
-        let holds = |name: &'static str, pattern: &Option<Pattern>, value: &[u8]| {
-            pattern.as_ref().is_none_or(|pattern| self.told(pattern.is_match(value), name, "", [value]))
-        };
-        let holds = self.uri.as_ref().is_none_or(|uri| {
-            let path = request.path();
-            self.told(uri.is_match(path), "uri", "", [path])
-        }) && holds("method", &self.method, request.method())
-            && holds("authority", &self.authority, request.authority())
-            && holds("scheme", &self.scheme, request.scheme())
-            && self.port.is_none_or(|(id, port)| {
-                let number = request.number(id);
-                self.told(number == Some(port.into()), "port", "", number.map(|number| number.to_string()))
-            })
-            && self.remote_ip.as_ref().is_none_or(|remote| remote.is_match(self, request))
-            && self.headers.iter().all(|(name, value)| {
-                let holds = value.any_match(request.header_values(name));
-                self.told(holds, "headers", name, request.header_values(name))
-            })
-            && self.without_headers.iter().all(|(name, pattern)| {
-                let holds = !request.header_values(name).any(|value| pattern.is_match(value));
-                self.told(holds, "withoutHeaders", name, request.header_values(name))
-            })
-            && self.query_params.iter().all(|(name, value)| {
-                let first = || request.query_values(name).take(1);
-                self.told(value.any_match(first()), "queryParams", name, first())
-            })
-            && self.cookies.iter().all(|(name, value)| {
-                let holds = value.any_match(request.cookie_values(name));
-                self.told(holds, "cookies", name, request.cookie_values(name))
-            })
+        let holds = self.address_matches(request, request.method())
+            && self.rest_matches(request)
             && self.claims.iter().all(|(path, value)| {
                 let holds = match value {
                     StringMatch::Present(pattern) => has_claim(facts.claim(path), pattern),
@@ -106,6 +90,58 @@ impl HttpMatch {
             });
         trace::tell(|| Event::Match { place: self.place.clone(), holds: holds.into() });
         holds
+    }
+
+    /// Whether all conditions may hold, as far as the request is known.
+    pub fn may_match(&self, request: &Request, unknown: Unknown<'_>) -> bool {
+        match unknown {
+            Unknown::Claims => self.address_matches(request, request.method()) && self.rest_matches(request),
+            Unknown::AllBut { method } => {
+                self.address_matches(request, method)
+                    && self.headers.iter().all(|(name, value)| {
+                        pseudo_header(request, method, name).is_none_or(|seen| value.any_match([seen]))
+                    })
+                    && self.without_headers.iter().all(|(name, pattern)| {
+                        pseudo_header(request, method, name).is_none_or(|seen| !pattern.is_match(seen))
+                    })
+            }
+        }
+    }
+
+    /// Whether the conditions hold that a preflight and the request that follows it have in common.
+    fn address_matches(&self, request: &Request, method: &[u8]) -> bool {
+        let holds = |name: &'static str, pattern: &Option<Pattern>, value: &[u8]| {
+            pattern.as_ref().is_none_or(|pattern| self.told(pattern.is_match(value), name, "", [value]))
+        };
+        self.uri.as_ref().is_none_or(|uri| {
+            let path = request.path();
+            self.told(uri.is_match(path), "uri", "", [path])
+        }) && holds("method", &self.method, method)
+            && holds("authority", &self.authority, request.authority())
+            && holds("scheme", &self.scheme, request.scheme())
+            && self.port.is_none_or(|(id, port)| {
+                let number = request.number(id);
+                self.told(number == Some(port.into()), "port", "", number.map(|number| number.to_string()))
+            })
+            && self.remote_ip.as_ref().is_none_or(|remote| remote.is_match(self, request))
+            && self.query_params.iter().all(|(name, value)| {
+                let first = || request.query_values(name).take(1);
+                self.told(value.any_match(first()), "queryParams", name, first())
+            })
+    }
+
+    /// Whether the conditions on what else the client sends hold.
+    fn rest_matches(&self, request: &Request) -> bool {
+        self.headers.iter().all(|(name, value)| {
+            let holds = value.any_match(request.header_values(name));
+            self.told(holds, "headers", name, request.header_values(name))
+        }) && self.without_headers.iter().all(|(name, pattern)| {
+            let holds = !request.header_values(name).any(|value| pattern.is_match(value));
+            self.told(holds, "withoutHeaders", name, request.header_values(name))
+        }) && self.cookies.iter().all(|(name, value)| {
+            let holds = value.any_match(request.cookie_values(name));
+            self.told(holds, "cookies", name, request.cookie_values(name))
+        })
     }
 
     /// Tells about the condition of this name, and hands on whether it holds.
@@ -155,6 +191,17 @@ impl UriMatch {
             true => self.pattern.is_match_ignoring_case(path),
             false => self.pattern.is_match(path),
         }
+    }
+}
+
+/// A pseudo header of the request that a preflight asks about; of its other headers nothing is known.
+fn pseudo_header<'a>(request: &'a Request, method: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    match name {
+        ":authority" => Some(request.authority()),
+        ":method" => Some(method),
+        ":path" => Some(request.path_and_query()),
+        ":scheme" => Some(request.scheme()),
+        _ => None,
     }
 }
 

@@ -19,7 +19,7 @@ pub mod telemetry;
 
 pub use facts::{Decision, Facts, Token, Verdict};
 pub use guard::{Guard, Sight};
-pub use http_match::{HttpMatch, RemoteIp, UriMatch};
+pub use http_match::{HttpMatch, RemoteIp, Unknown, UriMatch};
 pub use mode::Mode;
 pub use source::Source;
 

@@ -1,6 +1,7 @@
 //! Envoy's own filter for rate limit services beside our `global`, both asking the same service.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Mutex;
 
 use serde_json::{Value, json};
@@ -11,8 +12,8 @@ use crate::support::envoy::cluster;
 
 const RATE_LIMIT: &str = "type.googleapis.com/envoy.extensions.filters.http.ratelimit.v3.RateLimit";
 
-fn grpc_cluster(name: &str, service: &Service) -> Value {
-    let mut cluster = cluster(name, service.address);
+pub fn grpc_cluster(name: &str, address: SocketAddr) -> Value {
+    let mut cluster = cluster(name, address);
     cluster["typed_extension_protocol_options"] = json!({
         "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
             "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
@@ -97,7 +98,7 @@ fn a_service_is_asked_and_believed_as_by_envoys_filter() {
             listener("native-deny", filter(own, true), theirs(vec![route])),
             listener("ours-deny", plugin("deny", &global("deny")), ours()),
         ],
-        vec![grpc_cluster("rls", &service)],
+        vec![grpc_cluster("rls", service.address)],
     );
     let mut sent = Vec::new();
     for mode in ["allow", "deny"] {
@@ -168,7 +169,7 @@ fn a_services_no_gives_a_bucket_its_token_back_and_a_token_can_be_a_descriptor_a
     });
     let running = SideBySide::start_with(
         &[Listener { name: "ours", filters: vec![plugin("ours", &policy)], virtual_host: ours() }],
-        vec![grpc_cluster("rls", &service)],
+        vec![grpc_cluster("rls", service.address)],
     );
     let mut client = running.client("ours");
     let mut status = |id: &str| client.send(&Request::new("GET", "/a", &[]), id).status;

@@ -3,6 +3,8 @@
 //! `MESHFILTER_SEED` says with which seed; it is always the same otherwise. `MESHFILTER_LOAD_SECONDS` makes the load last longer.
 
 mod choice;
+mod cors;
+mod ends;
 mod faults;
 mod global;
 mod keys;

@@ -5,7 +5,7 @@ use super::{Context, Path};
 use crate::config::document::{self, Document, TagPlace};
 use crate::matchers::PathTemplate;
 use crate::policy::Source;
-use crate::policy::telemetry::{AttributeKind, LabelValues, Tag, TagSource, Telemetry};
+use crate::policy::telemetry::{AttributeKind, LabelValues, Phase, Tag, TagSource, Telemetry, phase_of};
 
 /// How many distinct values a tag tells by default, and at most.
 const DEFAULT_MAX_VALUES: usize = 100;
@@ -49,7 +49,7 @@ fn tag(tag: &document::Tag, path: &Path<'_>, cx: &Context<'_>) -> Option<Tag> {
         cx.errors
             .add(path, "\"value\" is missing; say where the value comes from, such as {header: x-tenant}");
     }
-    let source = value_source(value?, to_upstream, &path.field("value"), cx);
+    let source = value_source(value?, to_upstream, to_downstream, &path.field("value"), cx);
     if let (Some(TagSource::Request(Source::Header(from))), Some(header), true) =
         (&source, &header, to_upstream)
         && from == header
@@ -188,6 +188,7 @@ fn max_values(
 fn value_source(
     value: &document::Source,
     to_upstream: bool,
+    to_downstream: bool,
     path: &Path<'_>,
     cx: &Context<'_>,
 ) -> Option<TagSource> {
@@ -216,7 +217,7 @@ fn value_source(
         given.push(TagSource::Request(Source::Literal(environment(name, &path.field("environment"), cx))));
     }
     if let Some(name) = &value.property {
-        given.extend(attribute(name, to_upstream, &path.field("property"), cx));
+        given.extend(attribute(name, to_upstream, to_downstream, &path.field("property"), cx));
     }
     if value.default.is_some() {
         cx.errors.add(&path.field("default"), "a tag's default stands beside its value; move it there");
@@ -257,24 +258,38 @@ fn environment(name: &str, path: &Path<'_>, cx: &Context<'_>) -> Box<[u8]> {
     value.unwrap_or_default().into_bytes().into()
 }
 
-/// An attribute of the proxy: those that only the response settles are read then.
-fn attribute(name: &str, to_upstream: bool, path: &Path<'_>, cx: &Context<'_>) -> Option<TagSource> {
+/// An attribute of the proxy: those that only the response or the end of the stream settles are read then.
+fn attribute(
+    name: &str,
+    to_upstream: bool,
+    to_downstream: bool,
+    path: &Path<'_>,
+    cx: &Context<'_>,
+) -> Option<TagSource> {
     let parts: Vec<&str> = name.split('.').collect();
     if parts.contains(&"") {
         cx.errors.add(path, format_args!("\"{name}\" is not an attribute; use one such as xds.route_name"));
         return None;
     }
     let kind = AttributeKind::of(name);
-    let late = || TagSource::LateAttribute(parts.iter().map(|&part| part.to_owned()).collect(), kind);
-    match parts.first().copied() {
-        Some("response" | "upstream") => {
-            refuse_late(to_upstream, path, cx);
-            Some(late())
-        }
-        // The route that a request has before the filter is not the one that it gets after.
-        Some("xds") if !to_upstream => Some(late()),
-        _ => Some(TagSource::Attribute(cx.attribute(&parts), kind)),
+    let owned = || parts.iter().map(|&part| part.to_owned()).collect();
+    let phase = phase_of(name, to_upstream, to_downstream);
+    if phase != Phase::Decided {
+        refuse_late(to_upstream, path, cx);
     }
+    Some(match phase {
+        Phase::Decided => TagSource::Attribute(cx.attribute(&parts), kind),
+        Phase::Response => TagSource::LateAttribute(owned(), kind),
+        Phase::End => {
+            if to_downstream {
+                cx.errors.add(
+                    path,
+                    "the response is gone when this is known; take downstream out of \"in\", or use another source",
+                );
+            }
+            TagSource::LastAttribute(owned(), kind)
+        }
+    })
 }
 
 fn refuse_late(to_upstream: bool, path: &Path<'_>, cx: &Context<'_>) {

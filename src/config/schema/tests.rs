@@ -121,6 +121,7 @@ const BEYOND_SHAPE: [(&str, &[&str]); 6] = [
             "cannot hold a token",
             "is not a tag's header",
             "the request is gone",
+            "the response is gone",
             "only the filter may set",
             "claims are not known before",
             "is not the beginning of a path",

@@ -42,6 +42,7 @@ use std::rc::Rc;
 
 use cache::Cache;
 
+use super::routing::cors::Preflight;
 use super::{Decision, Facts, Guard, Mode, Sight, Step, Wait, ambiguous_path, line};
 use crate::host::{Host, Instant, MetricId, MetricType};
 use crate::matchers::Truth;
@@ -165,7 +166,7 @@ impl Authentication {
 
     /// Verifies the request's tokens; the one that counts is in [`Facts::token`] afterwards.
     pub fn authenticate(&self, request: &mut Request, facts: &mut Facts, host: &dyn Host) -> Step {
-        if self.is_empty() || (self.bypass_cors_preflight && is_cors_preflight(request)) {
+        if self.is_empty() || (self.bypass_cors_preflight && Preflight::of(request).is_some()) {
             trace::tell(|| Event::NotAsked { preflight: !self.is_empty() });
             return Step::Continue;
         }
@@ -436,12 +437,6 @@ fn count(counter: Option<MetricId>, host: &dyn Host) {
     if let Some(counter) = counter {
         host.increment(counter, 1);
     }
-}
-
-/// By Envoy's rule: credentials are never sent with one.
-fn is_cors_preflight(request: &Request) -> bool {
-    let stands = |name| request.header(name).is_some_and(|value| !value.is_empty());
-    request.method() == b"OPTIONS" && stands("origin") && stands("access-control-request-method")
 }
 
 #[cfg(test)]

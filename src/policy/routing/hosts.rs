@@ -65,6 +65,11 @@ impl Hosts {
         self.indexes(request).into_iter().flatten().find_map(|index| index.first(entries, request, facts))
     }
 
+    /// Every match that a request may be found by, in the order in which they are tried.
+    pub fn places(&self, request: &Request) -> impl Iterator<Item = Place> {
+        self.indexes(request).into_iter().flatten().flat_map(Index::places)
+    }
+
     /// Where a request may be found, in this order.
     pub fn indexes(&self, request: &Request) -> [Option<&Index>; 2] {
         let named = if self.by_host.is_empty() { None } else { self.named(&plain(request.authority())) };

@@ -91,6 +91,11 @@ impl Index {
         index
     }
 
+    /// Every match, in the order of the document.
+    pub fn places(&self) -> impl Iterator<Item = Place> {
+        self.places.iter().copied()
+    }
+
     /// The first match that holds.
     pub fn first(&self, entries: &[Entry], request: &Request, facts: &Facts) -> Option<Place> {
         if trace::is_on() {

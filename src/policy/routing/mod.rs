@@ -13,13 +13,14 @@ use std::rc::Rc;
 use super::fault::Fault;
 use super::{Decision, Facts, Mode, Step, line};
 use crate::host::Host;
-use crate::policy::HttpMatch;
+use crate::policy::{HttpMatch, Unknown};
 use crate::request::{HeaderEdit, Request};
 use crate::trace::{self, Event};
 use answer::{DirectResponse, Redirect};
-use cors::Cors;
+use cors::{Cors, Preflight};
 pub use hosts::Host as EntryHost;
 use hosts::Hosts;
+use index::Place;
 use upstream::Forward;
 
 /// The compiled section.
@@ -27,6 +28,7 @@ use upstream::Forward;
 pub struct Routing {
     entries: Vec<Entry>,
     hosts: Hosts,
+    has_cors: bool,
 }
 
 /// One entry.
@@ -62,7 +64,11 @@ pub enum Action {
 impl Routing {
     /// The section with these entries.
     pub fn new(entries: Vec<Entry>) -> Self {
-        Routing { hosts: Hosts::new(&entries), entries }
+        Routing {
+            hosts: Hosts::new(&entries),
+            has_cors: entries.iter().any(|entry| entry.cors.is_some()),
+            entries,
+        }
     }
 
     /// Whether there is no entry.
@@ -88,7 +94,47 @@ impl Routing {
         })
     }
 
-    /// Chooses the first entry that matches, and answers a CORS preflight at once.
+    /// Answers a CORS preflight, before anybody is asked for a token: the browser sends none with it. The first entry that
+    /// has a CORS policy and may be the actual request's decides.
+    pub fn preflight(&self, request: &Request, facts: &mut Facts) -> Step {
+        let Some(preflight) = Preflight::of(request) else { return Step::Continue };
+        let asked = Unknown::AllBut { method: preflight.method };
+        let with_policy = |place: Place| {
+            let entry = self.entries.get(place.0)?;
+            let cors = entry.cors.as_ref()?;
+            let matched = index::find(&self.entries, place);
+            matched.is_none_or(|matched| matched.may_match(request, asked)).then_some((entry, cors))
+        };
+        let mut places = self.hosts.places(request).filter(|_| self.has_cors);
+        let Some((entry, cors)) = places.find_map(with_policy) else { return Step::Continue };
+        let Some(reply) = cors.answer(&preflight) else { return Step::Continue };
+        facts.decision = Decision::DirectResponse;
+        facts.route = Some(entry.name.clone());
+        facts.response_edits.extend_from_slice(&entry.response_headers);
+        Step::Reply(Box::new(reply))
+    }
+
+    /// Puts CORS headers on a refusal that came before the entry was chosen: without them, a browser hides it from the
+    /// script. Of a request without a token nobody knows the claims, so an entry that asks for some may be its own.
+    pub fn let_refusal_be_read(&self, request: &Request, facts: &mut Facts) {
+        if !self.has_cors || request.header("origin").is_none_or(<[u8]>::is_empty) {
+            return;
+        }
+        let chosen = self.hosts.first(&self.entries, request, facts);
+        let may_be = |place: &Place| {
+            let has_cors = self.entries.get(place.0).is_some_and(|entry| entry.cors.is_some());
+            let matched = index::find(&self.entries, *place).filter(|_| has_cors);
+            matched.is_some_and(|matched| matched.may_match(request, Unknown::Claims))
+        };
+        let mut before = self.hosts.places(request).take_while(|place| Some(*place) != chosen);
+        let found = if facts.token.is_none() { before.find(may_be) } else { None };
+        let entry = found.or(chosen).and_then(|place| self.entries.get(place.0));
+        if let Some(cors) = entry.and_then(|entry| entry.cors.as_ref()) {
+            cors.mark(request, facts);
+        }
+    }
+
+    /// Chooses the first entry that matches.
     pub fn choose(&self, request: &Request, facts: &mut Facts) -> Step {
         let Some((place, matched)) = self.hosts.first(&self.entries, request, facts) else {
             return Step::Continue;
@@ -104,7 +150,10 @@ impl Routing {
         facts.entry_match = matched;
         facts.route = Some(entry.name.clone());
         facts.response_edits.extend_from_slice(&entry.response_headers);
-        entry.cors.as_ref().map_or(Step::Continue, |cors| cors.apply(request, facts))
+        if let Some(cors) = &entry.cors {
+            cors.mark(request, facts);
+        }
+        Step::Continue
     }
 
     /// Delays the request if the chosen entry's fault says so.

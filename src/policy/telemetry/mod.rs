@@ -6,7 +6,7 @@ mod tag;
 mod text;
 
 pub use labels::{LabelId, LabelValues};
-pub use tag::{AttributeKind, Tag, TagSource};
+pub use tag::{AttributeKind, Tag, TagSource, phase_of};
 
 use super::metric::{Counter, Gauge};
 use std::rc::Rc;
@@ -37,9 +37,10 @@ pub struct Telemetry {
 #[derive(Debug)]
 struct Requests {
     tags: Vec<Tag>,
-    /// Whether any tag waits for the response, and for its headers.
+    /// Whether any tag waits for the response, for its headers, and for the end.
     late: bool,
     response_headers: bool,
+    last: bool,
     metrics: RequestMetrics,
     overflows: Counter,
 }
@@ -53,6 +54,17 @@ pub struct Tagged {
     response_code: Option<u16>,
 }
 
+/// When a tag's value is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// When the request is decided.
+    Decided,
+    /// When the response's headers are there.
+    Response,
+    /// When the stream is over.
+    End,
+}
+
 /// What tags can be told from: each has its time.
 #[derive(Clone, Copy)]
 enum Known<'a> {
@@ -60,13 +72,26 @@ enum Known<'a> {
     Request(&'a Request),
     /// The response's headers are there.
     Response(&'a HeaderMap),
+    /// The stream is over.
+    End,
+}
+
+impl Known<'_> {
+    fn phase(self) -> Phase {
+        match self {
+            Known::Request(_) => Phase::Decided,
+            Known::Response(_) => Phase::Response,
+            Known::End => Phase::End,
+        }
+    }
 }
 
 impl Telemetry {
     /// Tells about requests with these tags.
     pub fn new(tags: Vec<Tag>) -> Self {
         let requests = Requests {
-            late: tags.iter().any(Tag::is_late),
+            late: tags.iter().any(|tag| tag.phase() == Phase::Response),
+            last: tags.iter().any(|tag| tag.phase() == Phase::End),
             response_headers: tags.iter().any(|tag| matches!(tag.source, TagSource::ResponseHeader(_))),
             metrics: RequestMetrics::new(MAX_LABEL_SETS),
             overflows: Tag::overflow_counter("all"),
@@ -157,15 +182,16 @@ impl Requests {
         for tag in &self.tags {
             let place = next_label;
             next_label = next_label.saturating_add(tag.in_metrics.into());
-            if tag.is_late() != matches!(known, Known::Response(_)) {
+            if tag.phase() != known.phase() {
                 continue;
             }
             let found = match known {
                 Known::Request(request) => tag.source.early(request, facts),
                 Known::Response(response) => tag.source.late(response, host),
+                Known::End => tag.source.last(host),
             };
             // What the response says is nobody's choice who asks.
-            let takes_place = tag.is_late() || !facts.decision.is_refusal();
+            let takes_place = known.phase() != Phase::Decided || !facts.decision.is_refusal();
             let told = tag.told(found, takes_place, host);
             if told.overflowed {
                 tag.overflows.add(1, host);
@@ -197,6 +223,9 @@ impl Requests {
         // A client that left before the response came.
         if self.late && !facts.tagged.responded {
             self.tell(Known::Response(&HeaderMap::default()), facts, host);
+        }
+        if self.last {
+            self.tell(Known::End, facts, host);
         }
         let code = facts.tagged.response_code.or_else(|| {
             let bytes = host.property(&["response", "code"])?;

@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use super::{LabelId, LabelValues, OTHER};
+use super::{LabelId, LabelValues, OTHER, Phase};
 use crate::host::{HeaderMap, Host};
 use crate::matchers::PathTemplate;
 use crate::policy::metric::Counter;
@@ -50,6 +50,8 @@ pub enum TagSource {
     Attribute(AttributeId, AttributeKind),
     /// An attribute as it is when the response comes.
     LateAttribute(Vec<String>, AttributeKind),
+    /// An attribute as it is when the stream is over.
+    LastAttribute(Vec<String>, AttributeKind),
     /// The first value of a response header.
     ResponseHeader(String),
 }
@@ -79,9 +81,13 @@ impl Tag {
         Counter::new("meshfilter_tag_overflows_total", &[("tag", name)])
     }
 
-    /// Whether its value is known only when the response is there.
-    pub fn is_late(&self) -> bool {
-        matches!(self.source, TagSource::LateAttribute(..) | TagSource::ResponseHeader(_))
+    /// When its value is known.
+    pub(super) fn phase(&self) -> Phase {
+        match self.source {
+            TagSource::LateAttribute(..) | TagSource::ResponseHeader(_) => Phase::Response,
+            TagSource::LastAttribute(..) => Phase::End,
+            _ => Phase::Decided,
+        }
     }
 
     /// The value for a request, once its source is known. One that must not take a place among `maxValues` is `other`
@@ -130,7 +136,9 @@ impl TagSource {
             TagSource::Destination => facts.destination.as_deref().map(|name| name.as_bytes().into()),
             TagSource::Decision => Some(facts.decision.as_str().as_bytes().into()),
             TagSource::Attribute(id, kind) => kind.text(request.attribute(*id)?.into()),
-            TagSource::LateAttribute(..) | TagSource::ResponseHeader(_) => None,
+            TagSource::LateAttribute(..) | TagSource::LastAttribute(..) | TagSource::ResponseHeader(_) => {
+                None
+            }
         }
     }
 
@@ -138,12 +146,52 @@ impl TagSource {
     pub(super) fn late<'a>(&'a self, response: &'a HeaderMap, host: &dyn Host) -> Option<Cow<'a, [u8]>> {
         match self {
             TagSource::ResponseHeader(name) => response.get(name.as_bytes()).map(Cow::Borrowed),
-            TagSource::LateAttribute(path, kind) => {
-                let path: Vec<&str> = path.iter().map(String::as_str).collect();
-                kind.text(host.property(&path)?.into())
-            }
+            TagSource::LateAttribute(path, kind) => kind.read(path, host),
             _ => None,
         }
+    }
+
+    /// The value, if it is one that only the end knows.
+    pub(super) fn last(&self, host: &dyn Host) -> Option<Cow<'static, [u8]>> {
+        match self {
+            TagSource::LastAttribute(path, kind) => kind.read(path, host),
+            _ => None,
+        }
+    }
+}
+
+/// The attributes of the proxy that only the end of a stream settles: while the body flows sizes grow, and trailers have
+/// the status of a gRPC call.
+const OF_THE_END: [&str; 8] = [
+    "connection.termination_details",
+    "request.duration",
+    "request.size",
+    "request.total_size",
+    "response.backend_latency",
+    "response.grpc_status",
+    "response.size",
+    "response.total_size",
+];
+
+/// Those that the response settles, unless it is broken off.
+const OF_THE_RESPONSE: [&str; 4] = [
+    "response.code_details",
+    "response.flags",
+    "upstream.request_attempt_count",
+    "upstream.transport_failure_reason",
+];
+
+/// When the attribute of this name is read. One that goes into a header of the response cannot wait for its end.
+pub fn phase_of(name: &str, to_upstream: bool, to_downstream: bool) -> Phase {
+    match name.split('.').next() {
+        // A header says how long the body is going to be.
+        _ if name == "request.size" && to_upstream => Phase::Decided,
+        _ if OF_THE_END.contains(&name) || name.starts_with("response.trailers") => Phase::End,
+        _ if OF_THE_RESPONSE.contains(&name) && !to_downstream => Phase::End,
+        Some("response" | "upstream") => Phase::Response,
+        // The route that a request has before the filter is not the one that it gets after.
+        Some("xds") if !to_upstream => Phase::Response,
+        _ => Phase::Decided,
     }
 }
 
@@ -177,6 +225,11 @@ impl AttributeKind {
             name if INTEGERS.contains(&name) => AttributeKind::Integer,
             _ => AttributeKind::Text,
         }
+    }
+
+    fn read(self, path: &[String], host: &dyn Host) -> Option<Cow<'static, [u8]>> {
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        self.text(host.property(&path)?.into())
     }
 
     fn text(self, bytes: Cow<'_, [u8]>) -> Option<Cow<'_, [u8]>> {

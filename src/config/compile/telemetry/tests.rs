@@ -174,6 +174,14 @@ fn each_error_says_where_and_what_would_be_right() {
             json!({"name": "a", "value": {"property": "response.code"}, "in": ["upstream"], "header": "x-a"}),
             ".value.property: the request is gone when this is known; take upstream out of \"in\", or use another source",
         ),
+        (
+            json!({"name": "a", "value": {"property": "request.total_size"}, "in": ["upstream"], "header": "x-a"}),
+            ".value.property: the request is gone when this is known; take upstream out of \"in\", or use another source",
+        ),
+        (
+            json!({"name": "a", "value": {"property": "response.grpc_status"}, "in": ["downstream"], "header": "x-a"}),
+            ".value.property: the response is gone when this is known; take downstream out of \"in\", or use another source",
+        ),
     ] {
         assert_eq!(errors(tag.clone()), [error], "{tag}");
     }
@@ -221,4 +229,27 @@ fn attributes_of_the_response_are_not_read_with_the_request() {
     let upstream =
         json!([{"name": "a", "value": {"property": "xds.route_name"}, "in": ["upstream"], "header": "x-a"}]);
     assert_eq!(load(upstream).ok().unwrap().policy.attributes.paths().len(), 1);
+}
+
+#[test]
+fn attributes_are_read_when_they_are_settled() {
+    use crate::policy::telemetry::{Phase, phase_of};
+    for (name, upstream, downstream, phase) in [
+        ("response.grpc_status", false, false, Phase::End),
+        ("response.trailers.x", false, false, Phase::End),
+        ("response.total_size", false, false, Phase::End),
+        ("request.duration", false, false, Phase::End),
+        ("request.size", false, false, Phase::End),
+        ("request.size", true, false, Phase::Decided),
+        ("response.flags", false, false, Phase::End),
+        ("response.flags", false, true, Phase::Response),
+        ("response.code", false, false, Phase::Response),
+        ("upstream.address", false, false, Phase::Response),
+        ("xds.route_name", false, false, Phase::Response),
+        ("xds.route_name", true, false, Phase::Decided),
+        ("request.time", false, false, Phase::Decided),
+        ("source.address", false, false, Phase::Decided),
+    ] {
+        assert_eq!(phase_of(name, upstream, downstream), phase, "{name}");
+    }
 }

@@ -86,6 +86,7 @@ fn a_preflight_is_answered_and_an_actual_request_is_decorated() {
             "access-control-allow-headers: x-a,x-b",
             "access-control-expose-headers: x-c",
             "access-control-max-age: 3600",
+            "vary: origin",
         ]
     );
     assert_eq!(answered.response_edits(), ["x-r=1"]);
@@ -102,6 +103,7 @@ fn a_preflight_is_answered_and_an_actual_request_is_decorated() {
             "access-control-allow-origin=https://a.example",
             "access-control-allow-credentials=true",
             "access-control-expose-headers=x-c",
+            "vary+=origin",
         ]
     );
     for headers in [
