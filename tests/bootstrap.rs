@@ -2,7 +2,7 @@
 
 use meshfilter::config::source::{Language, Source};
 use meshfilter::config::{Errors, compile};
-use meshfilter::policy::metric::LABELS;
+use meshfilter::policy::metric::{ISTIO_LABELS, LABELS, label_expression};
 use serde_json::{Value, json};
 
 fn read(text: &str) -> Value {
@@ -45,8 +45,9 @@ fn every_label_has_its_expression_and_none_is_left_over() {
     let bootstrap = bootstrap();
     let expected: Vec<Value> = LABELS
         .iter()
+        .chain(&ISTIO_LABELS)
         .chain(&tags(policy(&bootstrap), "metrics"))
-        .map(|label| json!({"tag_name": label, "regex": format!("^wasmcustom\\.meshfilter_.*?(<{label}=([^>]*)>)")}))
+        .map(|label| json!({"tag_name": label, "regex": label_expression(label)}))
         .collect();
     assert_eq!(bootstrap["stats_config"]["stats_tags"], Value::Array(expected));
 }

@@ -11,7 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::{Value, json};
 use support::case::yaml;
-use support::envoy::{Bootstrap, Configuration, Envoy, Upstreams};
+use support::envoy::{Bootstrap, Configuration, Envoy, Upstreams, wait_until};
 use support::http::{Client, Response, request_bytes};
 
 const POLICY: &str = "
@@ -31,6 +31,7 @@ authorization:
 - name: banned
   action: DENY
   rules: [{from: [{source: {principals: ['*/sa/banned']}}]}]
+telemetry: {metrics: {istio: true}}
 ";
 
 /// The statuses of some paths.
@@ -101,13 +102,24 @@ fn whoever_has_no_good_certificate_gets_no_answer() {
         assert!(answer.is_err(), "{what}: {answer:?}");
     }
     assert_eq!(mesh.get(Some(&mesh.client(&[name]))).unwrap().status, 200);
+    // The listener says nothing of its direction, as a gateway's.
+    let counted = || {
+        let text = mesh.envoy.admin("/stats").ok()?.text();
+        let of_requests = |line: &&str| line.starts_with("wasmcustom.istio_requests_total");
+        let line = text.lines().find(of_requests)?.to_owned();
+        line.contains(&format!("<source_principal={name}>")).then_some(line)
+    };
+    let line = wait_until("the counter", counted).unwrap();
+    for label in ["<reporter=source>", "<source_workload_namespace=default>", "<response_code=200>"] {
+        assert!(line.contains(label), "{line}");
+    }
 }
 
 /// An Envoy that asks for certificates.
 struct Mesh {
     issuer: Issuer,
     address: SocketAddr,
-    _envoy: Envoy,
+    envoy: Envoy,
     _upstreams: Upstreams,
 }
 
@@ -122,7 +134,7 @@ impl Mesh {
         bootstrap.transport_socket = Some(mutual_tls(&server.pem(), &key.serialize_pem(), &issuer.pem()));
         let envoy = Envoy::start(&bootstrap).unwrap();
         let address = envoy.address().unwrap();
-        Mesh { issuer, address, _envoy: envoy, _upstreams: upstreams }
+        Mesh { issuer, address, envoy, _upstreams: upstreams }
     }
 
     fn client(&self, names: &[&str]) -> Identity {

@@ -239,6 +239,25 @@ fn a_request_of_the_sample_policy_makes_these_hostcalls_and_no_others() {
 }
 
 #[test]
+fn what_is_left_out_of_the_metrics_costs_nothing() {
+    let token = bearer();
+    let cost = |metrics: Value| {
+        Bench::new(&json!({"telemetry": {"metrics": metrics}})).usual(&headers(&token)).hostcalls
+    };
+    let all = BTreeMap::from([("header_map", 1), ("now", 2), ("property", 1), ("record", 1)]);
+    assert_eq!(cost(json!({})), all);
+    let untimed = BTreeMap::from([("header_map", 1), ("now", 1), ("property", 1)]);
+    assert_eq!(cost(json!({"duration": false})), untimed);
+    assert_eq!(
+        cost(json!({"responseCode": false, "duration": false})),
+        BTreeMap::from([("header_map", 1), ("now", 1)])
+    );
+    // Which way, from whom, how; what Envoy's own route chose; the code.
+    let istio = BTreeMap::from([("header_map", 1), ("now", 2), ("property", 5), ("record", 1)]);
+    assert_eq!(cost(json!({"istio": true})), istio);
+}
+
+#[test]
 fn the_first_request_after_a_pause_asks_for_the_tick_that_tells_the_counters() {
     let token = bearer();
     let bench = Bench::new(&sample());

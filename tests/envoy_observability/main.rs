@@ -7,6 +7,7 @@ mod support;
 mod access_logs;
 mod alerts;
 mod dashboard;
+mod istio;
 mod logs;
 mod metrics;
 mod sample;

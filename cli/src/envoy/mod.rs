@@ -22,7 +22,7 @@ pub mod yaml;
 
 use std::path::{Path, PathBuf};
 
-use meshfilter::policy::metric::LABELS;
+use meshfilter::policy::metric::{ISTIO_LABELS, LABELS, label_expression};
 use serde_json::{Map, Value, json};
 
 pub use address::Address;
@@ -61,7 +61,7 @@ pub const CLUSTERS_FILE: &str = "clusters.json";
 
 /// The expression that takes a label out of a metric's name.
 pub fn label(name: &str) -> Value {
-    json!({"tag_name": name, "regex": format!(r"^wasmcustom\.meshfilter_.*?(<{name}=([^>]*)>)")})
+    json!({"tag_name": name, "regex": label_expression(name)})
 }
 
 impl Bootstrap {
@@ -128,7 +128,7 @@ impl Bootstrap {
     }
 
     fn labels(&self) -> Vec<Value> {
-        let mut names: Vec<&str> = LABELS.to_vec();
+        let mut names: Vec<&str> = LABELS.iter().chain(&ISTIO_LABELS).copied().collect();
         for name in &self.labels {
             if !names.contains(&name.as_str()) {
                 names.push(name);

@@ -11,7 +11,7 @@ use super::{Context, Path, common, fault, http_match};
 use crate::config::document::{Document, HttpEntry};
 use crate::policy::routing::upstream::{AUTHORITY, CLUSTER, Forward, MIRROR_CLUSTERS};
 use crate::policy::routing::{Action, Entry, EntryHost, Routing};
-use destination::ClusterNames;
+pub use destination::ClusterNames;
 
 /// Compiles the `http` section.
 pub fn compile(document: &Document, cx: &Context<'_>) -> Routing {

@@ -1,11 +1,15 @@
 use std::collections::HashSet;
 
 use super::common::{SourceUse, header_name, source};
+use super::http::ClusterNames;
 use super::{Context, Path};
 use crate::config::document::{self, Document, TagPlace};
 use crate::matchers::PathTemplate;
 use crate::policy::Source;
-use crate::policy::telemetry::{AttributeKind, LabelValues, Phase, Tag, TagSource, Telemetry, phase_of};
+use crate::policy::metric::ISTIO_LABELS;
+use crate::policy::telemetry::{
+    AttributeKind, Attributes, Counting, Istio, LabelValues, Phase, Tag, TagSource, Telemetry, phase_of,
+};
 
 /// How many distinct values a tag tells by default, and at most.
 const DEFAULT_MAX_VALUES: usize = 100;
@@ -19,6 +23,10 @@ pub fn compile(document: &Document, cx: &Context<'_>) -> Telemetry {
     let Some(section) = &document.telemetry else { return Telemetry::default() };
     let place = Path::ROOT.field("telemetry");
     let place = place.field("tags");
+    let labels = match section.metrics.istio {
+        Some(true) => [ISTIO_LABELS.as_slice(), &["response_code"]].concat(),
+        _ => LABELS.to_vec(),
+    };
     let mut names = HashSet::new();
     let mut headers = HashSet::new();
     let tags = section.tags.iter().enumerate().filter_map(|(index, tag)| {
@@ -26,7 +34,7 @@ pub fn compile(document: &Document, cx: &Context<'_>) -> Telemetry {
         if let Some(name) = tag.name.as_deref().filter(|name| !names.insert(*name)) {
             cx.errors.add(&path.field("name"), format_args!("\"{name}\" is used twice; give each its own"));
         }
-        let compiled = self::tag(tag, &path, cx)?;
+        let compiled = self::tag(tag, &labels, &path, cx)?;
         let header = compiled.upstream.as_ref().or(compiled.downstream.as_ref());
         if let Some(header) = header.filter(|header| !headers.insert((*header).clone())) {
             cx.errors
@@ -34,15 +42,32 @@ pub fn compile(document: &Document, cx: &Context<'_>) -> Telemetry {
         }
         Some(compiled)
     });
-    Telemetry::new(tags.collect())
+    let tags = tags.collect();
+    let document::Metrics { response_code, duration, istio } = section.metrics;
+    let counting = Counting {
+        response_code: response_code.unwrap_or(true),
+        duration: duration.unwrap_or(true),
+        istio: (istio == Some(true)).then(|| self::istio(document, cx)),
+    };
+    Telemetry::new(tags, counting)
 }
 
-fn tag(tag: &document::Tag, path: &Path<'_>, cx: &Context<'_>) -> Option<Tag> {
+/// What Istio's labels need.
+fn istio(document: &Document, cx: &Context<'_>) -> Istio {
+    let attributes = Attributes {
+        direction: cx.attribute(&["xds", "listener_direction"]),
+        mtls: cx.attribute(&["connection", "mtls"]),
+        peer: cx.attribute(&["connection", "uri_san_peer_certificate"]),
+    };
+    Istio::new(ClusterNames::services(document), attributes)
+}
+
+fn tag(tag: &document::Tag, labels: &[&str], path: &Path<'_>, cx: &Context<'_>) -> Option<Tag> {
     let places = places(tag, path, cx);
     let in_metrics = places.contains(&TagPlace::Metrics);
     let to_upstream = places.contains(&TagPlace::Upstream);
     let to_downstream = places.contains(&TagPlace::Downstream);
-    let name = name(tag, in_metrics, path, cx);
+    let name = name(tag, if in_metrics { labels } else { &[] }, path, cx);
     let header = header(tag, to_upstream || to_downstream, path, cx);
     let value = tag.value.as_ref();
     if value.is_none() {
@@ -91,7 +116,7 @@ fn places<'a>(tag: &'a document::Tag, path: &Path<'_>, cx: &Context<'_>) -> &'a 
 
 /// A tag's name is a label of Prometheus, a key of filter state and a part of a regular expression in Envoy's
 /// bootstrap: all of them take letters, digits and underscores.
-fn name(tag: &document::Tag, in_metrics: bool, path: &Path<'_>, cx: &Context<'_>) -> String {
+fn name(tag: &document::Tag, taken: &[&str], path: &Path<'_>, cx: &Context<'_>) -> String {
     let Some(name) = tag.name.as_deref() else {
         cx.errors.add(path, "\"name\" is missing; a tag needs one, such as tenant");
         return String::new();
@@ -109,7 +134,7 @@ fn name(tag: &document::Tag, in_metrics: bool, path: &Path<'_>, cx: &Context<'_>
             ),
         );
     }
-    if in_metrics && LABELS.contains(&name) {
+    if taken.contains(&name) {
         cx.errors.add(
             &path,
             format_args!("every metric has a label \"{name}\" already; use another name, or in: [logs]"),

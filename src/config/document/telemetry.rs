@@ -8,6 +8,22 @@ use crate::json::Deserialize;
 pub struct Telemetry {
     /// What is told about a request besides its route, destination, decision and response code.
     pub tags: Vec<Tag>,
+    /// What is counted of them, and under which names.
+    pub metrics: Metrics,
+}
+
+/// What is counted of requests. What is left out costs nothing.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Metrics {
+    /// Whether the response's code is a label. Default `true`.
+    pub response_code: Option<bool>,
+    /// Whether requests are timed. Default `true`.
+    pub duration: Option<bool>,
+    /// Whether metrics and labels have the names of Istio's standard metrics: `istio_requests_total` and
+    /// `istio_request_duration_milliseconds` in place of the filter's own. Default `false`.
+    pub istio: Option<bool>,
 }
 
 /// A name, and where its value comes from: a label of the metrics, a field of the access log, a tag of a span, a

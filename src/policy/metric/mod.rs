@@ -4,4 +4,6 @@ mod counter;
 mod name;
 
 pub use counter::{Counter, Gauge};
-pub use name::{LABELS, MAX_VALUE_LENGTH, NO_VALUE, metric_name, split_metric_name};
+pub use name::{
+    ISTIO_LABELS, LABELS, MAX_VALUE_LENGTH, NO_VALUE, label_expression, metric_name, split_metric_name,
+};

@@ -5,7 +5,7 @@
 //! bootstrap takes them out again:
 //!
 //! ```yaml
-//! - {tag_name: route, regex: '^wasmcustom\.meshfilter_.*?(<route=([^>]*)>)'}
+//! - {tag_name: route, regex: '^wasmcustom\.(?:meshfilter|istio)_.*?(<route=([^>]*)>)'}
 //! ```
 //! Envoy removes the first group from the name and makes the second the label's value. The leading
 //! `^wasmcustom\.` keeps the expression away from every statistic that is not a plugin's.
@@ -28,6 +28,27 @@ pub const LABELS: [&str; 10] = [
     "reason",
     "plugin",
 ];
+
+/// The labels of requests that are counted under Istio's names, beside `response_code`. Each has its line there, too.
+pub const ISTIO_LABELS: [&str; 12] = [
+    "reporter",
+    "source_workload",
+    "source_workload_namespace",
+    "source_principal",
+    "destination_workload",
+    "destination_workload_namespace",
+    "destination_version",
+    "destination_service",
+    "destination_service_name",
+    "destination_service_namespace",
+    "request_protocol",
+    "connection_security_policy",
+];
+
+/// The expression of a label's `stats_tags` entry.
+pub fn label_expression(label: &str) -> String {
+    format!(r"^wasmcustom\.(?:meshfilter|istio)_.*?(<{label}=([^>]*)>)")
+}
 
 /// The longest value, in bytes; what is longer is cut.
 pub const MAX_VALUE_LENGTH: usize = 128;

@@ -3,9 +3,10 @@ use std::collections::HashMap;
 use std::iter;
 use std::rc::Rc;
 
+use super::istio::{Istio, Seen};
 use super::{LabelId, Tag};
 use crate::host::{Host, MetricId, MetricType, NumberHash};
-use crate::policy::metric::{NO_VALUE, metric_name};
+use crate::policy::metric::{ISTIO_LABELS, NO_VALUE, metric_name};
 use crate::policy::{Decision, Mode, Verdict};
 
 const REQUESTS: &str = "meshfilter_requests_total";
@@ -17,16 +18,46 @@ const DECISIONS: &str = "meshfilter_policy_decisions_total";
 /// What one worker keeps at most of combinations of tags; what comes after them is counted with every tag `other`.
 pub(super) const MAX_LABEL_SETS: usize = 10_000;
 
+/// What is counted of requests, and under which names.
+#[derive(Debug)]
+pub struct Counting {
+    /// Whether the response's code is a label.
+    pub response_code: bool,
+    /// Whether requests are timed.
+    pub duration: bool,
+    /// Makes Istio's labels, where its names are wanted.
+    pub istio: Option<Istio>,
+}
+
+impl Counting {
+    /// Of the counter and of the histogram.
+    fn names(&self) -> [&'static str; 2] {
+        match self.istio {
+            None => [REQUESTS, DURATION],
+            Some(_) => ["istio_requests_total", "istio_request_duration_milliseconds"],
+        }
+    }
+}
+
+impl Default for Counting {
+    fn default() -> Self {
+        Counting { response_code: true, duration: true, istio: None }
+    }
+}
+
 /// What is counted about a request that is over.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Outcome<'a> {
     pub route: Option<&'a Rc<str>>,
     pub destination: Option<&'a Rc<str>>,
     pub decision: Decision,
-    /// 0 where there was no response.
-    pub response_code: u16,
+    /// 0 where there was no response; `None` where it is no label.
+    pub response_code: Option<u16>,
     pub labels: &'a [LabelId],
-    pub milliseconds: u64,
+    /// `None` where requests are not timed.
+    pub milliseconds: Option<u64>,
+    /// Where Istio's names are wanted.
+    pub istio: Option<Seen>,
 }
 
 /// The counter and the histogram of requests: their ids are asked for once per set of labels, and found again by
@@ -34,6 +65,7 @@ pub(super) struct Outcome<'a> {
 #[derive(Debug)]
 pub(super) struct RequestMetrics {
     max_sets: usize,
+    pub what: Counting,
     sets: RefCell<Sets>,
 }
 
@@ -48,7 +80,7 @@ struct Sets {
 #[derive(Clone, Copy, Debug)]
 struct Ids {
     requests: MetricId,
-    duration: MetricId,
+    duration: Option<MetricId>,
 }
 
 /// Whether a request could be counted under its own tags.
@@ -60,21 +92,37 @@ pub(super) enum Counted {
 
 impl RequestMetrics {
     /// Keeps about so many combinations of tags apart.
-    pub fn new(max_sets: usize) -> Self {
-        RequestMetrics { max_sets, sets: RefCell::default() }
+    pub fn new(max_sets: usize, what: Counting) -> Self {
+        RequestMetrics { max_sets, what, sets: RefCell::default() }
     }
 
     /// Says what will be counted. `tags` are the names of those that are labels.
-    pub fn announce(tags: &[&str], host: &dyn Host) {
-        host.announce(MetricType::Histogram, DURATION, &["route", "destination", "decision"]);
-        let labels = [&["route", "destination", "decision", "response_code"], tags].concat();
-        host.announce(MetricType::Counter, REQUESTS, &labels);
+    pub fn announce(&self, tags: &[&str], host: &dyn Host) {
+        let [counter, histogram] = self.what.names();
+        let code: &[&str] = if self.what.response_code { &["response_code"] } else { &[] };
+        let (labels, timed) = match self.what.istio {
+            // Istio times by the code, too.
+            Some(_) => (ISTIO_LABELS.as_slice(), code),
+            None => (["route", "destination", "decision"].as_slice(), [].as_slice()),
+        };
+        if self.what.duration {
+            host.announce(MetricType::Histogram, histogram, &[labels, timed].concat());
+        }
+        host.announce(MetricType::Counter, counter, &[labels, code, tags].concat());
     }
 
     /// Makes the proxy show the durations of what is forwarded to these destinations, by the names of their entries: a metric
     /// that it knows by its name costs it less than one whose labels it has to put together. The document bounds how many
     /// there are, and this how many are shown before anything happened.
-    pub fn define<'a>(known: impl Iterator<Item = (&'a Rc<str>, Option<&'a Rc<str>>)>, host: &dyn Host) {
+    pub fn define<'a>(
+        &self,
+        known: impl Iterator<Item = (&'a Rc<str>, Option<&'a Rc<str>>)>,
+        host: &dyn Host,
+    ) {
+        // Under Istio's names there are more labels than are known before the first request.
+        if !self.what.duration || self.what.istio.is_some() {
+            return;
+        }
         let known = known.map(|(route, destination)| (Some(route), destination));
         for (route, destination) in iter::once((None, None)).chain(known).take(MAX_KNOWN) {
             let labels = labels(route, destination, Decision::Allowed);
@@ -96,10 +144,12 @@ impl RequestMetrics {
             counted = Counted::AsOther;
             sets.forget_tags(outcome.labels.len());
         }
-        let ids = sets.find().or_else(|| sets.define(outcome, tags, counted, host));
+        let ids = sets.find().or_else(|| sets.define(outcome, &self.what, tags, counted, host));
         if let Some(Ids { requests, duration }) = ids {
             host.increment(requests, 1);
-            let _ = host.record(duration, outcome.milliseconds);
+            if let (Some(duration), Some(milliseconds)) = (duration, outcome.milliseconds) {
+                let _ = host.record(duration, milliseconds);
+            }
         }
         counted
     }
@@ -110,7 +160,14 @@ impl Sets {
         let route = self.name(outcome.route);
         let destination = self.name(outcome.destination);
         self.key.clear();
-        self.key.extend([route, destination, outcome.decision as u32, outcome.response_code.into()]);
+        let code = outcome.response_code.unwrap_or(0).into();
+        match outcome.istio {
+            None => self.key.extend([route, destination, outcome.decision as u32, code]),
+            Some(seen) => {
+                self.key.extend([destination, code]);
+                self.key.extend(seen.key());
+            }
+        }
         self.key.extend(outcome.labels.iter().map(|label| label.number()));
     }
 
@@ -136,22 +193,36 @@ impl Sets {
     fn define<'a>(
         &mut self,
         outcome: &Outcome<'_>,
+        what: &Counting,
         tags: impl Iterator<Item = &'a Tag>,
         counted: Counted,
         host: &dyn Host,
     ) -> Option<Ids> {
-        let mut labels = labels(outcome.route, outcome.destination, outcome.decision);
-        let duration = metric_name(DURATION, &labels);
-        labels.push(("response_code", outcome.response_code.to_string().into_bytes()));
+        let code = outcome.response_code.map(|code| ("response_code", code.to_string().into_bytes()));
+        let [counter, histogram] = what.names();
+        let mut labels = match (&what.istio, outcome.istio) {
+            (Some(istio), Some(seen)) => {
+                let mut labels = istio.labels(seen, outcome.destination.map(|name| &**name));
+                // Istio times by the code, too.
+                labels.extend(code.clone());
+                labels
+            }
+            _ => self::labels(outcome.route, outcome.destination, outcome.decision),
+        };
+        let duration = what.duration.then(|| metric_name(histogram, &labels));
+        if what.istio.is_none() {
+            labels.extend(code);
+        }
         for (tag, label) in tags.zip(outcome.labels) {
             let label = if counted == Counted::AsOther { LabelId::OTHER } else { *label };
             let value = tag.labels.as_ref().map(|values| values.with_value(label, <[u8]>::to_vec));
             labels.push((&tag.name, value.unwrap_or_default()));
         }
-        let requests = metric_name(REQUESTS, &labels);
-        let defined = host
-            .metric(MetricType::Counter, &requests)
-            .and_then(|requests| Ok((requests, host.metric(MetricType::Histogram, &duration)?)));
+        let requests = metric_name(counter, &labels);
+        let defined = host.metric(MetricType::Counter, &requests).and_then(|requests| {
+            let duration = duration.map(|name| host.metric(MetricType::Histogram, &name)).transpose()?;
+            Ok((requests, duration))
+        });
         let (requests, duration) = defined
             .inspect_err(|status| log::error!("meshfilter: the proxy does not define {requests}: {status:?}"))
             .ok()?;

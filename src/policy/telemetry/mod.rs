@@ -1,11 +1,14 @@
 //! What is told about it: tags, counters, histograms.
 
+mod istio;
 mod labels;
 mod metrics;
 mod tag;
 mod text;
 
+pub use istio::{Attributes, Istio, Service};
 pub use labels::{LabelId, LabelValues};
+pub use metrics::Counting;
 pub use tag::{AttributeKind, Tag, TagSource, phase_of};
 
 use super::metric::{Counter, Gauge};
@@ -52,6 +55,8 @@ pub struct Tagged {
     labels: Vec<LabelId>,
     responded: bool,
     response_code: Option<u16>,
+    /// What Istio's labels say, where they are wanted.
+    istio: Option<istio::Seen>,
 }
 
 /// When a tag's value is known.
@@ -88,12 +93,12 @@ impl Known<'_> {
 
 impl Telemetry {
     /// Tells about requests with these tags.
-    pub fn new(tags: Vec<Tag>) -> Self {
+    pub fn new(tags: Vec<Tag>, what: Counting) -> Self {
         let requests = Requests {
             late: tags.iter().any(|tag| tag.phase() == Phase::Response),
             last: tags.iter().any(|tag| tag.phase() == Phase::End),
             response_headers: tags.iter().any(|tag| matches!(tag.source, TagSource::ResponseHeader(_))),
-            metrics: RequestMetrics::new(MAX_LABEL_SETS),
+            metrics: RequestMetrics::new(MAX_LABEL_SETS, what),
             overflows: Tag::overflow_counter("all"),
             tags,
         };
@@ -105,7 +110,7 @@ impl Telemetry {
         VerdictMetrics::announce(host);
         let Some(requests) = &self.requests else { return };
         let tags: Vec<&str> = requests.labels().map(|tag| tag.name.as_str()).collect();
-        RequestMetrics::announce(&tags, host);
+        requests.metrics.announce(&tags, host);
         requests.overflows.define(host);
         for tag in requests.tags.iter().filter(|tag| tag.labels.is_some()) {
             tag.overflows.define(host);
@@ -118,8 +123,8 @@ impl Telemetry {
         known: impl Iterator<Item = (&'a Rc<str>, Option<&'a Rc<str>>)>,
         host: &dyn Host,
     ) {
-        if self.requests.is_some() {
-            RequestMetrics::define(known, host);
+        if let Some(requests) = &self.requests {
+            requests.metrics.define(known, host);
         }
     }
 
@@ -136,6 +141,9 @@ impl Telemetry {
     /// The request was decided: tags go into filter state, and into headers of the request and the response.
     pub fn on_decided(&self, request: &mut Request, facts: &mut Facts, host: &dyn Host) {
         let Some(requests) = &self.requests else { return };
+        if let Some(istio) = &requests.metrics.what.istio {
+            facts.tagged.istio = Some(istio.seen(request, facts.decision.is_refusal(), host));
+        }
         let headers = requests.tell(Known::Request(request), facts, host);
         for (name, value) in headers {
             request.set_header(name, &value);
@@ -227,17 +235,23 @@ impl Requests {
         if self.last {
             self.tell(Known::End, facts, host);
         }
-        let code = facts.tagged.response_code.or_else(|| {
-            let bytes = host.property(&["response", "code"])?;
-            u16::try_from(u64::from_le_bytes(bytes.try_into().ok()?)).ok()
-        });
+        let what = &self.metrics.what;
+        let code = || {
+            let read = || {
+                let bytes = host.property(&["response", "code"])?;
+                u16::try_from(u64::from_le_bytes(bytes.try_into().ok()?)).ok()
+            };
+            let code = facts.tagged.response_code.or_else(read);
+            code.filter(|code| (100..1000).contains(code)).unwrap_or(0)
+        };
         let outcome = Outcome {
             route: facts.route.as_ref(),
             destination: facts.destination.as_ref(),
             decision: facts.decision,
-            response_code: code.filter(|code| (100..1000).contains(code)).unwrap_or(0),
+            response_code: what.response_code.then(code),
             labels: &facts.tagged.labels,
-            milliseconds: milliseconds(received_at, host.now()),
+            milliseconds: what.duration.then(|| milliseconds(received_at, host.now())),
+            istio: what.istio.as_ref().map(|istio| istio.at_the_end(facts, host)),
         };
         if self.metrics.count(&outcome, self.labels(), host) == Counted::AsOther {
             self.overflows.add(1, host);

@@ -356,7 +356,7 @@ fn too_many_combinations_are_counted_with_every_tag_other() {
     let mut bench = Bench::new(json!({"tags": [
         {"name": "a", "value": {"header": "x-a"}}, {"name": "b", "value": {"header": "x-b"}, "in": ["logs"]}
     ]}));
-    bench.policy.telemetry.requests.as_mut().unwrap().metrics = RequestMetrics::new(2);
+    bench.policy.telemetry.requests.as_mut().unwrap().metrics = RequestMetrics::new(2, Counting::default());
     for value in ["1", "2", "3", "4", "1"] {
         bench.run(Case::header("x-a", value));
     }

@@ -98,7 +98,7 @@ impl Bootstrap {
             if let Some(list) = tags.as_array_mut()
                 && !list.iter().any(known)
             {
-                let regex = format!(r"^wasmcustom\.meshfilter_.*?(<{name}=([^>]*)>)");
+                let regex = meshfilter::policy::metric::label_expression(&name);
                 list.push(json!({"tag_name": name, "regex": regex}));
             }
         }

@@ -1,13 +1,16 @@
 //! Destinations, their clusters' names and their weights.
 
+use std::collections::HashMap;
 use std::fmt::Write;
 use std::rc::Rc;
 
 use super::super::common::{claim, request_header};
 use super::headers;
 use crate::config::compile::{Context, Path};
-use crate::config::document::{self, Destinations, HttpEntry};
+use crate::config::document::{self, Destinations, Document, HttpEntry};
+use crate::json::Errors;
 use crate::policy::routing::split::{Destination, Split, Sticky, StickyBy};
+use crate::policy::telemetry::Service;
 
 /// How a destination becomes the name of a cluster.
 pub struct ClusterNames {
@@ -37,26 +40,38 @@ impl ClusterNames {
         ClusterNames { pattern: pattern.map(|pattern| parts(pattern, &path, cx)), port }
     }
 
-    fn name(&self, host: &str, subset: &str, port: Option<u16>, path: &Path<'_>, cx: &Context<'_>) -> String {
+    /// The name of a destination's cluster; `None` where it takes a port and there is none.
+    fn name(&self, host: &str, subset: &str, port: Option<u16>) -> Option<String> {
         let Some(pattern) = &self.pattern else {
-            return if subset.is_empty() { host.to_owned() } else { format!("{host}|{subset}") };
+            return Some(if subset.is_empty() { host.to_owned() } else { format!("{host}|{subset}") });
         };
         let mut name = String::new();
         for part in pattern {
-            match (part, port.or(self.port)) {
-                (Part::Text(text), _) => name.push_str(text),
-                (Part::Host, _) => name.push_str(host),
-                (Part::Subset, _) => name.push_str(subset),
-                (Part::Port, Some(port)) => {
-                    let _ = write!(name, "{port}");
+            match part {
+                Part::Text(text) => name.push_str(text),
+                Part::Host => name.push_str(host),
+                Part::Subset => name.push_str(subset),
+                Part::Port => {
+                    let _ = write!(name, "{}", port.or(self.port)?);
                 }
-                (Part::Port, None) => cx.errors.add(
-                    path,
-                    "no port for the {port} of destinations.clusterName; add port: {number: …}, or destinations.port",
-                ),
             }
         }
-        name
+        Some(name)
+    }
+
+    /// What stands behind each cluster that the document names by a host.
+    pub fn services(document: &Document) -> HashMap<Box<str>, Service> {
+        // What is wrong with the section was said where it was compiled.
+        let errors = Errors::default();
+        let clusters = Self::compile(document.destinations.as_ref(), &Context::new(&|_| None, &errors));
+        let routes = document.http.iter().flat_map(|entry| entry.route.iter().flatten());
+        let service = |destination: &document::Destination| {
+            let host = destination.host.as_deref()?;
+            let subset = destination.subset.as_deref().unwrap_or_default();
+            let name = clusters.name(host, subset, destination.port.and_then(|port| port.number))?;
+            Some((name.into(), Service { host: host.to_owned(), subset: subset.to_owned() }))
+        };
+        routes.filter_map(|route| service(route.destination.as_ref()?)).collect()
     }
 }
 
@@ -122,7 +137,15 @@ pub fn cluster(
             Rc::default()
         }
         (Some(host), None) => {
-            clusters.name(host, subset.as_deref().unwrap_or_default(), port, path, cx).into()
+            let name = clusters.name(host, subset.as_deref().unwrap_or_default(), port);
+            let name = name.unwrap_or_else(|| {
+                cx.errors.add(
+                    path,
+                    "no port for the {port} of destinations.clusterName; add port: {number: …}, or destinations.port",
+                );
+                String::new()
+            });
+            name.into()
         }
         (None, None) => {
             cx.errors.add(path, "neither host nor cluster; add one");

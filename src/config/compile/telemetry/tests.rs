@@ -253,3 +253,24 @@ fn attributes_are_read_when_they_are_settled() {
         assert_eq!(phase_of(name, upstream, downstream), phase, "{name}");
     }
 }
+
+#[test]
+fn istios_labels_are_taken_where_its_names_are_wanted() {
+    let document = |name: &str, istio: bool| {
+        json!({"telemetry": {
+            "metrics": {"istio": istio}, "tags": [{"name": name, "value": {"cookie": "c"}}],
+        }})
+    };
+    let errors = |document: serde_json::Value| {
+        let compiled = crate::config::compile(&document, &|_| None, crate::json::Errors::default());
+        compiled.err().unwrap_or_default().iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        errors(document("reporter", true)),
+        [
+            "telemetry.tags[0].name: every metric has a label \"reporter\" already; use another name, or in: [logs]"
+        ]
+    );
+    assert_eq!(errors(document("reporter", false)), [""; 0]);
+    assert_eq!(errors(document("route", true)), [""; 0]);
+}
