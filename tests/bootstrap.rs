@@ -79,3 +79,35 @@ fn every_destination_of_the_policy_is_a_cluster() {
         }
     }
 }
+
+#[test]
+fn every_sample_with_a_route_for_the_choice_has_one_for_the_rewritten_host() {
+    for (name, text) in [
+        ("envoy.yaml", include_str!("../envoy/envoy.yaml")),
+        ("from-registry.yaml", include_str!("../envoy/from-registry.yaml")),
+        ("push/listeners.yaml", include_str!("../envoy/push/listeners.yaml")),
+        ("k8s/istio/envoyfilter.yaml", include_str!("../envoy/k8s/istio/envoyfilter.yaml")),
+    ] {
+        let (mut routes, mut told) = (0, 0);
+        walk(&read(text), &mut |value| {
+            if value["cluster_header"] == "x-meshfilter-cluster" {
+                assert_eq!(value["host_rewrite_header"], "x-meshfilter-authority", "{name}");
+                routes += 1;
+            }
+            if value["object_key"] == "meshfilter.rewrites" {
+                assert_eq!(value["format_string"]["text_format_source"]["inline_string"], "route", "{name}");
+                told += 1;
+            }
+        });
+        assert_eq!((routes, told), (1, 1), "{name}");
+    }
+}
+
+fn walk(value: &Value, look: &mut dyn FnMut(&Value)) {
+    look(value);
+    match value {
+        Value::Object(members) => members.values().for_each(|member| walk(member, look)),
+        Value::Array(elements) => elements.iter().for_each(|element| walk(element, look)),
+        _ => {}
+    }
+}

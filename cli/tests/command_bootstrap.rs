@@ -218,6 +218,18 @@ rateLimits:
 }
 
 #[test]
+fn a_rewritten_host_goes_to_the_route_in_a_header() {
+    let (bootstrap, _) = good(&file("rewritten", CANARY), &["--echo"]);
+    let manager = manager(&bootstrap);
+    let told = manager["http_filters"][0]["typed_config"]["on_request_headers"].as_array().unwrap();
+    let rewrites = told.iter().find(|told| told["object_key"] == "meshfilter.rewrites").unwrap();
+    assert_eq!(rewrites["format_string"]["text_format_source"]["inline_string"], "route");
+    let route = &manager["route_config"]["virtual_hosts"][0]["routes"][0]["route"];
+    assert_eq!(route["cluster_header"], "x-meshfilter-cluster");
+    assert_eq!(route["host_rewrite_header"], "x-meshfilter-authority");
+}
+
+#[test]
 fn one_cluster_cannot_be_two_things() {
     let policy = "\
 authentication:

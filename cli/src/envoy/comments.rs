@@ -50,7 +50,8 @@ pub const ALL: [Comment; 27] = [
     ),
     (
         "on_request_headers",
-        "Envoy hides the direct peer from plugins: ipBlocks and source.ip need this. Nobody outside can set it.",
+        "Envoy hides the direct peer from plugins: ipBlocks and source.ip need this. A rewritten host goes to the route below in\n\
+         a header, so that Envoy chooses no other virtual host by it. Nobody outside can set either.",
     ),
     (
         "failure_policy",

@@ -125,6 +125,9 @@ pub const IDLE: Duration = Duration::from_secs(60);
 /// The header in which the filter names the cluster that a policy chose.
 const CLUSTER: &str = "x-meshfilter-cluster";
 
+/// The header in which the filter names the host that the upstream is to see.
+const AUTHORITY: &str = "x-meshfilter-authority";
+
 /// The headers in which the filter names who gets copies.
 const MIRRORS: [&str; 3] =
     ["x-meshfilter-mirror-cluster", "x-meshfilter-mirror-cluster-2", "x-meshfilter-mirror-cluster-3"];
@@ -270,20 +273,26 @@ impl Http {
             "typed_config": {"@type": kind("extensions.filters.http.router.v3.Router")},
         });
         let Some(plugin) = &self.plugin else { return json!([router]) };
-        let peer = json!({
+        // The direct peer, which Envoy hides from plugins, and that the route of a choice reads a rewritten host, too.
+        let told = [
+            ("meshfilter.direct_remote_address", "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"),
+            ("meshfilter.rewrites", "route"),
+        ];
+        let told = told.map(|(key, format)| {
+            json!({
+                "object_key": key,
+                "factory_key": "envoy.string",
+                "format_string": {"text_format_source": {"inline_string": format}},
+            })
+        });
+        let state = json!({
             "name": "envoy.filters.http.set_filter_state",
             "typed_config": {
                 "@type": kind("extensions.filters.http.set_filter_state.v3.Config"),
-                "on_request_headers": [{
-                    "object_key": "meshfilter.direct_remote_address",
-                    "factory_key": "envoy.string",
-                    "format_string": {"text_format_source": {
-                        "inline_string": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%",
-                    }},
-                }],
+                "on_request_headers": told,
             },
         });
-        json!([peer, plugin.filter(), router])
+        json!([state, plugin.filter(), router])
     }
 }
 
@@ -334,14 +343,14 @@ impl Route {
         if self.chosen {
             put(&mut matching, &["headers"], json!([{"name": CLUSTER, "present_match": true}]));
         }
-        let to = |name: &str, cluster: &str| {
-            let mut action = json!({name: cluster, "timeout": TIMEOUT});
+        let to = |mut action: Value| {
+            put(&mut action, &["timeout"], TIMEOUT);
             lay_over(&mut action, &self.fields);
             json!({"match": matching, "route": action})
         };
         match &self.action {
-            Action::Decided => to("cluster_header", CLUSTER),
-            Action::Cluster(cluster) => to("cluster", cluster),
+            Action::Decided => to(json!({"cluster_header": CLUSTER, "host_rewrite_header": AUTHORITY})),
+            Action::Cluster(cluster) => to(json!({"cluster": cluster})),
             Action::Answer { status, headers, body } => {
                 let header =
                     |(name, value): &(String, String)| json!({"header": {"key": name, "value": value}});
