@@ -1,5 +1,5 @@
 //! What was chosen stays chosen, whatever is rewritten: each way to tell Envoy, under virtual hosts with domains and routes
-//! with prefixes; two filters in one chain; settings of single routes; a destination without endpoints.
+//! with prefixes; two filters in one chain; settings of single routes; a destination without healthy endpoints.
 
 use serde_json::{Value, json};
 
@@ -182,8 +182,16 @@ fn settings_of_a_route_hold_where_it_has_a_twin_that_reads_the_choice() {
 }
 
 #[test]
-fn a_destination_without_endpoints_falls_back_to_the_next_of_an_aggregate_cluster() {
+fn a_destination_without_healthy_endpoints_falls_back_to_the_next_of_an_aggregate_cluster() {
     let dead = json!({"name": "dead", "type": "STATIC", "load_assignment": {"cluster_name": "dead", "endpoints": []}});
+    // Somebody listens there and answers no health check.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut ill = crate::support::envoy::cluster("ill", silent.local_addr().unwrap());
+    ill["common_lb_config"] = json!({"healthy_panic_threshold": {"value": 0}});
+    ill["health_checks"] = json!([{
+        "timeout": "0.1s", "interval": "0.1s", "no_traffic_interval": "0.1s", "unhealthy_threshold": 1,
+        "healthy_threshold": 1, "http_health_check": {"path": "/healthz"},
+    }]);
     let aggregate = |name: &str, clusters: [&str; 2]| {
         json!({"name": name, "lb_policy": "CLUSTER_PROVIDED", "connect_timeout": "1s", "cluster_type": {
             "name": "envoy.clusters.aggregate",
@@ -195,6 +203,8 @@ fn a_destination_without_endpoints_falls_back_to_the_next_of_an_aggregate_cluste
     };
     let policy = json!({"http": [
         {"match": [{"uri": {"prefix": "/dead"}}], "route": [{"destination": {"host": "dead"}}]},
+        {"match": [{"uri": {"exact": "/ill"}}], "route": [{"destination": {"host": "ill"}}]},
+        {"match": [{"uri": {"exact": "/ill-else"}}], "route": [{"destination": {"host": "ill-else-v2"}}]},
         {"match": [{"uri": {"prefix": "/alive"}}], "route": [{"destination": {"host": "v1-else-v2"}}]},
         {"route": [{"destination": {"host": "dead-else-v2"}}]},
     ]});
@@ -204,10 +214,18 @@ fn a_destination_without_endpoints_falls_back_to_the_next_of_an_aggregate_cluste
             filters: vec![plugin("ours", &policy)],
             virtual_host: crate::pair::ours(),
         }],
-        vec![dead, aggregate("dead-else-v2", ["dead", "v2"]), aggregate("v1-else-v2", ["v1", "v2"])],
+        vec![
+            dead,
+            ill,
+            aggregate("dead-else-v2", ["dead", "v2"]),
+            aggregate("ill-else-v2", ["ill", "v2"]),
+            aggregate("v1-else-v2", ["v1", "v2"]),
+        ],
     );
     let mut client = running.client("ours");
     assert_eq!(send(&mut client, "/dead", &[]).status, 503);
     assert!(outcome(&send(&mut client, "/alive", &[])).starts_with("200 v1 "));
     assert!(outcome(&send(&mut client, "/", &[])).starts_with("200 v2 "));
+    assert_eq!(send(&mut client, "/ill", &[]).status, 503);
+    assert!(outcome(&send(&mut client, "/ill-else", &[])).starts_with("200 v2 "));
 }
