@@ -33,7 +33,8 @@ fn react(question: &Question) -> Reaction {
         code,
         limit: Some(service::Limit { requests_per_unit: 10 }),
         remaining,
-        until_reset: Some(prost_types::Duration { seconds: 42, nanos: 0 }),
+        // With a time ours would not ask again, and Envoy's filter would.
+        until_reset: None,
     };
     let plain =
         |code| service::Answer { code, statuses: vec![status(code, 3)], ..service::Answer::default() };
@@ -181,4 +182,56 @@ fn a_services_no_gives_a_bucket_its_token_back_and_a_token_can_be_a_descriptor_a
     // The bucket of three was never empty: the service refused, and its token came back.
     assert!((2..6).all(|index| details[&index.to_string()] == "request_rate_limited"), "{details:?}");
     assert_eq!(service.asked().len(), 6);
+}
+
+#[test]
+fn what_a_service_refused_is_refused_without_it_and_the_policys_limit_goes_with_the_question() {
+    let service = Service::start(|question| {
+        let limit = question.descriptors[0].limit;
+        assert_eq!(limit, Some(service::Override { requests_per_unit: 7, unit: 2 }));
+        let over = question.descriptors[0].entries[0].value == "over";
+        let status = service::Status {
+            code: if over { 2 } else { 1 },
+            limit: Some(service::Limit { requests_per_unit: 7 }),
+            remaining: if over { 0 } else { 3 },
+            until_reset: Some(prost_types::Duration { seconds: 3600, nanos: 0 }),
+        };
+        Reaction::Say(service::Answer {
+            code: status.code,
+            statuses: vec![status],
+            ..service::Answer::default()
+        })
+    });
+    let global = json!({
+        "cluster": "rls", "domain": "web", "timeout": "5s", "failureMode": "deny",
+        "descriptors": [{"entries": [{"key": "user", "value": {"header": "x-user"}}]}],
+        "limit": {"requestsPerUnit": 7, "unit": "MINUTE"},
+    });
+    let policy = json!({"rateLimits": [
+        {"name": "fleet", "match": [{"uri": {"exact": "/fleet"}}], "global": global},
+        {"name": "both", "match": [{"uri": {"exact": "/both"}}], "global": global,
+         "tokenBucket": {"maxTokens": 2, "fillInterval": "24h"}},
+    ]});
+    let running = SideBySide::start_with(
+        &[Listener { name: "ours", filters: vec![plugin("ours", &policy)], virtual_host: ours() }],
+        vec![grpc_cluster("rls", &service)],
+    );
+    let mut client = running.client("ours");
+    let mut send = |path: &str, user: &str, id: &str| {
+        let before = service.asked().len();
+        let answer = client.send(&Request::new("GET", path, &[("x-user", user)]), id);
+        (answer.status, service.asked().len() - before)
+    };
+    assert_eq!(send("/fleet", "over", "0"), (429, 1));
+    for id in 1..10 {
+        assert_eq!(send("/fleet", "over", &id.to_string()), (429, 0), "it named an hour");
+    }
+    assert_eq!(send("/fleet", "fine", "10"), (200, 1));
+    assert_eq!(send("/fleet", "fine", "11"), (200, 1));
+    // The bucket in front sheds what the service would have to answer.
+    let both: Vec<_> = (12..16).map(|id| send("/both", "fine", &id.to_string())).collect();
+    assert_eq!(both, [(200, 1), (200, 1), (429, 0), (429, 0)]);
+    let details = details(&running.envoy, 16);
+    assert_eq!(details["9"], "request_rate_limited");
+    assert_eq!(details["15"], "local_rate_limited");
 }

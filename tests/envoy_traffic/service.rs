@@ -23,6 +23,16 @@ pub struct Question {
 pub struct Descriptor {
     #[prost(message, repeated, tag = "1")]
     pub entries: Vec<Text>,
+    #[prost(message, optional, tag = "2")]
+    pub limit: Option<Override>,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+pub struct Override {
+    #[prost(uint32, tag = "1")]
+    pub requests_per_unit: u32,
+    #[prost(int32, tag = "2")]
+    pub unit: i32,
 }
 
 /// A key and a value, or a header.
