@@ -162,7 +162,7 @@ fn excerpt(source: &str, place: Place) -> (String, usize, usize) {
 
 /// Text from a file, without what would command the terminal or turn the direction of writing; every character keeps
 /// its place.
-fn printable(text: impl Iterator<Item = char>) -> String {
+pub fn printable(text: impl Iterator<Item = char>) -> String {
     let safe = |c: char| match c {
         '\t' => ' ',
         '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',

@@ -226,3 +226,67 @@ fn output_that_cannot_be_written_is_no_success() {
     assert_eq!(ran.status.code(), Some(2));
     assert!(String::from_utf8(ran.stderr).unwrap().contains("the output cannot be written"));
 }
+
+#[test]
+fn an_image_made_beside_the_policies_leaves_them_alone() {
+    // As the shell writes out `meshfilter image MODULE --output . --policy policies/*.yaml`, in the folder itself.
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("image-here");
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(folder.join("policies/more")).unwrap();
+    let mine = [
+        ("policies/a.yaml", "namespace: a\n"),
+        ("policies/b.yaml", "namespace: b\n"),
+        ("policies/more/notes.txt", "mine"),
+        ("oci.txt", "mine"),
+    ];
+    for (name, text) in mine {
+        std::fs::write(folder.join(name), text).unwrap();
+    }
+    std::fs::write(folder.join("module.wasm"), module()).unwrap();
+    let image = |policies: &[&str]| {
+        let arguments = [&["image", "module.wasm", "--output", ".", "--policy"], policies].concat();
+        Command::new(env!("CARGO_BIN_EXE_meshfilter")).args(arguments).current_dir(&folder).output().unwrap()
+    };
+    let kept = || {
+        for (name, text) in mine {
+            assert_eq!(std::fs::read_to_string(folder.join(name)).unwrap(), text, "{name}");
+        }
+    };
+    for policies in [&["policies/a.yaml", "policies/b.yaml"][..], &["policies/b.yaml"]] {
+        let ran = image(policies);
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+        kept();
+        assert!(folder.join("oci/index.json").exists() && folder.join("policies/b.json").exists());
+        assert_eq!(
+            folder.join("policies/a.json").exists(),
+            policies.len() == 2,
+            "only what it wrote is taken back"
+        );
+    }
+    // A policy of one's own with the name of what would be written stops it.
+    std::fs::write(folder.join("policies/a.json"), "{\"namespace\": \"mine\"}").unwrap();
+    let ran = image(&["policies/a.yaml"]);
+    assert_eq!(ran.status.code(), Some(2), "{}", String::from_utf8_lossy(&ran.stdout));
+    let said = String::from_utf8(ran.stderr).unwrap();
+    assert!(said.contains("policies/a.json: `meshfilter image` did not write this"), "{said}");
+    assert_eq!(std::fs::read_to_string(folder.join("policies/a.json")).unwrap(), "{\"namespace\": \"mine\"}");
+    kept();
+}
+
+/// The smallest module that says that it is meshfilter.
+fn module() -> Vec<u8> {
+    let facts =
+        r#"{"version":"1.2.3","commit":"abc","commitTime":"1700000000","abi":"0.2.1","policies":["http"]}"#;
+    let named = |name: &str, content: &[u8]| {
+        [&[u8::try_from(name.len()).unwrap()], name.as_bytes(), content].concat()
+    };
+    // Each length in two bytes.
+    let section = |id: u8, content: Vec<u8>| {
+        let size =
+            [u8::try_from(content.len() % 128).unwrap() | 0x80, u8::try_from(content.len() / 128).unwrap()];
+        [&[id], &size[..], &content].concat()
+    };
+    let export = [&[1], named("proxy_abi_version_0_2_1", &[0, 0]).as_slice()].concat();
+    let facts = named(meshfilter::version::SECTION, facts.as_bytes());
+    [b"\0asm\x01\0\0\0".to_vec(), section(7, export), section(0, facts)].concat()
+}

@@ -78,7 +78,8 @@ impl FullMatch {
 ///
 /// No odd byte makes it miss. An expression is about text, and `.*` does not match 0xFF; Envoy let such a header
 /// pass a rule that should have refused it (CVE-2026-73552). A value that is no UTF-8 is therefore matched byte by
-/// byte, too; where that says otherwise, or the expression cannot be read so, the answer is unknown.
+/// byte, too; where that says otherwise, or the expression cannot be read so or is too costly for that, the answer is
+/// unknown.
 #[derive(Clone, Debug)]
 pub struct ByteMatch {
     text: Program,
@@ -93,11 +94,12 @@ impl ByteMatch {
     pub fn new(expression: &str, subject: Subject) -> Result<Self, String> {
         let reading = Reading { dot_matches_new_line: true, ..subject.reading() };
         let read = |unicode| whole(expression, Reading { unicode, ..reading });
-        Ok(ByteMatch {
-            text: read(true)?,
-            // What is not ASCII would be compared with its UTF-8 form alone.
-            bytes: if expression.is_ascii() { read(false).ok() } else { None },
-        })
+        let text = read(true)?;
+        // What is not ASCII would be compared with its UTF-8 form alone.
+        let bytes = if expression.is_ascii() { read(false).ok() } else { None };
+        // A value may be searched with both.
+        let bytes = bytes.filter(|bytes| bytes.is_cheap_beside(&text));
+        Ok(ByteMatch { text, bytes })
     }
 
     /// Whether all of `value` matches.
@@ -131,8 +133,9 @@ impl Replace {
         self.0.groups()
     }
 
-    /// Puts something else in the place of every match. `put` is told where the groups are, and adds to the result.
-    pub fn replace(&self, value: &[u8], put: impl Fn(&Captures, &mut Vec<u8>)) -> Vec<u8> {
+    /// Puts something else in the place of every match. `put` is told where the groups are, and adds to the result. None if
+    /// that would take longer than an expression may for the longest header, or if the result is longer than any header.
+    pub fn replace(&self, value: &[u8], put: impl Fn(&Captures, &mut Vec<u8>)) -> Option<Vec<u8>> {
         self.0.replace(value, put)
     }
 }
@@ -264,19 +267,62 @@ mod tests {
         let (expression, long) = (FullMatch::new("([ab]{500})*c").unwrap(), "ab".repeat(5_000));
         assert!(!expression.is_match(long.as_bytes()));
         assert!(expression.is_match(format!("{long}c").as_bytes()));
+        let once = format!("{}ba{}", "a".repeat(5_000), "b".repeat(5_000));
         let replaced =
-            Replace::new("b(a|[cd]{500}e)").unwrap().replace(long.as_bytes(), |groups, replaced| {
+            Replace::new("b(a|[cd]{500}e)").unwrap().replace(once.as_bytes(), |groups, replaced| {
                 assert_eq!(groups.group_len(), 2);
                 replaced.push(b'-');
             });
-        assert_eq!(replaced, format!("a{}b", "-".repeat(4_999)).into_bytes());
+        assert_eq!(replaced, Some(once.replace("ba", "-").into_bytes()));
     }
 
     #[test]
     fn empty_matches_are_replaced_once_each() {
         let put = |_: &Captures, replaced: &mut Vec<u8>| replaced.push(b'-');
-        assert_eq!(Replace::new("x*").unwrap().replace(b"axb", put), b"-a-b-");
-        assert_eq!(Replace::new("^").unwrap().replace(b"ab", put), b"-ab");
+        assert_eq!(Replace::new("x*").unwrap().replace(b"axb", put).unwrap(), b"-a-b-");
+        assert_eq!(Replace::new("^").unwrap().replace(b"ab", put).unwrap(), b"-ab");
+    }
+
+    #[test]
+    fn replacing_takes_no_longer_than_one_search_may_and_makes_no_more_than_a_header() {
+        use std::cell::Cell;
+        // How many replacements were made, and how long the result is.
+        let replaced = |expression: &str, value: &str, by: usize| {
+            let count = Cell::new(0);
+            let put = |_: &Captures, replaced: &mut Vec<u8>| {
+                count.set(count.get() + 1);
+                replaced.extend(std::iter::repeat_n(b'-', by));
+            };
+            let result = Replace::new(expression).unwrap().replace(value.as_bytes(), put);
+            (count.get(), result.map(|result| result.len()))
+        };
+        // Each of these searches looks at the rest of the value, to its end.
+        for expression in ["a", "a(.*z)?", "a*?", ".{0}", "a|b|c|d|e"] {
+            let (count, length) = replaced(expression, &"a".repeat(60_000), 1);
+            assert!(length.is_none() && count < 32, "{expression}: {count}");
+        }
+        assert_eq!(replaced("b", &"a".repeat(60_000), 1), (0, Some(60_000)));
+        assert_eq!(replaced("a$", &"a".repeat(60_000), 1), (1, Some(60_000)));
+        // What paths have in earnest is far from it.
+        assert_eq!(replaced("/+", &"/segment".repeat(200), 1), (200, Some(1_600)));
+        assert_eq!(replaced("_", &"_".repeat(700), 1), (700, Some(700)));
+        assert_eq!(replaced("a", &"a".repeat(100), 655), (100, Some(65_500)));
+        assert_eq!(replaced("a", &"a".repeat(100), 660), (100, None));
+        assert_eq!(replaced("a", &"a".repeat(100), 60_000), (2, None));
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_searched_twice_only_where_that_is_cheap() {
+        for (expression, twice) in [("[^b]+", true), (".*admin.*", true), (".*a.{0,5}b", false)] {
+            let ByteMatch { text, bytes } = ByteMatch::new(expression, Subject::Text).unwrap();
+            assert_eq!(bytes.is_some(), twice, "{expression}");
+            assert!(bytes.is_none_or(|bytes| bytes.is_cheap_beside(&text)), "{expression}");
+        }
+        // What is searched once is not told to miss.
+        let costly = ByteMatch::new(".*a.{0,5}b", Subject::Text).unwrap();
+        for (value, expected) in [(&b"z\xff"[..], Truth::Unknown), (b"z", Truth::No), (b"a\nb", Truth::Yes)] {
+            assert_eq!(costly.matches(value), expected, "{}", value.escape_ascii());
+        }
     }
 
     #[test]

@@ -11,7 +11,8 @@ use oci_client::{Client, Reference, RegistryOperation};
 use oci_spec::image::Descriptor;
 
 use super::image::Packed;
-use super::{Problem, digest, fetchers};
+use super::{MOST_BYTES_OF_A_MANIFEST, Problem, digest, fetchers};
+use crate::report::printable;
 
 /// How long a connection may take.
 const CONNECT_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
@@ -19,9 +20,14 @@ const CONNECT_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
 /// How long a registry may be silent.
 const ANSWER_WITHIN: std::time::Duration = std::time::Duration::from_secs(60);
 
+/// How much of what a registry says is shown, in characters.
+const MOST_SAID: usize = 1000;
+
 /// A registry, as the one who is logged in to it.
 pub struct Registry {
     client: Client,
+    /// Reads what `client` would read whole, however long it is.
+    bounded: reqwest::Client,
     runtime: tokio::runtime::Runtime,
     auth: RegistryAuth,
     plain_http: bool,
@@ -44,11 +50,17 @@ impl Registry {
             user_agent: concat!("meshfilter/", env!("CARGO_PKG_VERSION")),
             ..ClientConfig::default()
         };
+        let bounded = reqwest::Client::builder()
+            .connect_timeout(CONNECT_WITHIN)
+            .read_timeout(ANSWER_WITHIN)
+            .user_agent(config.user_agent)
+            .build();
         let client = Client::try_from(config);
         let failed =
             |error: &dyn Error| Problem::Misused(format!("no connection can be made: {}", chain(error)));
         Ok(Registry {
             client: client.map_err(|error| failed(&error))?,
+            bounded: bounded.map_err(|error| failed(&error))?,
             runtime: runtime.map_err(|error| failed(&error))?,
             auth,
             plain_http,
@@ -57,8 +69,12 @@ impl Registry {
 
     /// The URL of a blob, as Envoy's `remote.http_uri` takes it.
     pub fn blob_url(&self, reference: &Reference, digest: &str) -> String {
+        self.url(reference, "blobs", digest)
+    }
+
+    fn url(&self, reference: &Reference, kind: &str, name: &str) -> String {
         let scheme = if self.plain_http { "http" } else { "https" };
-        format!("{scheme}://{}/v2/{}/blobs/{digest}", reference.resolve_registry(), reference.repository())
+        format!("{scheme}://{}/v2/{}/{kind}/{name}", reference.resolve_registry(), reference.repository())
     }
 
     /// Uploads an image under a reference. `uploaded` hears of each blob: its bytes, and whether it was there already.
@@ -88,14 +104,58 @@ impl Registry {
         Ok(())
     }
 
-    /// The manifest that a reference leads to.
+    /// The manifest that a reference leads to, of [`MOST_BYTES_OF_A_MANIFEST`] at most. A digest in the reference is
+    /// checked.
     pub fn manifest(&self, reference: &Reference) -> Result<Vec<u8>, Problem> {
-        let pull = async {
-            self.client.auth(reference, &self.auth, RegistryOperation::Pull).await?;
-            self.client.pull_manifest_raw(reference, &self.auth, &fetchers::MANIFESTS).await
+        let wrong = |why: String| Problem::Wrong(format!("{reference}: {why}"));
+        let url =
+            self.url(reference, "manifests", reference.digest().or(reference.tag()).unwrap_or("latest"));
+        let read = self.runtime.block_on(self.read(reference, &url));
+        let (status, body) = read.map_err(|error| self.explain(reference, &error))?;
+        let Some(body) = body else {
+            return Err(wrong(format!(
+                "the manifest has more than {MOST_BYTES_OF_A_MANIFEST} bytes, and registries take no more; is this a \
+                 registry, and the image one module?"
+            )));
         };
-        let (manifest, _) = self.runtime.block_on(pull).map_err(|error| self.explain(reference, &error))?;
-        Ok(manifest.to_vec())
+        if status != 200 {
+            return Err(self.explain(reference, &refusal(status, &body, url)));
+        }
+        match reference.digest() {
+            Some(wanted) if wanted.starts_with("sha256:") && wanted != digest(&body) => Err(wrong(format!(
+                "the registry sent {}, so the manifest was changed on its way; push it again",
+                digest(&body)
+            ))),
+            Some(wanted) if !wanted.starts_with("sha256:") => Err(wrong(
+                "a digest other than sha256, which the fetchers do not take; name the one of sha256"
+                    .to_owned(),
+            )),
+            _ => Ok(body),
+        }
+    }
+
+    /// What is at a URL: the answer's status, and its body unless it is longer than a manifest may be.
+    async fn read(
+        &self,
+        reference: &Reference,
+        url: &str,
+    ) -> Result<(u16, Option<Vec<u8>>), OciDistributionError> {
+        let token = self.client.auth(reference, &self.auth, RegistryOperation::Pull).await?;
+        let mut request = self.bounded.get(url).header("accept", fetchers::MANIFESTS.join(", "));
+        request = match (token, &self.auth) {
+            (Some(token), _) => request.bearer_auth(token),
+            (None, RegistryAuth::Basic(user, password)) => request.basic_auth(user, Some(password)),
+            (None, _) => request,
+        };
+        let mut answer = request.send().await?;
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await? {
+            body.extend_from_slice(&chunk);
+            if body.len() as u64 > MOST_BYTES_OF_A_MANIFEST {
+                return Ok((answer.status().as_u16(), None));
+            }
+        }
+        Ok((answer.status().as_u16(), Some(body)))
     }
 
     /// A blob, after [`Self::manifest`] and within the bound of [`fetchers::find`]. Its digest is checked.
@@ -111,7 +171,8 @@ impl Registry {
     /// What went wrong, and what would help.
     fn explain(&self, reference: &Reference, error: &OciDistributionError) -> Problem {
         let host = reference.resolve_registry();
-        let said = chain(error);
+        // It comes from anywhere, and goes to a terminal.
+        let said = printable(chain(error).chars().take(MOST_SAID));
         let message = match trouble(error) {
             Trouble::Unauthorized => match &self.auth {
                 RegistryAuth::Anonymous => {
@@ -141,6 +202,20 @@ impl Registry {
             Trouble::Refused => format!("{host} refuses {reference}: {said}; ask whoever runs it"),
         };
         Problem::Misused(message)
+    }
+}
+
+/// What a registry says instead of a manifest.
+fn refusal(status: u16, body: &[u8], url: String) -> OciDistributionError {
+    let parsed = if status == 401 { None } else { serde_json::from_slice(body).ok() };
+    match parsed {
+        Some(envelope) => OciDistributionError::RegistryError { envelope, url },
+        None if status == 401 => OciDistributionError::UnauthorizedError { url },
+        None => OciDistributionError::ServerError {
+            code: status,
+            url,
+            message: String::from_utf8_lossy(body).into_owned(),
+        },
     }
 }
 

@@ -22,12 +22,13 @@ pub(super) const MOST_STATES: usize = 32;
 const EFFORT_FOR_A_STATE: usize = 500;
 const MOST_EFFORT: usize = 400_000;
 
-/// Whether no byte of a value makes the engine look at more than [`MOST_STATES`]. What cannot be told with a little effort
-/// counts as more, and so does an expression that is very large. `anywhere`: a match may begin at every byte.
-pub(super) fn is_bounded(nfa: &NFA, anywhere: bool) -> bool {
+/// The most states that any byte of a value makes the engine look at; none if that is more than [`MOST_STATES`], cannot be
+/// told with a little effort, or the expression is very large. `anywhere`: a match may begin at every byte.
+pub(super) fn of(nfa: &NFA, anywhere: bool) -> Option<usize> {
     let effort = nfa.states().len().saturating_mul(EFFORT_FOR_A_STATE).min(MOST_EFFORT);
     let exact = Explorer::new(nfa, anywhere).exact(effort);
-    exact.or_else(|| Explorer::new(nfa, anywhere).coarse(MOST_EFFORT)).unwrap_or(false)
+    let most = exact.or_else(|| Explorer::new(nfa, anywhere).coarse(MOST_EFFORT))?;
+    (most <= MOST_STATES).then_some(most)
 }
 
 struct Explorer<'a> {
@@ -55,19 +56,17 @@ impl<'a> Explorer<'a> {
         }
     }
 
-    /// Goes from set to set, each by itself.
-    fn exact(mut self, effort: usize) -> Option<bool> {
-        let (first, cost) = self.close([self.nfa.start_anchored()].into());
-        if cost > MOST_STATES {
-            return Some(false);
-        }
+    /// Goes from set to set, each by itself. What is found to be more than [`MOST_STATES`] is at least that.
+    fn exact(mut self, effort: usize) -> Option<usize> {
+        let (first, mut most) = self.close([self.nfa.start_anchored()].into());
         let mut known = HashSet::from([first.clone()]);
         let mut open = vec![first];
         while let Some(set) = open.pop() {
             for index in 0..self.bytes.len() {
                 let (next, cost) = self.step(&set, index);
-                if cost > MOST_STATES {
-                    return Some(false);
+                most = most.max(cost);
+                if most > MOST_STATES {
+                    return Some(most);
                 }
                 if self.effort > effort {
                     return None;
@@ -78,22 +77,20 @@ impl<'a> Explorer<'a> {
                 }
             }
         }
-        Some(true)
+        Some(most)
     }
 
     /// Goes from all sets of one step to all of the next, taken together.
-    fn coarse(mut self, effort: usize) -> Option<bool> {
-        let (mut all, cost) = self.close([self.nfa.start_anchored()].into());
-        if cost > MOST_STATES {
-            return Some(false);
-        }
+    fn coarse(mut self, effort: usize) -> Option<usize> {
+        let (mut all, mut most) = self.close([self.nfa.start_anchored()].into());
         let mut known = HashSet::new();
         while known.insert(all.clone()) {
             let mut next = Set::new();
             for index in 0..self.bytes.len() {
                 let (mut some, cost) = self.step(&all, index);
-                if cost > MOST_STATES {
-                    return Some(false);
+                most = most.max(cost);
+                if most > MOST_STATES {
+                    return Some(most);
                 }
                 next.append(&mut some);
                 if self.effort > effort {
@@ -104,7 +101,7 @@ impl<'a> Explorer<'a> {
             next.dedup();
             all = next;
         }
-        Some(true)
+        Some(most)
     }
 
     /// Where a byte leads, and how many states are looked at on the way.

@@ -17,6 +17,13 @@ use super::cost;
 /// What one compiled expression may take, in bytes; Envoy refuses large programs, too.
 const SIZE_LIMIT: usize = 1 << 20;
 
+/// What replacing in one value may take, in states that are looked at: as much as one search through the longest header
+/// with the costliest expression. Every replacement is followed by a search of its own, which may look at all of the rest.
+const MOST_WORK: usize = cost::MOST_STATES << 16;
+
+/// The longest result of replacing in a value that is not longer, in bytes: more than fits a header.
+const MOST_REPLACED: usize = 1 << 16;
+
 /// A compiled expression.
 #[derive(Clone)]
 pub struct Program(Rc<Engines>);
@@ -25,6 +32,8 @@ pub struct Program(Rc<Engines>);
 struct Engines {
     backtracker: BoundedBacktracker,
     pike: PikeVM,
+    /// The most states that a byte makes them look at.
+    cost: usize,
     memory: RefCell<Memory>,
 }
 
@@ -50,27 +59,28 @@ impl Program {
         let config = Config::new().utf8(false).nfa_size_limit(Some(SIZE_LIMIT)).which_captures(groups);
         let engines = || {
             let nfa = Compiler::new().configure(config).build_from_hir(expression).ok()?;
-            Some(Engines {
-                backtracker: BoundedBacktracker::new_from_nfa(nfa.clone()).ok()?,
-                pike: PikeVM::new_from_nfa(nfa).ok()?,
-                memory: RefCell::default(),
-            })
+            Some((BoundedBacktracker::new_from_nfa(nfa.clone()).ok()?, PikeVM::new_from_nfa(nfa).ok()?))
         };
-        let engines =
+        let (backtracker, pike) =
             engines().ok_or_else(|| format!("is too large: it takes more than {SIZE_LIMIT} bytes"))?;
-        if !cost::is_bounded(engines.pike.get_nfa(), anywhere) {
-            return Err(format!(
+        let cost = cost::of(pike.get_nfa(), anywhere).ok_or_else(|| {
+            format!(
                 "could take longer than 30 ms for a long header: a byte makes the proxy look at more than {} states; \
                  repeat fewer times, or say more exactly what is repeated",
                 cost::MOST_STATES
-            ));
-        }
-        Ok(Program(Rc::new(engines)))
+            )
+        })?;
+        Ok(Program(Rc::new(Engines { backtracker, pike, cost, memory: RefCell::default() })))
+    }
+
+    /// Whether both are searched in no more time than one may take.
+    pub fn is_cheap_beside(&self, other: &Program) -> bool {
+        self.0.cost.saturating_add(other.0.cost) <= cost::MOST_STATES
     }
 
     /// Whether it matches at the beginning.
     pub fn starts(&self, value: &[u8]) -> bool {
-        let Engines { backtracker, pike, memory } = &*self.0;
+        let Engines { backtracker, pike, memory, .. } = &*self.0;
         let input = Input::new(value).anchored(Anchored::Yes).earliest(true);
         let mut memory = memory.borrow_mut();
         let cache = memory.backtracker.get_or_insert_with(|| backtracker.create_cache());
@@ -86,16 +96,26 @@ impl Program {
         self.0.pike.get_nfa().group_info().group_len(PatternID::ZERO)
     }
 
-    /// Puts something else in the place of every match. `put` gets the groups, and what it adds to.
-    pub fn replace(&self, value: &[u8], put: impl Fn(&Captures, &mut Vec<u8>)) -> Vec<u8> {
-        let Engines { backtracker, pike, memory } = &*self.0;
+    /// Puts something else in the place of every match. `put` gets the groups, and what it adds to. Nothing, where that
+    /// takes too long or gets too long.
+    pub fn replace(&self, value: &[u8], put: impl Fn(&Captures, &mut Vec<u8>)) -> Option<Vec<u8>> {
+        let Engines { backtracker, pike, cost, memory } = &*self.0;
         let mut memory = memory.borrow_mut();
         let mut groups = backtracker.create_captures();
         let mut matches = Searcher::new(Input::new(value));
+        let most_replaced = MOST_REPLACED.max(value.len());
         let mut replaced = Vec::with_capacity(value.len());
         let mut from = 0;
+        // The backtracker also clears its bits, which takes the time of a state for some 256 states.
+        let cost = cost.saturating_add(pike.get_nfa().states().len() / 256);
+        let mut work = Some(MOST_WORK);
         loop {
             let next = matches.advance(|input| {
+                let rest = input.get_span().len().saturating_add(1);
+                work = work.and_then(|work| work.checked_sub(rest.saturating_mul(cost)));
+                if work.is_none() {
+                    return Ok(None);
+                }
                 let cache = memory.backtracker.get_or_insert_with(|| backtracker.create_cache());
                 if backtracker.try_captures(cache, input.clone(), &mut groups).is_err() {
                     let cache = memory.pike.get_or_insert_with(|| pike.create_cache());
@@ -106,9 +126,13 @@ impl Program {
             let Some(found) = next else { break };
             replaced.extend_from_slice(value.get(from..found.start()).unwrap_or_default());
             put(&groups, &mut replaced);
+            if replaced.len() > most_replaced {
+                return None;
+            }
             from = found.end();
         }
+        work?;
         replaced.extend_from_slice(value.get(from..).unwrap_or_default());
-        replaced
+        Some(replaced)
     }
 }

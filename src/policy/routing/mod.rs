@@ -179,8 +179,10 @@ impl Routing {
         let (decision, reply) = match &entry.action {
             Action::Forward(forward) => {
                 facts.edits_before_choice = Some(request.edit_count());
-                forward.apply(request, matched, facts, host);
-                return Step::Continue;
+                if forward.apply(request, matched, facts, host).is_some() {
+                    return Step::Continue;
+                }
+                (Decision::AuthzDenied, rewrite::refusal())
             }
             Action::Redirect(redirect) => (Decision::Redirected, redirect.reply(request, matched)),
             Action::DirectResponse(direct) => (Decision::DirectResponse, direct.reply()),

@@ -1,5 +1,6 @@
 //! Changes to the path.
 
+use crate::host::LocalReply;
 use crate::matchers::{Pattern, regex};
 use crate::policy::HttpMatch;
 use crate::request::{Request, split_path};
@@ -59,8 +60,8 @@ impl Substitution {
 }
 
 impl PathRewrite {
-    /// The new path with the old query.
-    pub fn apply(&self, request: &Request, matched: Option<&HttpMatch>) -> Vec<u8> {
+    /// The new path with the old query. None if replacing takes too long, or makes more than fits a header.
+    pub fn apply(&self, request: &Request, matched: Option<&HttpMatch>) -> Option<Vec<u8>> {
         let whole = request.path_and_query();
         let path = split_path(whole).0;
         let rest = whole.get(path.len()..).unwrap_or_default();
@@ -77,7 +78,7 @@ impl PathRewrite {
                                 .unwrap_or_default(),
                         });
                     }
-                })
+                })?
             }
         };
         // `*` may stay what it is; whatever else is sent on is a path.
@@ -85,7 +86,17 @@ impl PathRewrite {
             absolute(&mut rewritten);
         }
         rewritten.extend_from_slice(rest);
-        rewritten
+        Some(rewritten)
+    }
+}
+
+/// What a request gets whose path cannot be rewritten within the bounds: neither as it came nor half rewritten may it go on.
+pub fn refusal() -> LocalReply {
+    LocalReply {
+        status: 400,
+        details: "meshfilter_path_rewrite".to_owned(),
+        body: b"too much to rewrite in the path".to_vec(),
+        ..LocalReply::default()
     }
 }
 

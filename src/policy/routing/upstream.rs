@@ -61,14 +61,19 @@ pub struct Mirror {
 }
 
 impl Forward {
-    /// Decides where the request goes and how it looks there. How that reaches Envoy is the filter's affair.
+    /// Decides where the request goes and how it looks there; None if its path cannot be rewritten. How that reaches Envoy
+    /// is the filter's affair.
     pub fn apply(
         &self,
         request: &mut Request,
         matched: Option<&HttpMatch>,
         facts: &mut Facts,
         host: &dyn Host,
-    ) {
+    ) -> Option<()> {
+        let rewritten = match &self.rewrite {
+            Some(rewrite) => Some(rewrite.apply(request, matched)?),
+            None => None,
+        };
         edit(request, &self.request_headers);
         let destination = self.split.as_ref().and_then(|split| split.choose(request, facts, host));
         let mut authority = self.authority.as_deref();
@@ -85,9 +90,8 @@ impl Forward {
             set(request, Cow::Borrowed(":authority"), authority);
             set(request, Cow::Borrowed(ORIGINAL_HOST), &old);
         }
-        if let Some(rewrite) = &self.rewrite {
+        if let Some(new) = rewritten {
             let old = request.path_and_query().to_vec();
-            let new = rewrite.apply(request, matched);
             // A CONNECT has no path, and gets none.
             if new != old && !old.is_empty() {
                 set(request, Cow::Borrowed(":path"), &new);
@@ -108,6 +112,7 @@ impl Forward {
                 *copied = Some(mirror.cluster.clone());
             }
         }
+        Some(())
     }
 }
 
