@@ -100,15 +100,17 @@ impl HeaderMap {
         self.values(name).next()
     }
 
-    /// Names that a gateway interface, which turns dashes into underscores (RFC 3875, 4.1.18), takes for `name`, as
-    /// `x_user` for `x-user`.
+    /// Names that a gateway interface takes for `name`, as `x_user` for `x-user`: it turns dashes into underscores (RFC 3875,
+    /// 4.1.18), and some turn everything into them that is no letter or digit, as in `x.user`.
     pub fn twins<'a>(&'a self, name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
         let entries = if self.lengths.may_contain(name.len()) { self.entries.as_slice() } else { &[] };
         let names = entries
             .iter()
             .filter(|entry| entry.name.1 as usize == name.len())
             .map(|entry| self.slice(entry.name));
-        let same = |(one, other): (&u8, &u8)| one == other || (*one == b'_' && *other == b'-');
+        let same = |(one, other): (&u8, &u8)| {
+            one == other || !(one.is_ascii_alphanumeric() || other.is_ascii_alphanumeric())
+        };
         names.filter(move |other| *other != name && other.iter().zip(name).all(same))
     }
 
@@ -198,11 +200,20 @@ mod tests {
     }
 
     #[test]
-    fn twins_differ_in_underscores_alone() {
-        let names = ["x-user-id", "x_user_id", "x-user_id", "x-user+id", "x_user_ie", "x_user"];
+    fn twins_differ_in_what_is_no_letter_alone() {
+        let names = [
+            "x-user-id",
+            "x_user_id",
+            "x-user_id",
+            "x-user+id",
+            "x.user-id",
+            "x_user_ie",
+            "x-userxid",
+            "x_user",
+        ];
         let map: HeaderMap = names.map(|name| (name, "")).into_iter().collect();
         let twins: Vec<_> = map.twins(b"x-user-id").collect();
-        assert_eq!(twins, [b"x_user_id", b"x-user_id"]);
+        assert_eq!(twins, [b"x_user_id", b"x-user_id", b"x-user+id", b"x.user-id"]);
         assert_eq!(map.twins(b"x_user").next(), None);
     }
 

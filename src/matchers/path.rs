@@ -5,8 +5,8 @@
 
 use std::borrow::Cow;
 
-/// A path, without query and fragment, as servers may read it. There are at most four readings: parameters are kept or
-/// left out, and repeated slashes kept or merged.
+/// A path, without query and fragment, as servers may read it. There are at most six readings: parameters are kept or left
+/// out, by servers that look for `;` alone and by those that resolve `%3B` first, and repeated slashes kept or merged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Readings<'a> {
     /// With its parameters and all its slashes.
@@ -31,6 +31,13 @@ impl<'a> Readings<'a> {
         if parameters {
             others.push(leave_out_parameters(&kept));
         }
+        if escaped && escapes(&kept).any(|(_, byte)| byte == b';') {
+            parameters = true;
+            let reading = leave_out_parameters(&with_semicolons(&kept));
+            if !others.contains(&reading) {
+                others.push(reading);
+            }
+        }
         if parameters || repeated {
             let all = std::iter::once(&*kept).chain(others.iter().map(Vec::as_slice));
             let merged: Vec<_> = all.filter_map(merge_slashes).collect();
@@ -54,18 +61,20 @@ impl<'a> Readings<'a> {
     }
 }
 
-/// Whether servers differ on what a path names: it still has an escaped slash or backslash, a backslash, or a dot
-/// segment, be it escaped or followed by parameters.
+/// Whether servers differ on what a path names: it still has an escaped slash or backslash, a backslash, a byte 0 at which
+/// some of them end it, or a dot segment, be it escaped or followed by parameters.
 pub fn is_ambiguous(path: &[u8]) -> bool {
     if !path.iter().any(|byte| matches!(byte, b'%' | b'\\' | b'.')) {
         return false;
     }
     path.contains(&b'\\')
-        || escapes(path).any(|(_, byte)| matches!(byte, b'/' | b'\\'))
+        || escapes(path).any(|(_, byte)| matches!(byte, b'/' | b'\\' | 0))
         || path.split(|byte| *byte == b'/').any(is_dot_segment)
 }
 
 fn is_dot_segment(segment: &[u8]) -> bool {
+    let end = escapes(segment).find(|(_, byte)| *byte == b';').map_or(segment.len(), |(at, _)| at);
+    let segment = segment.get(..end).unwrap_or(segment);
     let name = segment.split(|byte| *byte == b';').next().unwrap_or_default();
     name.len() <= b"%2e%2e".len() && matches!(&*unescape(name), b"." | b"..")
 }
@@ -101,6 +110,19 @@ pub fn unescape(path: &[u8]) -> Vec<u8> {
 pub fn unescape_text(path: &str) -> String {
     // Only ASCII takes the place of ASCII.
     String::from_utf8(unescape(path.as_bytes())).unwrap_or_else(|_| path.to_owned())
+}
+
+/// With each `%3B` resolved.
+fn with_semicolons(path: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(path.len());
+    let mut from = 0;
+    for (at, _) in escapes(path).filter(|(_, byte)| *byte == b';') {
+        plain.extend_from_slice(path.get(from..at).unwrap_or_default());
+        plain.push(b';');
+        from = at.saturating_add(3);
+    }
+    plain.extend_from_slice(path.get(from..).unwrap_or_default());
+    plain
 }
 
 /// Cuts each segment at its first `;`. One of which nothing is left goes whole: `/;a/b` is `/b`.
@@ -147,6 +169,10 @@ mod tests {
     fn parameters_are_kept_and_left_out() {
         assert_eq!(readings("/a/b"), ["/a/b"]);
         assert_eq!(readings("/private;x=y/secret"), ["/private;x=y/secret", "/private/secret"]);
+        assert_eq!(readings("/a%3Bx/b"), ["/a%3Bx/b", "/a/b"]);
+        assert_eq!(readings("/a%3bx;y"), ["/a%3bx;y", "/a%3bx", "/a"]);
+        assert_eq!(readings("/a;x%3By"), ["/a;x%3By", "/a"]);
+        assert_eq!(readings("/%3B//a"), ["/%3B//a", "//a", "/%3B/a", "/a"]);
         assert_eq!(readings("/a;x;y/b;z"), ["/a;x;y/b;z", "/a/b"]);
         assert_eq!(readings("/;x/admin"), ["/;x/admin", "/admin"]);
         assert_eq!(readings("/a/;x"), ["/a/;x", "/a/"]);
@@ -169,7 +195,7 @@ mod tests {
     #[test]
     fn escapes_of_unreserved_characters_are_resolved_and_no_others() {
         assert_eq!(readings("/%61dmin%2D%7E"), ["/admin-~"]);
-        assert_eq!(readings("/a%20b%2fc%3bd%25"), ["/a%20b%2fc%3bd%25"]);
+        assert_eq!(readings("/a%20b%2fc%3bd%25"), ["/a%20b%2fc%3bd%25", "/a%20b%2fc"]);
         assert_eq!(readings("/%2561"), ["/%2561"]);
         assert_eq!(readings("/%6"), ["/%6"]);
         assert_eq!(readings("/%"), ["/%"]);
