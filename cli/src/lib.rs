@@ -37,9 +37,11 @@ pub mod package;
 pub mod proxy;
 mod push;
 pub mod recorded;
+mod replay;
 mod report;
 mod run;
 mod schema;
+mod test;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -62,6 +64,8 @@ Examples:
   meshfilter explain policy.yaml -H 'user-role: guest' http://webapp/api
   meshfilter run policy.yaml --echo
   meshfilter bootstrap policy.yaml --echo --output envoy.yaml
+  meshfilter test cases/
+  meshfilter replay old.yaml new.yaml access.log
   meshfilter schema > policy.schema.json
   meshfilter push registry.example.com/mesh/meshfilter:0.1.0
   meshfilter inspect registry.example.com/mesh/meshfilter:0.1.0
@@ -76,6 +80,8 @@ enum Command {
     Explain(Box<explain::Arguments>),
     Bootstrap(bootstrap::Arguments),
     Run(run::Arguments),
+    Test(test::Arguments),
+    Replay(replay::Arguments),
     Schema(schema::Arguments),
     Image(image::Arguments),
     Push(push::Arguments),
@@ -143,6 +149,8 @@ pub fn run() -> ExitCode {
         Command::Explain(arguments) => explain::run(arguments, &mut output),
         Command::Bootstrap(arguments) => bootstrap::run(arguments, &mut output),
         Command::Run(arguments) => run::run(arguments),
+        Command::Test(arguments) => test::run(arguments, &mut output),
+        Command::Replay(arguments) => replay::run(arguments, &mut output),
         Command::Schema(schema::Arguments {}) => {
             schema::run(&mut output);
             Outcome::Good

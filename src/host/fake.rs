@@ -49,6 +49,7 @@ pub struct Fake {
     now: Cell<Instant>,
     wall_clock: Cell<Duration>,
     seed: Cell<u64>,
+    fixed_random: Cell<Option<u64>>,
     context: Cell<u32>,
     tick: Cell<Duration>,
     next_tick: Cell<Instant>,
@@ -91,6 +92,11 @@ impl Fake {
     /// Seeds the random numbers.
     pub fn set_seed(&self, seed: u64) {
         self.seed.set(seed);
+    }
+
+    /// Makes every random number this one, so that two proxies draw the same however often each draws.
+    pub fn fix_random(&self, number: Option<u64>) {
+        self.fixed_random.set(number);
     }
 
     /// Begins a stream and makes the calls that follow be about it.
@@ -276,6 +282,9 @@ impl Host for Fake {
     /// SplitMix64: every seed gives a full-period, well mixed sequence.
     fn random(&self) -> u64 {
         self.count("random");
+        if let Some(number) = self.fixed_random.get() {
+            return number;
+        }
         let state = self.seed.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
         self.seed.set(state);
         let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

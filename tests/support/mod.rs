@@ -10,6 +10,8 @@
 #[cfg(not(target_family = "wasm"))]
 pub mod envoy;
 #[cfg(not(target_family = "wasm"))]
+pub mod explained;
+#[cfg(not(target_family = "wasm"))]
 pub mod http;
 #[cfg(not(target_family = "wasm"))]
 pub mod http2;

@@ -54,7 +54,8 @@ pub(super) struct File {
     name: String,
     /// Where it runs, when it does not run everywhere.
     only: Option<Only>,
-    /// The policy, or the name of its file, from this file's folder on. `${jwks}` in it is the key set of all test keys.
+    /// The policy, in which `${jwks}` is the key set of all test keys; or the name of its file, from this file's folder on:
+    /// then every JWT rule takes the test keys in place of its own.
     policy: Value,
     /// Variables of the plugin; `${jwks}` works here, too.
     #[serde(default)]
@@ -340,8 +341,20 @@ fn policy_file(file: &Path) -> Result<Value, String> {
         .map_err(|error| wrong(&format_args!("line {}: {}", error.place.line, error.message)))?;
     match errors.into_vec().first() {
         Some(error) => Err(wrong(error)),
-        None => Ok(source.value),
+        None => Ok(with_test_keys(source.value)),
     }
+}
+
+/// Nobody has the private keys of a policy that is in use: tokens of a case are signed with the test keys.
+fn with_test_keys(mut policy: Value) -> Value {
+    let rules = policy.pointer_mut("/authentication/jwtRules").and_then(Value::as_array_mut);
+    for rule in rules.into_iter().flatten().filter_map(Value::as_object_mut) {
+        for name in ["jwksUri", "jwksCluster", "jwksFromEnvironment"] {
+            rule.remove(name);
+        }
+        rule.insert("jwks".to_owned(), token::jwks());
+    }
+    policy
 }
 
 /// Reads YAML.

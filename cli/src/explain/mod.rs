@@ -22,7 +22,8 @@ use crate::proxy::{Normalized, Proxy, Settings, StandIn, normalize, put_keys};
 use crate::recorded;
 
 pub use document::Document;
-pub use story::{Story, percent, tell};
+pub use shown::{path as shown_path, plain};
+pub use story::{Story, Verdict, percent, tell};
 
 /// Say what becomes of a request, and why
 ///
@@ -215,7 +216,7 @@ pub fn parse(file: &str, bytes: &[u8]) -> Result<Document, Problem> {
     Ok(Document { file: checked.file, source })
 }
 
-fn key_set(file: &std::path::Path) -> Result<Value, Problem> {
+pub(crate) fn key_set(file: &std::path::Path) -> Result<Value, Problem> {
     let wrong = |error: &dyn std::fmt::Display| Problem::Misused(format!("{}: {error}", file.display()));
     let text = std::fs::read_to_string(file).map_err(|error| wrong(&error))?;
     serde_json::from_str(&text).map_err(|error| wrong(&format_args!("no key set: {error}")))

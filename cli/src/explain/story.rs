@@ -66,14 +66,20 @@ pub struct Looked {
     pub conditions: Vec<Said>,
 }
 
+/// What came of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
+    /// It lets the request pass.
     #[default]
     Passes,
+    /// It does not.
     Refuses,
+    /// It decides the way.
     Chosen,
+    /// It does not apply.
     Skipped,
+    /// It does something to the request.
     Applied,
 }
 

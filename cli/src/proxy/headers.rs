@@ -17,7 +17,15 @@ pub(super) fn of_request(request: &Request, context: u32) -> HeaderMap {
     headers.add(b":method", request.method.as_bytes());
     headers.add(b":scheme", scheme.as_bytes());
     for (name, value) in &request.headers {
-        headers.add(name.to_ascii_lowercase().as_bytes(), value);
+        let name = name.to_ascii_lowercase();
+        match headers.get(name.as_bytes()).map(<[u8]>::to_vec) {
+            // Envoy keeps one value of it.
+            Some(first) if name == "authorization" => {
+                headers.remove(name.as_bytes());
+                headers.add(name.as_bytes(), &[&first, b",".as_slice(), value].concat());
+            }
+            _ => headers.add(name.as_bytes(), value),
+        }
     }
     let source = request.source.map_or("127.0.0.1".to_owned(), |source| format!("{source},127.0.0.1"));
     headers.add(b"x-forwarded-for", source.as_bytes());

@@ -15,6 +15,8 @@ use super::Request;
 /// The key means nothing outside of this process: only documents that were rewritten here know it.
 const KEY: [u8; 64] = *b"What claims that stand for a token are signed with, in this run.";
 const KEY_ID: &str = "claims";
+/// What a rule takes that names no algorithms.
+const ASYMMETRIC: [&str; 7] = ["RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "EdDSA"];
 
 /// A rule whose tokens are made here.
 #[derive(Clone, Debug)]
@@ -23,7 +25,7 @@ pub struct StandIn {
 }
 
 impl StandIn {
-    /// Makes the rules of a document take the tokens that are made here, each its own: its `jwks` is replaced.
+    /// Makes the rules of a document take the tokens that are made here, beside those that their own keys signed.
     pub fn prepare(document: &mut Value) {
         for rule in rules_mut(document) {
             let Some(rule) = rule.as_object_mut() else { continue };
@@ -31,8 +33,20 @@ impl StandIn {
                 rule.remove(name);
             }
             let key = json!({"kty": "oct", "kid": KEY_ID, "alg": "HS256", "k": URL_SAFE_NO_PAD.encode(KEY)});
-            rule.insert("jwks".to_owned(), json!({"keys": [key]}));
-            rule.insert("algorithms".to_owned(), json!(["HS256"]));
+            let set = match rule.get("jwks") {
+                Some(Value::String(text)) => serde_json::from_str(text).unwrap_or_default(),
+                Some(set) => set.clone(),
+                None => Value::Null,
+            };
+            let mut keys = set.get("keys").and_then(Value::as_array).cloned().unwrap_or_default();
+            keys.push(key);
+            rule.insert("jwks".to_owned(), json!({"keys": keys}));
+            let usual = || ASYMMETRIC.iter().map(|&name| name.into()).collect();
+            let mut algorithms =
+                rule.get("algorithms").and_then(Value::as_array).cloned().unwrap_or_else(usual);
+            algorithms.push("HS256".into());
+            algorithms.dedup();
+            rule.insert("algorithms".to_owned(), Value::Array(algorithms));
         }
     }
 

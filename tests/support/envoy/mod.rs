@@ -22,11 +22,11 @@ pub use sample::Sample;
 
 use super::check::{Seen, Series, upstream_name};
 use super::http::{self, Response, Upstream};
+use super::repository;
 
 /// The clusters that Envoy has in every case.
 pub const CLUSTERS: [&str; 8] =
     ["webapp|v1", "webapp|v2", "webapp|v3", "webapp", "v1", "v2", "mirror", "fallback"];
-use super::repository;
 
 /// How long anything may take that has to happen.
 pub const PATIENCE: Duration = Duration::from_secs(60);

@@ -10,7 +10,9 @@ use serde_json::Value;
 use super::{Bootstrap, Envoy, ID_HEADER, Upstreams, wait_at_most, wait_until};
 use crate::support::case::{Case, Request, RequestSpec};
 use crate::support::check::{Answer, counter_differences, differences};
+use crate::support::explained::Explainer;
 use crate::support::http::{Client, request_bytes};
+use crate::support::native;
 
 /// Of a loaded machine; the fake host holds delays to the millisecond.
 const DELAY_SLACK: Duration = Duration::from_secs(1);
@@ -26,18 +28,24 @@ pub fn run(case: &Case) -> Result<(), String> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let tokens = case.tokens(now)?;
     let mut sent = Vec::new();
+    // What is for Envoy alone cannot be explained.
+    let mut explainer = match case.only {
+        None => Some(Explainer::new(&case.policy, &case.environment)?),
+        Some(_) => None,
+    };
     for spec in &case.requests {
         let request = spec.prepare(&tokens)?;
         for round in 1..=spec.repeat {
             let id = sent.len().to_string();
+            let explained = explainer.as_mut().map(|explainer| explainer.explain(&native::sent(&request)));
             let answer = send(address, &request, &id)
                 .map_err(|error| format!("{}: {error}\n{}", spec.name, envoy.log()))?;
-            sent.push((spec, round, id, answer));
+            sent.push((spec, round, id, answer, explained));
         }
     }
     let logged = logged(&envoy, sent.len())?;
     let mut found = Vec::new();
-    for (spec, round, id, mut answer) in sent {
+    for (spec, round, id, mut answer, explained) in sent {
         if let Some(line) = logged.get(&id) {
             answer.details = line["details"].as_str().unwrap_or_default().to_owned();
             for (name, value) in line["state"].as_object().into_iter().flatten() {
@@ -47,7 +55,8 @@ pub fn run(case: &Case) -> Result<(), String> {
             }
         }
         arrivals(&upstreams, spec, &id, &mut answer);
-        let problems = differences(&spec.expect, &answer);
+        let mut problems = differences(&spec.expect, &answer);
+        problems.extend(explained.iter().flat_map(|explained| explained.differences(&answer)));
         if !problems.is_empty() {
             let round = if spec.repeat > 1 { format!(" (round {round})") } else { String::new() };
             found.push(format!("{}{round}: {}", spec.name, problems.join("; ")));

@@ -1,0 +1,64 @@
+//! What the pages of the commands show is what the commands print. `MESHFILTER_WRITE_DOCS=1` writes it anew.
+
+use std::path::Path;
+use std::process::Command;
+
+use regex::Regex;
+
+/// The pages, from the repository's root on.
+const PAGES: [&str; 3] = ["docs/explain.md", "docs/testing.md", "docs/replay.md"];
+
+#[test]
+fn the_pages_show_what_the_commands_print() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for page in PAGES {
+        let text = std::fs::read_to_string(root.join(page)).unwrap();
+        let mut written = String::new();
+        let mut rest = text.as_str();
+        let mut commands = 0;
+        while let Some((before, after)) = rest.split_once("```console\n$ meshfilter ") {
+            let (block, after) = after.split_once("```\n").unwrap();
+            let command = block.lines().next().unwrap();
+            written.push_str(&format!(
+                "{before}```console\n$ meshfilter {command}\n{}```\n",
+                output(&root, command)
+            ));
+            rest = after;
+            commands += 1;
+        }
+        written.push_str(rest);
+        assert!(commands > 0, "{page} shows nothing");
+        if std::env::var_os("MESHFILTER_WRITE_DOCS").is_some() {
+            std::fs::write(root.join(page), &written).unwrap();
+        } else {
+            assert_eq!(
+                without_times(&text),
+                without_times(&written),
+                "{page}: MESHFILTER_WRITE_DOCS=1 writes it anew"
+            );
+        }
+    }
+}
+
+fn output(root: &Path, command: &str) -> String {
+    let ran = Command::new(env!("CARGO_BIN_EXE_meshfilter"))
+        .args(words(command))
+        .current_dir(root)
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&ran.stderr), "", "{command}");
+    String::from_utf8(ran.stdout).unwrap()
+}
+
+/// A command's words; single quotes keep blanks.
+fn words(command: &str) -> Vec<String> {
+    let words = Regex::new(r"'([^']*)'|(\S+)").unwrap();
+    words
+        .captures_iter(command)
+        .map(|word| word.get(1).or(word.get(2)).unwrap().as_str().to_owned())
+        .collect()
+}
+
+fn without_times(text: &str) -> String {
+    Regex::new(r"in \d+ ms").unwrap().replace_all(text, "in … ms").into_owned()
+}
