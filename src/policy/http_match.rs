@@ -108,6 +108,16 @@ impl HttpMatch {
         }
     }
 
+    /// Whether a preflight and the request that follows it have all conditions in common.
+    pub fn is_of_address(&self) -> bool {
+        let pseudo = |name: &str| matches!(name, ":authority" | ":method" | ":path" | ":scheme");
+        self.headers.iter().all(|(name, _)| pseudo(name))
+            && self.without_headers.iter().all(|(name, _)| pseudo(name))
+            && self.cookies.is_empty()
+            && self.claims.is_empty()
+            && self.without_claims.is_empty()
+    }
+
     /// Whether the conditions hold that a preflight and the request that follows it have in common.
     fn address_matches(&self, request: &Request, method: &[u8]) -> bool {
         let holds = |name: &'static str, pattern: &Option<Pattern>, value: &[u8]| {

@@ -95,18 +95,21 @@ impl Routing {
     }
 
     /// Answers a CORS preflight, before anybody is asked for a token: the browser sends none with it. The first entry that
-    /// has a CORS policy and may be the actual request's decides.
+    /// has a CORS policy and may be the actual request's decides; behind one that has none and takes that request for sure,
+    /// nobody is asked: leave that it does not give would let a site change what it guards.
     pub fn preflight(&self, request: &Request, facts: &mut Facts) -> Step {
         let Some(preflight) = Preflight::of(request) else { return Step::Continue };
         let asked = Unknown::AllBut { method: preflight.method };
-        let with_policy = |place: Place| {
+        let decides = |place: Place| {
             let entry = self.entries.get(place.0)?;
-            let cors = entry.cors.as_ref()?;
             let matched = index::find(&self.entries, place);
-            matched.is_none_or(|matched| matched.may_match(request, asked)).then_some((entry, cors))
+            let may = matched.is_none_or(|matched| matched.may_match(request, asked));
+            let sure = || matched.is_none_or(HttpMatch::is_of_address);
+            (may && (entry.cors.is_some() || sure())).then_some(entry)
         };
         let mut places = self.hosts.places(request).filter(|_| self.has_cors);
-        let Some((entry, cors)) = places.find_map(with_policy) else { return Step::Continue };
+        let Some(entry) = places.find_map(decides) else { return Step::Continue };
+        let Some(cors) = &entry.cors else { return Step::Continue };
         let Some(reply) = cors.answer(&preflight) else { return Step::Continue };
         facts.decision = Decision::DirectResponse;
         facts.route = Some(entry.name.clone());
