@@ -384,7 +384,13 @@ fn a_route_table_and_the_same_policy_answer_alike() {
             let ours = &mut each[index % 3];
             let mut both = || {
                 let expected = native.send(&request, &format!("n{thread}-{index}"));
-                (expected, ours.send(&request, &format!("o{thread}-{index}")))
+                let mut answer = ours.send(&request, &format!("o{thread}-{index}"));
+                // Envoy leaves it to a cache to give one site what another was told.
+                if answer.header("access-control-allow-origin").is_some() {
+                    assert_eq!(answer.header("vary"), Some("origin"), "{request:?}: {answer:?}");
+                    answer = answer.without(&["vary"]);
+                }
+                (expected, answer)
             };
             let (mut expected, mut answer) = both();
             // Where time decides, a busy machine can be late on one side alone.
