@@ -58,7 +58,11 @@ impl Explainer {
             is_drawn |= events.iter().any(is_a_draw);
             (tell(&self.document, &events, request, &answer, Default::default()), answer)
         };
-        let told = self.proxies.iter_mut().map(one).collect();
+        let told: Vec<(Story, proxy::Answer)> = self.proxies.iter_mut().map(one).collect();
+        // A cookie that the request did not have is drawn, and with it the arm.
+        let mut cookies = told.iter().map(|(_, answer)| values(&answer.headers, "set-cookie"));
+        let first = cookies.next();
+        is_drawn |= cookies.any(|other| Some(other) != first);
         Explained { told, is_drawn }
     }
 }

@@ -128,24 +128,24 @@ impl Split {
 
     /// The destination of this request. The proxy is asked for a random number only where one is needed.
     pub fn choose(&self, request: &Request, facts: &mut Facts, host: &dyn Host) -> Option<&Destination> {
-        let index = match (&self.sticky, self.destinations.len()) {
-            (_, 0 | 1) => 0,
+        let (index, sticky) = match (&self.sticky, self.destinations.len()) {
+            (_, 0 | 1) => (0, false),
             (Some(sticky), _) => match sticky.find(request, facts, host) {
-                Some(hash) => self.at_hash(hash),
-                None => self.drawn(host.random()),
+                Some(hash) => (self.at_hash(hash), true),
+                None => (self.drawn(host.random()), false),
             },
-            (None, _) => self.drawn(host.random()),
+            (None, _) => (self.drawn(host.random()), false),
         };
-        trace::tell(|| self.told(index));
+        trace::tell(|| self.told(index, sticky));
         self.destinations.get(index)
     }
 
-    fn told(&self, chosen: usize) -> Event {
+    fn told(&self, chosen: usize, sticky: bool) -> Event {
         let shares = self.destinations.iter().zip(&self.weights);
         Event::Split {
             shares: shares.map(|(destination, weight)| (destination.cluster.clone(), *weight)).collect(),
             chosen,
-            sticky: self.sticky.is_some(),
+            sticky,
         }
     }
 
