@@ -214,7 +214,7 @@ fn what_a_service_refused_is_refused_without_it_and_the_policys_limit_goes_with_
     ]});
     let running = SideBySide::start_with(
         &[Listener { name: "ours", filters: vec![plugin("ours", &policy)], virtual_host: ours() }],
-        vec![grpc_cluster("rls", &service)],
+        vec![grpc_cluster("rls", service.address)],
     );
     let mut client = running.client("ours");
     let mut send = |path: &str, user: &str, id: &str| {
