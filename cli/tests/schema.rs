@@ -51,10 +51,12 @@ fn policies(value: &Value, found: &mut Vec<Value>) {
     let schema: Value = serde_json::from_str(&committed()).unwrap();
     let known = |name: &String| schema["properties"].get(name).is_some();
     let sections = ["authentication", "authorization", "destinations", "http", "rateLimits", "telemetry"];
+    // A header or a cookie of a request may have a section's name; its value is no section.
+    let section = |object: &serde_json::Map<String, Value>| {
+        sections.iter().any(|name| object.get(*name).is_some_and(|value| !value.is_string()))
+    };
     match value {
-        Value::Object(object)
-            if object.keys().all(known) && sections.iter().any(|name| object.contains_key(*name)) =>
-        {
+        Value::Object(object) if object.keys().all(known) && section(object) => {
             found.push(value.clone());
         }
         Value::Object(object) => object.values().for_each(|value| policies(value, found)),
