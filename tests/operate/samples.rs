@@ -93,7 +93,9 @@ fn the_samples_agree_with_the_bootstrap() {
         match name.as_str() {
             "http_filters" => {
                 let names: Vec<_> = value.as_array().unwrap().iter().map(|filter| &filter["name"]).collect();
-                assert_eq!(names, ["meshfilter", "envoy.filters.http.router"]);
+                let state = "envoy.filters.http.set_filter_state";
+                assert_eq!(names, [state, "meshfilter", "envoy.filters.http.router"]);
+                assert_eq!(value[0], whole["http_filters"][0], "{state}");
             }
             "route_config" => {
                 let routes = |config: &Value| config["virtual_hosts"][0]["routes"].clone();
