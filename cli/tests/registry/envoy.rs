@@ -81,7 +81,7 @@ pub fn loads_nothing_else() {
         ("a password", closed.address(), sha256.clone()),
     ] {
         let mut bootstrap = bootstrap(address, &sha256, &upstreams);
-        let filter = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters/0";
+        let filter = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters/1";
         let remote =
             bootstrap.pointer_mut(&format!("{filter}/typed_config/config/vm_config/code/remote")).unwrap();
         remote["sha256"] = pinned.into();
