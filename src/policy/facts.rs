@@ -110,7 +110,7 @@ impl Facts {
         self.verdicts.push(Verdict { policy: policy.clone(), decision, mode });
     }
 
-    /// Puts what a policy decided at last in place of what it decided before.
+    /// Notes what a policy decided at last, in place of what it decided before, if it did.
     pub fn revise_verdict(&mut self, policy: &Rc<str>, decision: &'static str, mode: Mode) {
         match self.verdicts.iter_mut().find(|verdict| Rc::ptr_eq(&verdict.policy, policy)) {
             Some(verdict) => verdict.decision = decision,

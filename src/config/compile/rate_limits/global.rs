@@ -69,7 +69,6 @@ pub fn compile(
         hits_addend: source.cost.unwrap_or(0),
         refusal: refusal(source, path, cx),
         mode: source.mode.unwrap_or_default(),
-        behind_bucket: source.token_bucket.is_some(),
     }
 }
 

@@ -56,8 +56,6 @@ pub struct GlobalLimit {
     pub refusal: Refusal,
     /// Whether it counts.
     pub mode: Mode,
-    /// A bucket of the same name stands in front and counts under it, too.
-    pub behind_bucket: bool,
     /// How the service does.
     pub service: Service,
 }
@@ -305,34 +303,30 @@ fn settle(
             State::Remembered(_) => {}
         }
         trace::tell(|| Event::Answered { name: limit.name.clone(), word });
-        if limit.behind_bucket {
-            facts.revise_verdict(&limit.name, word, limit.mode);
-        } else {
-            facts.verdict(&limit.name, word, limit.mode);
-        }
+        // A bucket of the same entry may have said something before.
+        facts.revise_verdict(&limit.name, word, limit.mode);
         say(limit, &question.state, word, request);
         if limit.mode == Mode::Shadow {
             continue;
         }
-        match question.state {
-            State::Answered(answer) if answer.overall_code() == Code::OverLimit => {
-                let longer = refused.as_ref().is_none_or(|(_, known)| wait(&answer) > wait(known));
-                if longer {
-                    refused = Some((limit, answer));
+        let refusal = match question.state {
+            State::Answered(answer) if answer.overall_code() == Code::OverLimit => Some(answer),
+            State::Remembered(remembered) => Some(Box::new(remembered.answer(now))),
+            State::Answered(answer) => {
+                passed.push((limit, answer));
+                None
+            }
+            State::Asked { .. } | State::Failed(_) => {
+                if limit.failure_mode == FailureMode::Deny {
+                    undecided = Some(limit);
                 }
+                None
             }
-            State::Remembered(remembered) => {
-                let answer = remembered.answer(now);
-                let longer = refused.as_ref().is_none_or(|(_, known)| wait(&answer) > wait(known));
-                if longer {
-                    refused = Some((limit, Box::new(answer)));
-                }
-            }
-            State::Answered(answer) => passed.push((limit, answer)),
-            State::Asked { .. } | State::Failed(_) if limit.failure_mode == FailureMode::Deny => {
-                undecided = Some(limit);
-            }
-            State::Asked { .. } | State::Failed(_) => {}
+        };
+        if let Some(answer) = refusal
+            && refused.as_ref().is_none_or(|(_, known)| wait(&answer) > wait(known))
+        {
+            refused = Some((limit, answer));
         }
     }
     if let Some((limit, answer)) = refused {
