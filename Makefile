@@ -8,7 +8,7 @@ BENCHED := empty,filters,native-tuned-new,native-default,native-default-new,mesh
 BENCHED := $(BENCHED),faults,rate-limits,telemetry,entries-1000,rules-1000,meshfilter-2-workers,keys
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build native image bench bench-native test lint unit envoy-native malformed parity adversarial fuzz envoy-oldest node envoy soak package tools
+.PHONY: help demo build native image bench bench-native bench-sdk test lint unit envoy-native malformed parity adversarial fuzz envoy-oldest node envoy soak package tools
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,11 @@ lint: ## Format and clippy, for the native command and for the module
 
 bench-native: tools build native ## What requests cost with the native module beside the others, in instructions; needs valgrind
 	$(BENCH) --only instructions,bare,native-tuned,native-default-new,nothing,meshfilter,meshfilter-new --other native=$(NATIVE) --rounds 1 --slice 200
+
+bench-sdk: tools build ## The same core behind the proxy-wasm SDK beside this module, in bytes and instructions; needs valgrind
+	cargo build --release --locked --target wasm32-wasip1 --package meshfilter-sdk --features core
+	@wc -c $(MODULE) target/wasm32-wasip1/release/meshfilter_sdk.wasm
+	$(BENCH) --only instructions,bare,nothing,meshfilter,meshfilter-new --other sdk=target/wasm32-wasip1/release/meshfilter_sdk.wasm --rounds 1 --slice 200
 
 bench: tools build ## What requests cost in Envoy, bare, with its own filters and with the module; ROUNDS=40 SLICE=2000 ONLY=name,name OTHER=name=path FIRST=1 REDRAW=1
 	$(BENCH) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SLICE),--slice $(SLICE)) $(if $(ONLY),--only $(ONLY)) $(if $(OTHER),--other $(OTHER)) $(if $(FIRST),--first) $(if $(REDRAW),--redraw)
@@ -83,7 +88,7 @@ node: ## The core in Node, as wasm32-unknown-unknown
 
 envoy: tools build ## The cases, and what else must hold, through a real Envoy
 	@scripts/install-tools.sh registry
-	cargo test --test 'envoy_*' --test mtls --test parity_identity --test module --test operate --test soak --test compose
+	cargo test --test 'envoy_*' --test mtls --test parity_identity --test module --test sdk --test operate --test soak --test compose
 	$(BENCH) --check --rounds 1 --slice 200 --keys 5000 --only $(BENCHED)
 
 MINUTES ?= 10

@@ -3,20 +3,11 @@
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use meshfilter::host::LogLevel;
+
 use crate::abi;
 
 struct Logger;
-
-/// The numbers are the ABI's.
-const LEVELS: [(c_int, log::LevelFilter); 5] = [
-    (0, log::LevelFilter::Trace),
-    (1, log::LevelFilter::Debug),
-    (2, log::LevelFilter::Info),
-    (3, log::LevelFilter::Warn),
-    (4, log::LevelFilter::Error),
-];
-
-const CRITICAL: c_int = 5;
 
 /// After so many nanoseconds the level is looked at again.
 const HOLDS: u64 = 1_000_000_000;
@@ -30,14 +21,7 @@ impl log::Log for Logger {
         if !self.enabled(record.metadata()) {
             return;
         }
-        let level = match record.level() {
-            log::Level::Trace => 0,
-            log::Level::Debug => 1,
-            log::Level::Info => 2,
-            log::Level::Warn => 3,
-            log::Level::Error => 4,
-        };
-        abi::log(level, &record.args().to_string());
+        abi::log(LogLevel::of(record.level()) as c_int, &record.args().to_string());
     }
 
     fn flush(&self) {}
@@ -47,7 +31,9 @@ impl log::Log for Logger {
 pub fn install() {
     let _ = log::set_logger(&Logger);
     log::set_max_level(log::LevelFilter::Info);
-    std::panic::set_hook(Box::new(|panic| abi::log(CRITICAL, &format!("meshfilter: {panic}"))));
+    std::panic::set_hook(Box::new(|panic| {
+        abi::log(LogLevel::Critical as c_int, &format!("meshfilter: {panic}"))
+    }));
 }
 
 /// Follows the proxy's log level, which its operator may change at any time: asks once a second.
@@ -57,6 +43,8 @@ pub fn follow_level(at: u64) {
         return;
     }
     NEXT.store(at.saturating_add(HOLDS), Ordering::Relaxed);
-    let level = LEVELS.into_iter().find(|(level, _)| abi::log_enabled(*level));
-    log::set_max_level(level.map_or(log::LevelFilter::Off, |(_, filter)| filter));
+    // The least grave that the proxy logs; where it logs none of them, there is no such number.
+    let level = (LogLevel::Trace as u32..=LogLevel::Critical as u32)
+        .find(|level| c_int::try_from(*level).is_ok_and(abi::log_enabled));
+    log::set_max_level(LogLevel::filter(level.unwrap_or(u32::MAX)));
 }

@@ -36,10 +36,6 @@ fn call<T>(callback: impl FnOnce(&Vm) -> T) -> T {
     })
 }
 
-/// `Action` of the ABI.
-const CONTINUE: u32 = 0;
-const PAUSE: u32 = 1;
-
 unsafe extern "C" {
     fn __wasm_call_ctors();
 }
@@ -108,17 +104,14 @@ extern "C" fn proxy_on_request_headers(stream: u32, _count: usize, _end_of_strea
         vm.envoy.follow_log_level();
         vm.contexts.on_request_headers(stream)
     });
-    match flow {
-        Flow::Continue => CONTINUE,
-        Flow::Pause => PAUSE,
-    }
+    flow as u32
 }
 
 /// A response's headers are there.
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_response_headers(stream: u32, _count: usize, _end_of_stream: u32) -> u32 {
     call(|vm| vm.contexts.on_response_headers(stream));
-    CONTINUE
+    Flow::Continue as u32
 }
 
 /// A stream is over.

@@ -6,13 +6,13 @@ use crate::pipeline::Pipeline;
 use crate::policy::{Facts, Policy, Step, Wait};
 use crate::request::Request;
 
-/// What the proxy does after its callback.
+/// What the proxy does after its callback. The numbers are those of proxy-wasm's `Action`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
     /// On to the next filter.
-    Continue,
+    Continue = 0,
     /// Nothing, until the filter resumes the request or has answered it.
-    Pause,
+    Pause = 1,
 }
 
 /// How far a request came.

@@ -6,7 +6,7 @@
 
 #[cfg(any(target_os = "wasi", test))]
 #[allow(unsafe_code)]
-pub(crate) mod allocator;
+pub mod allocator;
 #[forbid(unsafe_code)]
 mod counters;
 #[forbid(unsafe_code)]
@@ -15,7 +15,7 @@ pub mod fake;
 mod header_map;
 #[forbid(unsafe_code)]
 mod number_hash;
-#[cfg(target_os = "wasi")]
+#[cfg(all(target_os = "wasi", feature = "module"))]
 #[allow(unsafe_code)]
 pub mod proxy_wasm;
 #[forbid(unsafe_code)]
@@ -78,6 +78,55 @@ pub enum MetricType {
     Gauge = 1,
     /// It gathers samples.
     Histogram = 2,
+}
+
+/// Which half of a stream a call is about. The numbers are the ABI's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamType {
+    /// From the client to the upstream.
+    HttpRequest = 0,
+}
+
+/// How grave a line of the proxy's log is. The numbers are the ABI's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Every step.
+    Trace = 0,
+    /// For who looks for a fault.
+    Debug = 1,
+    /// What happens seldom and is good to know.
+    Info = 2,
+    /// Something may be wrong.
+    Warn = 3,
+    /// Something is wrong.
+    Error = 4,
+    /// Nothing works any more.
+    Critical = 5,
+}
+
+impl LogLevel {
+    /// The proxy's level of a record of the `log` crate.
+    pub fn of(level: log::Level) -> Self {
+        match level {
+            log::Level::Trace => LogLevel::Trace,
+            log::Level::Debug => LogLevel::Debug,
+            log::Level::Info => LogLevel::Info,
+            log::Level::Warn => LogLevel::Warn,
+            log::Level::Error => LogLevel::Error,
+        }
+    }
+
+    /// What the `log` crate has to let through where the proxy logs from the level with this number on.
+    pub fn filter(number: u32) -> log::LevelFilter {
+        match number {
+            0 => log::LevelFilter::Trace,
+            1 => log::LevelFilter::Debug,
+            2 => log::LevelFilter::Info,
+            3 => log::LevelFilter::Warn,
+            4 => log::LevelFilter::Error,
+            _ => log::LevelFilter::Off,
+        }
+    }
 }
 
 /// What a hostcall answers: its value, or the proxy's reason to refuse.

@@ -1,20 +1,10 @@
 //! The `log` crate, by the proxy's log.
 
 use super::{proxy_get_log_level, proxy_log};
+use crate::host::LogLevel;
 
 /// Sends the `log` crate's records to the proxy's own log.
 struct Logger;
-
-/// The numbers are the ABI's.
-#[derive(Clone, Copy)]
-enum Level {
-    Trace = 0,
-    Debug = 1,
-    Info = 2,
-    Warn = 3,
-    Error = 4,
-    Critical = 5,
-}
 
 impl log::Log for Logger {
     fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
@@ -25,20 +15,13 @@ impl log::Log for Logger {
         if !self.enabled(record.metadata()) {
             return;
         }
-        let level = match record.level() {
-            log::Level::Trace => Level::Trace,
-            log::Level::Debug => Level::Debug,
-            log::Level::Info => Level::Info,
-            log::Level::Warn => Level::Warn,
-            log::Level::Error => Level::Error,
-        };
-        write(level, &record.args().to_string());
+        write(LogLevel::of(record.level()), &record.args().to_string());
     }
 
     fn flush(&self) {}
 }
 
-fn write(level: Level, message: &str) {
+fn write(level: LogLevel, message: &str) {
     // SAFETY: pointer and length are those of a live slice.
     let _ = unsafe { proxy_log(level as u32, message.as_ptr(), message.len()) };
 }
@@ -47,20 +30,13 @@ fn write(level: Level, message: &str) {
 pub fn install() {
     let _ = log::set_logger(&Logger);
     log::set_max_level(log::LevelFilter::Info);
-    std::panic::set_hook(Box::new(|panic| write(Level::Critical, &panic.to_string())));
+    std::panic::set_hook(Box::new(|panic| write(LogLevel::Critical, &panic.to_string())));
 }
 
 /// Follows the proxy's log level, which its operator may change at any time. One hostcall.
 pub fn follow_level() {
-    let mut level = Level::Info as u32;
+    let mut level = LogLevel::Info as u32;
     // SAFETY: the pointer is valid for the call.
     let _ = unsafe { proxy_get_log_level(&mut level) };
-    log::set_max_level(match level {
-        0 => log::LevelFilter::Trace,
-        1 => log::LevelFilter::Debug,
-        2 => log::LevelFilter::Info,
-        3 => log::LevelFilter::Warn,
-        4 => log::LevelFilter::Error,
-        _ => log::LevelFilter::Off,
-    });
+    log::set_max_level(LogLevel::filter(level));
 }

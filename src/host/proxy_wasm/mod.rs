@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use super::{
     BufferType, Counters, HeaderMap, Host, HttpCall, Instant, LocalReply, MapType, MetricId, MetricType,
-    Result, Status,
+    Result, Status, StreamType,
 };
 
 /// The proxy that loaded this module. A VM has one of it.
@@ -136,8 +136,6 @@ unsafe extern "C" {
     ) -> u32;
 }
 
-/// `proxy_continue_stream` and `proxy_close_stream`: the request's side.
-const REQUEST_STREAM: u32 = 0;
 /// A number that no value of shared data has: the host stores a value under it only where there is none.
 const NO_SUCH_CAS: u32 = u32::MAX;
 
@@ -353,12 +351,12 @@ impl Host for Envoy {
 
     fn resume_request(&self) -> Result<()> {
         // SAFETY: no pointers.
-        check(unsafe { proxy_continue_stream(REQUEST_STREAM) })
+        check(unsafe { proxy_continue_stream(StreamType::HttpRequest as u32) })
     }
 
     fn reset_stream(&self) -> Result<()> {
         // SAFETY: no pointers.
-        check(unsafe { proxy_close_stream(REQUEST_STREAM) })
+        check(unsafe { proxy_close_stream(StreamType::HttpRequest as u32) })
     }
 
     fn set_effective_context(&self, context: u32) -> Result<()> {
