@@ -38,6 +38,12 @@ pub struct Allocator(UnsafeCell<[List; LISTS]>);
 #[cfg(target_family = "wasm")]
 unsafe impl Sync for Allocator {}
 
+impl Default for Allocator {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Allocator {
     /// One that keeps nothing yet.
     pub const fn new() -> Self {
