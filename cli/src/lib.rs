@@ -32,6 +32,7 @@ pub mod envoy;
 pub mod explain;
 mod image;
 mod inspect;
+mod live;
 mod member;
 pub mod package;
 pub mod proxy;
@@ -66,6 +67,8 @@ Examples:
   meshfilter bootstrap policy.yaml --echo --output envoy.yaml
   meshfilter test cases/
   meshfilter replay old.yaml new.yaml access.log
+  meshfilter top http://127.0.0.1:9901
+  meshfilter tap access.log --status 5xx
   meshfilter schema > policy.schema.json
   meshfilter push registry.example.com/mesh/meshfilter:0.1.0
   meshfilter inspect registry.example.com/mesh/meshfilter:0.1.0
@@ -82,6 +85,8 @@ enum Command {
     Run(run::Arguments),
     Test(test::Arguments),
     Replay(replay::Arguments),
+    Top(live::top::Arguments),
+    Tap(Box<live::tap::Arguments>),
     Schema(schema::Arguments),
     Image(image::Arguments),
     Push(push::Arguments),
@@ -151,6 +156,8 @@ pub fn run() -> ExitCode {
         Command::Run(arguments) => run::run(arguments),
         Command::Test(arguments) => test::run(arguments, &mut output),
         Command::Replay(arguments) => replay::run(arguments, &mut output),
+        Command::Top(arguments) => live::top::run(arguments, &mut output),
+        Command::Tap(arguments) => live::tap::run(arguments),
         Command::Schema(schema::Arguments {}) => {
             schema::run(&mut output);
             Outcome::Good

@@ -17,13 +17,14 @@ use meshfilter::trace;
 use serde_json::Value;
 
 use super::{Format, Outcome};
+use crate::envoy::policy::name_key_clusters;
 use crate::package::Problem;
 use crate::proxy::{Normalized, Proxy, Settings, StandIn, normalize, put_keys};
 use crate::recorded;
 
 pub use document::Document;
 pub use shown::{path as shown_path, plain};
-pub use story::{Story, Verdict, percent, tell};
+pub use story::{Story, percent, tell};
 
 /// Say what becomes of a request, and why
 ///
@@ -205,14 +206,16 @@ pub fn read(file: &str) -> Result<Document, Problem> {
 pub fn parse(file: &str, bytes: &[u8]) -> Result<Document, Problem> {
     use meshfilter::config::Errors;
     use meshfilter::config::source::{Language, Source};
-    let checked = super::check::check(file, bytes);
+    let checked = super::check::check_filled(file, bytes, name_key_clusters);
     if !checked.errors.is_empty() {
         let said = super::report::text(std::slice::from_ref(&checked), false);
         return Err(Problem::Wrong(format!("{} is wrong\n{}", checked.file, said.trim_end())));
     }
     let text = if checked.text.trim().is_empty() { "{}" } else { checked.text.as_str() };
-    let source = Source::read(Language::of(file, text), text, &Errors::default())
+    let mut source = Source::read(Language::of(file, text), text, &Errors::default())
         .map_err(|error| Problem::Wrong(format!("{file}: {}", error.message)))?;
+    // As bootstrap fills it in.
+    name_key_clusters(&mut source.value);
     Ok(Document { file: checked.file, source })
 }
 

@@ -129,6 +129,47 @@ pub struct Upstream {
     pub removed: Vec<String>,
 }
 
+impl Story {
+    /// What decided: the policy that refuses, or the entry that was chosen.
+    pub fn reason(&self) -> String {
+        let all = || self.stages.iter().flat_map(|stage| &stage.looked).filter(|looked| !looked.shadow);
+        // A rule that found no token refuses nothing where none is needed.
+        let refused = matches!(self.decision, "authn_denied" | "authz_denied" | "rate_limited");
+        let refuses = all().rfind(|looked| looked.verdict == Verdict::Refuses && refused);
+        let applied =
+            || all().rfind(|looked| looked.verdict == Verdict::Applied && self.decision == "fault_aborted");
+        let chosen = || {
+            let mut routes =
+                self.stages.iter().filter(|stage| stage.stage == "route").flat_map(|stage| &stage.looked);
+            routes.rfind(|looked| looked.verdict == Verdict::Chosen)
+        };
+        let passes = || {
+            let mut passing = all().filter(|looked| looked.verdict == Verdict::Passes);
+            let allows =
+                all().find(|looked| looked.verdict == Verdict::Passes && looked.what.ends_with("(ALLOW)"));
+            allows.or_else(|| passing.next_back())
+        };
+        match refuses.or_else(applied).or_else(chosen).or_else(passes) {
+            Some(looked) => {
+                // Where a way was chosen, the shares of its destinations belong to the reason.
+                let forwards =
+                    all().find(|other| looked.verdict == Verdict::Chosen && other.what == "destination");
+                let shares = forwards.map(|other| format!("; {}", other.why)).unwrap_or_default();
+                format!("{} ({}:{}): {}{shares}", looked.what, looked.file, looked.line, looked.why)
+            }
+            None => "no policy has a say".to_owned(),
+        }
+    }
+
+    /// What a stage looked at and did not skip: what it is, where it stands, why.
+    pub fn looked(&self, stage: &str) -> Vec<String> {
+        let all = self.stages.iter().filter(|known| known.stage == stage).flat_map(|stage| &stage.looked);
+        all.filter(|looked| looked.verdict != Verdict::Skipped && !looked.shadow)
+            .map(|looked| format!("{} ({}:{}): {}", looked.what, looked.file, looked.line, looked.why))
+            .collect()
+    }
+}
+
 /// Tells the story of a request.
 pub fn tell(
     document: &Document,

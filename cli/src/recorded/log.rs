@@ -16,6 +16,9 @@ pub fn read(line: &[u8]) -> Result<Recorded, String> {
 
 /// Reads the value of a line. Names that are not known are ignored; `-` and `null` are what Envoy writes where there is
 /// nothing.
+///
+/// # Errors
+/// What is wrong with it.
 pub fn read_value(value: &Value) -> Result<Recorded, String> {
     let line = value.as_object().ok_or("it is no object")?;
     let method = text(line, "method")?.ok_or("\"method\" is missing")?;

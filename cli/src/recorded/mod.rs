@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use crate::proxy::Request;
 
 pub use har::read_all as read_archive;
-pub use log::read as read_line;
+pub use log::{read as read_line, read_value};
 
 /// A request, and what else is known about it.
 #[derive(Clone, Debug, Default)]

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::input::{Chunk, Item, What};
 use super::report::{Example, Kind, Report};
-use crate::explain::{Document, Story, Verdict, tell};
+use crate::explain::{Document, tell};
 use crate::member::member;
 use crate::package::Problem;
 use crate::proxy::{Answer, Normalized, Proxy, Request, Settings, StandIn, normalize, put_keys};
@@ -152,36 +152,7 @@ impl<'a> Worker<'a> {
         if !same(&again, answer) {
             return format!("{}: the requests before it", answer.details);
         }
-        reason(&tell(&side.document, &events, request, &again, now))
-    }
-}
-
-/// What decided: the policy that refuses, or the entry that was chosen.
-fn reason(story: &Story) -> String {
-    let all = || story.stages.iter().flat_map(|stage| &stage.looked).filter(|looked| !looked.shadow);
-    let refuses = all().rfind(|looked| looked.verdict == Verdict::Refuses && story.decision != "allowed");
-    let applied =
-        || all().rfind(|looked| looked.verdict == Verdict::Applied && story.decision == "fault_aborted");
-    let chosen = || {
-        let mut routes =
-            story.stages.iter().filter(|stage| stage.stage == "route").flat_map(|stage| &stage.looked);
-        routes.rfind(|looked| looked.verdict == Verdict::Chosen)
-    };
-    let passes = || {
-        let mut passing = all().filter(|looked| looked.verdict == Verdict::Passes);
-        let allows =
-            all().find(|looked| looked.verdict == Verdict::Passes && looked.what.ends_with("(ALLOW)"));
-        allows.or_else(|| passing.next_back())
-    };
-    match refuses.or_else(applied).or_else(chosen).or_else(passes) {
-        Some(looked) => {
-            // Where a way was chosen, the shares of its destinations belong to the reason.
-            let forwards =
-                all().find(|other| looked.verdict == Verdict::Chosen && other.what == "destination");
-            let shares = forwards.map(|other| format!("; {}", other.why)).unwrap_or_default();
-            format!("{} ({}:{}): {}{shares}", looked.what, looked.file, looked.line, looked.why)
-        }
-        None => "no policy has a say".to_owned(),
+        tell(&side.document, &events, request, &again, now).reason()
     }
 }
 

@@ -1,0 +1,33 @@
+//! `meshfilter top` and `meshfilter tap`: what is happening, from what a stock Envoy says.
+//!
+//! For `top`, from the outside in, each a function of the one before:
+//!
+//! | module | what it makes |
+//! |---|---|
+//! | [`admin`] | answers of the admin interface, bounded in size and time |
+//! | [`stats`] | the series in them |
+//! | [`ledger`] | what came within the window, whatever is restarted or pushed meanwhile |
+//! | [`fleet`] | which Envoys answer |
+//! | [`picture`] | rates, shares, quantiles, comparisons: what `--format json` prints |
+//! | [`table`], [`view`] | rows and cells, and what keys choose of them |
+//! | [`screen`], [`plain`] | the screen, the text of `--once` |
+//!
+//! [`tap`] reads the JSON access log, and asks `explain` why.
+
+mod admin;
+mod fleet;
+mod ledger;
+mod metric;
+mod noise;
+mod picture;
+mod plain;
+mod quantile;
+mod screen;
+mod stats;
+mod table;
+pub(crate) mod tap;
+pub(crate) mod top;
+mod view;
+
+#[cfg(test)]
+mod tests;
