@@ -32,7 +32,7 @@ pub mod envoy;
 pub mod explain;
 mod image;
 mod inspect;
-mod live;
+pub mod live;
 mod member;
 pub mod package;
 pub mod proxy;

@@ -1,12 +1,13 @@
 //! What the pages of the commands show is what the commands print. `MESHFILTER_WRITE_DOCS=1` writes it anew.
 
+use std::fs::File;
 use std::path::Path;
 use std::process::Command;
 
 use regex::Regex;
 
 /// The pages, from the repository's root on.
-const PAGES: [&str; 3] = ["docs/explain.md", "docs/testing.md", "docs/replay.md"];
+const PAGES: [&str; 4] = ["docs/explain.md", "docs/testing.md", "docs/replay.md", "docs/live.md"];
 
 #[test]
 fn the_pages_show_what_the_commands_print() {
@@ -41,8 +42,10 @@ fn the_pages_show_what_the_commands_print() {
 }
 
 fn output(root: &Path, command: &str) -> String {
+    let (arguments, input) = command.split_once(" < ").unwrap_or((command, "/dev/null"));
     let ran = Command::new(env!("CARGO_BIN_EXE_meshfilter"))
-        .args(words(command))
+        .args(words(arguments))
+        .stdin(File::open(root.join(input)).unwrap())
         .current_dir(root)
         .output()
         .unwrap();

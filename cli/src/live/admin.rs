@@ -66,6 +66,16 @@ pub struct Asked {
     pub answers: Result<(Vec<u8>, Vec<u8>), String>,
 }
 
+impl Asked {
+    /// The answers, or why there are none.
+    pub fn both(&self) -> Result<(&[u8], &[u8]), String> {
+        match &self.answers {
+            Ok((info, stats)) => Ok((info, stats)),
+            Err(error) => Err(error.clone()),
+        }
+    }
+}
+
 /// Asks all of them, each by itself, again and again until nobody listens any more.
 pub async fn watch<T: From<Asked>>(
     addresses: &[Address],

@@ -1,6 +1,6 @@
 //! What one Envoy counted in the last seconds: the differences between what it said before and what it says now.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use super::metric::{Kind, Metric};
 use super::stats::{self, Bucket, Said};
@@ -127,7 +127,7 @@ fn buckets(amount: Option<&Amount>) -> &[Bucket] {
 #[derive(Debug)]
 pub struct Ledger {
     window: f64,
-    series: HashMap<Box<str>, Series>,
+    series: BTreeMap<Box<str>, Series>,
     /// The answers of the window: number, when it came, and how long after the one before. Seconds.
     answers: VecDeque<(u64, f64, f64)>,
     number: u64,
@@ -140,7 +140,7 @@ pub struct Ledger {
 impl Ledger {
     /// Remembers so many seconds.
     pub fn new(window: f64) -> Self {
-        Ledger { window, series: HashMap::new(), answers: VecDeque::new(), number: 0, last: None, read: 0 }
+        Ledger { window, series: BTreeMap::new(), answers: VecDeque::new(), number: 0, last: None, read: 0 }
     }
 
     /// Takes an answer that came at `at`, from an Envoy that says it has been running for `uptime`, both in seconds. The
@@ -186,7 +186,10 @@ impl Ledger {
         if begins {
             self.forget();
         } else {
-            self.answers.push_back((number, at, since.map_or(0.0, |(since, _)| since)));
+            let since = since.map_or(0.0, |(since, _)| since);
+            // A new process has counted for no longer than it runs.
+            let counted = if restarted { since.min(uptime.max(1.0)) } else { since };
+            self.answers.push_back((number, at, counted));
         }
         let oldest = self.expire(at);
         for series in self.series.values_mut() {

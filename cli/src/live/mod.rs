@@ -11,10 +11,12 @@
 //! | [`picture`] | rates, shares, quantiles, comparisons: what `--format json` prints |
 //! | [`table`], [`view`] | rows and cells, and what keys choose of them |
 //! | [`screen`], [`plain`] | the screen, the text of `--once` |
+//! | [`App`] | all of it together, for a screen that lasts |
 //!
 //! [`tap`] reads the JSON access log, and asks `explain` why.
 
 mod admin;
+mod app;
 mod fleet;
 mod ledger;
 mod metric;
@@ -28,6 +30,9 @@ mod table;
 pub(crate) mod tap;
 pub(crate) mod top;
 mod view;
+
+pub use app::App;
+pub use picture::By;
 
 #[cfg(test)]
 mod tests;

@@ -25,8 +25,11 @@ pub enum By {
     /// A route and a destination.
     #[default]
     Both,
+    /// A route.
     Route,
+    /// A destination.
     Destination,
+    /// A decision.
     Decision,
     /// A policy, its mode and what it decided.
     Policy,

@@ -17,11 +17,11 @@ const FEWEST_ROWS: usize = 5;
 const KEYS: [(&str, &str); 9] = [
     ("q", "quit"),
     ("p, space", "pause: the picture stands still, counting goes on"),
-    ("b", "rows by route and destination, route, destination, decision, policy, or the tag of --by"),
-    ("s, ← →", "sort by the next column"),
+    ("b", "rows: both, route, destination, decision, policy, the tag of --by"),
+    ("s, ← →", "sort by the next column; a star says which"),
     ("r", "the other way round"),
     ("/", "show rows with a text; Esc shows all"),
-    ("↑ ↓, PgUp, PgDn", "choose a row: the last line but one says in which buckets its quantiles lie"),
+    ("↑ ↓, PgUp, PgDn", "choose a row: below are the buckets of its quantiles"),
     ("0", "compare destinations anew, from now on"),
     ("?", "this"),
 ];

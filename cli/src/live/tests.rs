@@ -89,8 +89,15 @@ fn the_screenshot_is_the_screens_buffer() {
 
 #[test]
 fn the_plain_table_has_the_same() {
+    const COMMAND: &str =
+        "```text\n$ meshfilter top http://10.0.0.1:9901 http://10.0.0.2:9901 --once --window 30s\n";
     let picture = Picture::of(&recorded(), &By::Both, 30.0, DATE);
-    held("tests/live/once.txt", &super::plain::text(&picture, &Table::of(&picture, &By::Both)));
+    let page = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/live.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let (before, after) = page.split_once(COMMAND).unwrap();
+    let (_, after) = after.split_once("```\n").unwrap();
+    let shown = super::plain::text(&picture, &Table::of(&picture, &By::Both));
+    held("../docs/live.md", &format!("{before}{COMMAND}{shown}```\n{after}"));
     held("tests/live/once.json", &(serde_json::to_string_pretty(&picture).unwrap() + "\n"));
 }
 

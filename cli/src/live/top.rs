@@ -11,12 +11,11 @@ use ratatui::crossterm::event::{self, Event as Input, KeyEvent};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::admin::{self, Address, Asked};
+use super::app::App;
 use super::fleet::{Fleet, State};
 use super::picture::{By, Picture};
 use super::plain;
-use super::screen::{self, Styles};
 use super::table::Table;
-use super::view::{View, Wish};
 use crate::package::Problem;
 use crate::{Format, Outcome, check};
 
@@ -106,22 +105,14 @@ fn date() -> Duration {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
-fn fleet(addresses: &[Address], window: Duration) -> Fleet {
-    Fleet::new(addresses.iter().map(|address| address.shown.clone()), window.as_secs_f64())
-}
-
-fn take(fleet: &mut Fleet, asked: &Asked) {
-    let answers = match &asked.answers {
-        Ok((info, stats)) => Ok((info.as_slice(), stats.as_slice())),
-        Err(error) => Err(error.clone()),
-    };
-    fleet.take(asked.index, asked.at, answers);
+fn names(addresses: &[Address]) -> impl Iterator<Item = String> {
+    addresses.iter().map(|address| address.shown.clone())
 }
 
 /// One window, and what is in it.
 fn once(arguments: &Arguments, by: &By) -> Result<(String, Outcome), Problem> {
     let window = arguments.window.unwrap_or(ONCE);
-    let mut fleet = fleet(&arguments.admin, window);
+    let mut fleet = Fleet::new(names(&arguments.admin), window.as_secs_f64());
     let began = Instant::now();
     let asked = runtime()?.block_on(async {
         let first = admin::ask_all(&arguments.admin, began).await?;
@@ -130,7 +121,7 @@ fn once(arguments: &Arguments, by: &By) -> Result<(String, Outcome), Problem> {
         Ok::<_, String>([first, second])
     });
     for asked in asked.map_err(Problem::Misused)?.iter().flatten() {
-        take(&mut fleet, asked);
+        fleet.take(asked.index, asked.at, asked.both());
     }
     // There is no third time: who has not answered the second is gone.
     fleet.give_up();
@@ -170,7 +161,7 @@ fn live(arguments: &Arguments, by: By) -> Result<(), Problem> {
     }
     let window = arguments.window.unwrap_or(WINDOW);
     let began = Instant::now();
-    let fleet = fleet(&arguments.admin, window);
+    let app = App::new(names(&arguments.admin), window.as_secs_f64(), by, check::colours());
     let runtime = runtime()?;
     // Room for one answer of each: whoever asks waits for whoever draws.
     let (send, events) = sync_channel(arguments.admin.len().saturating_add(16));
@@ -188,8 +179,7 @@ fn live(arguments: &Arguments, by: By) -> Result<(), Problem> {
     let mut terminal =
         ratatui::try_init().map_err(|error| Problem::Misused(format!("the terminal: {error}")))?;
     thread::spawn(move || read_keys(&send));
-    let styles = Styles::new(check::colours());
-    let shown = show(&mut terminal, &events, fleet, View::new(by), styles, began);
+    let shown = show(&mut terminal, &events, app, began);
     ratatui::restore();
     shown.map_err(|error| Problem::Misused(format!("the terminal: {error}")))
 }
@@ -224,41 +214,30 @@ fn read_keys(send: &SyncSender<Event>) {
 fn show(
     terminal: &mut DefaultTerminal,
     events: &Receiver<Event>,
-    mut fleet: Fleet,
-    mut view: View,
-    styles: Styles,
+    mut app: App,
     began: Instant,
 ) -> io::Result<()> {
-    let now = || began.elapsed().as_secs_f64();
-    let mut picture = Picture::of(&fleet, &view.by, now(), date());
-    let mut columns;
     loop {
-        let mut table = Table::of(&picture, &view.by);
-        view.apply(&mut table);
-        columns = table.columns.len();
-        terminal.draw(|frame| screen::draw(frame, &picture, &table, &view, styles))?;
+        app.refresh(began.elapsed().as_secs_f64(), date());
+        terminal.draw(|frame| app.draw(frame))?;
         let mut next = match events.recv_timeout(IDLE) {
             Ok(event) => Some(event),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         };
-        let by = view.by.clone();
         // What has come meanwhile is drawn at once.
         while let Some(event) = next {
             match event {
-                Event::Asked(asked) => take(&mut fleet, &asked),
-                Event::Key(key) => match view.key(key, columns) {
-                    Wish::Quit => return Ok(()),
-                    Wish::Restart => fleet.restart_totals(),
-                    Wish::Draw | Wish::Nothing => {}
-                },
+                Event::Asked(asked) => app.take(asked.index, asked.at, asked.both()),
+                Event::Key(key) => {
+                    if app.key(key) {
+                        return Ok(());
+                    }
+                }
                 Event::Draw => {}
                 Event::Quit => return Ok(()),
             }
             next = events.try_recv().ok();
-        }
-        if !view.paused || view.by != by {
-            picture = Picture::of(&fleet, &view.by, now(), date());
         }
     }
 }
