@@ -40,8 +40,11 @@ telemetry:
   - {name: route, value: {route: true}, in: [logs]}
 "#;
 
-/// What is asked, so often, with these headers, and the status that comes of it.
-const TRAFFIC: [(usize, &str, &[(&str, &str)], u16); 6] = [
+/// How often, the path, the headers, and the status that comes of it.
+type Asked = (usize, &'static str, &'static [(&'static str, &'static str)], u16);
+
+/// What is asked.
+const TRAFFIC: [Asked; 6] = [
     (160, "/", &[("canary", "true"), ("x-tenant", "acme")], 200),
     (40, "/fail", &[("canary", "true"), ("x-tenant", "acme")], 500),
     (170, "/", &[("x-tenant", "globex")], 200),
@@ -146,8 +149,7 @@ fn upstream(name: &str) -> Upstream {
 fn traffic(address: SocketAddr) -> Vec<Duration> {
     let mut client = Client::connect(address).unwrap();
     let mut took = Vec::new();
-    let limited: (usize, &str, &[(&str, &str)], u16) =
-        (LIMITED, "/", &[("x-user", "alice"), ("canary", "true")], 429);
+    let limited: Asked = (LIMITED, "/", &[("x-user", "alice"), ("canary", "true")], 429);
     for (count, path, headers, status) in TRAFFIC.into_iter().chain([limited]) {
         for _ in 0..count {
             let began = Instant::now();
