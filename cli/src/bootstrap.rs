@@ -110,27 +110,7 @@ pub(super) struct Prepared {
 impl Proxy {
     /// The module that is meant. What is wrong was said.
     pub fn module(&self) -> Result<Module, Outcome> {
-        let path = match &self.module {
-            Some(path) => path.clone(),
-            None => match MODULES
-                .iter()
-                .find_map(|path| std::path::absolute(path).ok().filter(|path| path.exists()))
-            {
-                Some(path) => path,
-                None => {
-                    eprintln!(
-                        "meshfilter: there is no module; build it with `make build`, or say where it is with --module; \
-                         looked for {}",
-                        MODULES.join(", ")
-                    );
-                    return Err(Outcome::Misused);
-                }
-            },
-        };
-        Module::of(path).map_err(|error| {
-            eprintln!("meshfilter: --module {error}");
-            Outcome::Misused
-        })
+        module(self.module.as_deref())
     }
 
     /// Reads the policy and plans the Envoy around it. What is wrong was said.
@@ -179,13 +159,30 @@ impl Proxy {
     }
 }
 
+/// The module of an option, or the nearest. What is wrong was said.
+pub(super) fn module(given: Option<&Path>) -> Result<Module, Outcome> {
+    let nearest =
+        || MODULES.iter().find_map(|path| std::path::absolute(path).ok().filter(|path| path.exists()));
+    let Some(path) = given.map(Path::to_owned).or_else(nearest) else {
+        eprintln!(
+            "meshfilter: there is no module; build it with `make build`, or say where it is with --module; looked for {}",
+            MODULES.join(", ")
+        );
+        return Err(Outcome::Misused);
+    };
+    Module::of(path).map_err(|error| {
+        eprintln!("meshfilter: --module {error}");
+        Outcome::Misused
+    })
+}
+
 /// Envoy may be started somewhere else.
-fn absolute(path: &Path) -> PathBuf {
+pub(super) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// `NAME=HOST:PORT[,HOST:PORT…]`.
-fn endpoint(text: &str) -> Result<(String, Vec<Address>), String> {
+pub(super) fn endpoint(text: &str) -> Result<(String, Vec<Address>), String> {
     let (name, addresses) = text
         .split_once('=')
         .filter(|(name, _)| !name.is_empty())

@@ -31,6 +31,7 @@ mod completions;
 pub mod envoy;
 pub mod explain;
 mod image;
+pub mod import;
 mod inspect;
 pub mod live;
 mod member;
@@ -65,6 +66,7 @@ Examples:
   meshfilter explain policy.yaml -H 'user-role: guest' http://webapp/api
   meshfilter run policy.yaml --echo
   meshfilter bootstrap policy.yaml --echo --output envoy.yaml
+  meshfilter import mesh.yaml --output mesh
   meshfilter test cases/
   meshfilter replay old.yaml new.yaml access.log
   meshfilter top http://127.0.0.1:9901
@@ -82,6 +84,7 @@ enum Command {
     Check(check::Arguments),
     Explain(Box<explain::Arguments>),
     Bootstrap(bootstrap::Arguments),
+    Import(Box<import::Arguments>),
     Run(run::Arguments),
     Test(test::Arguments),
     Replay(replay::Arguments),
@@ -95,8 +98,8 @@ enum Command {
 }
 
 /// How to print what was found.
-#[derive(Clone, Copy, ValueEnum)]
-enum Format {
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Format {
     /// For people
     Text,
     /// For machines: one JSON document
@@ -153,6 +156,7 @@ pub fn run() -> ExitCode {
         Command::Check(arguments) => check::run(arguments, &mut output),
         Command::Explain(arguments) => explain::run(arguments, &mut output),
         Command::Bootstrap(arguments) => bootstrap::run(arguments, &mut output),
+        Command::Import(arguments) => import::run(arguments, &mut output),
         Command::Run(arguments) => run::run(arguments),
         Command::Test(arguments) => test::run(arguments, &mut output),
         Command::Replay(arguments) => replay::run(arguments, &mut output),

@@ -95,6 +95,8 @@ pub struct Route {
     pub prefix: String,
     /// Only where the policy chose a destination.
     pub chosen: bool,
+    /// Only where it chose this cluster.
+    pub decided: Option<String>,
     /// What becomes of it.
     pub action: Action,
     /// What else Envoy has for a route's action, laid over the rest: hash policies, for example.
@@ -330,7 +332,7 @@ impl Route {
     /// For every path.
     pub fn new(action: Action) -> Self {
         let chosen = matches!(action, Action::Decided);
-        Route { prefix: "/".to_owned(), chosen, action, fields: Map::new() }
+        Route { prefix: "/".to_owned(), chosen, decided: None, action, fields: Map::new() }
     }
 
     /// For every path, where the policy chose a destination.
@@ -340,7 +342,10 @@ impl Route {
 
     fn value(&self) -> Value {
         let mut matching = json!({"prefix": self.prefix});
-        if self.chosen {
+        if let Some(cluster) = &self.decided {
+            let exact = json!([{"name": CLUSTER, "string_match": {"exact": cluster}}]);
+            put(&mut matching, &["headers"], exact);
+        } else if self.chosen {
             put(&mut matching, &["headers"], json!([{"name": CLUSTER, "present_match": true}]));
         }
         let to = |mut action: Value| {

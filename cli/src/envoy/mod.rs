@@ -175,6 +175,21 @@ pub(crate) fn put(value: &mut Value, path: &[&str], member: impl Into<Value>) {
     }
 }
 
+/// Sets a member of fields that are laid over others, however deep.
+pub(crate) fn put_field(fields: &mut Map<String, Value>, path: &[&str], member: impl Into<Value>) {
+    if let Some((name, rest)) = path.split_first() {
+        put(fields.entry(*name).or_insert(Value::Null), rest, member);
+    }
+}
+
+/// Tags of spans that say what the policy's tags say.
+pub(crate) fn span_tags(tags: &[String]) -> Vec<Value> {
+    match logs::custom_tags(tags) {
+        Value::Array(tags) => tags,
+        _ => Vec::new(),
+    }
+}
+
 /// Fields as Envoy has them, in place of those that are there; objects are put together.
 pub(crate) fn lay_over(value: &mut Value, fields: &Map<String, Value>) {
     for (name, field) in fields {

@@ -239,19 +239,15 @@ impl Planner<'_> {
 
     /// The authorities of this system, or those that the options name.
     fn authorities(&mut self) -> PathBuf {
-        let own = self.options.certificates.as_ref().map(|folder| folder.join("upstream-ca.pem"));
-        if let Some(own) = own.filter(|own| own.exists()) {
-            return own;
-        }
-        let found = AUTHORITIES.iter().find(|path| Path::new(path).exists());
-        if found.is_none() {
+        let (path, found) = authorities(self.options.certificates.as_deref());
+        if !found {
             self.warnings.push(format!(
                 "this system has no {}; put the authorities of the key sets' servers there, or into upstream-ca.pem of \
                  --certificates",
                 AUTHORITIES[0]
             ));
         }
-        PathBuf::from(found.unwrap_or(&AUTHORITIES[0]))
+        path
     }
 
     fn tls(&mut self) -> Option<ListenerTls> {
@@ -270,6 +266,16 @@ impl Planner<'_> {
         let clients = if authorities.exists() { Clients::Known(authorities) } else { Clients::Unknown };
         Some(ListenerTls { chain, key, clients, fields: Map::new() })
     }
+}
+
+/// `upstream-ca.pem` of a folder, or the authorities of this system; whether they are there.
+pub fn authorities(folder: Option<&Path>) -> (PathBuf, bool) {
+    let own = folder.map(|folder| folder.join("upstream-ca.pem"));
+    if let Some(own) = own.filter(|own| own.exists()) {
+        return (own, true);
+    }
+    let found = AUTHORITIES.iter().find(|path| Path::new(path).exists());
+    (PathBuf::from(found.unwrap_or(&AUTHORITIES[0])), found.is_some())
 }
 
 /// Answers for every destination: which one it is, and what was asked.

@@ -77,6 +77,25 @@ impl Source {
         Ok(Source { value, root })
     }
 
+    /// Reads a text that may have several documents, each with what is wrong with it but does not keep it from being read.
+    /// Documents that say nothing are left out.
+    ///
+    /// # Errors
+    /// What keeps the text from being read.
+    pub fn read_all(language: Language, text: &str) -> Result<Vec<(Self, Errors)>, SyntaxError> {
+        match language {
+            Language::Json => {
+                let errors = Errors::default();
+                let source = Source::read(language, text, &errors)?;
+                Ok(vec![(source, errors)])
+            }
+            Language::Yaml => {
+                let documents = yaml::read_all(text)?.into_iter();
+                Ok(documents.map(|(value, root, errors)| (Source { value, root }, errors)).collect())
+            }
+        }
+    }
+
     /// Where the thing stands that an error's path names, or what is nearest above it when there is no such thing.
     ///
     /// It is the value where that is short, and the member's name where that is wrong itself or where the value

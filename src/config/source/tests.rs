@@ -213,3 +213,16 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn a_stream_has_several_documents_each_with_its_places() {
+    let text = "# first\n---\na: 1\n---\n# nothing\n---\nb: [2]\nb: 3\n...\n---\nnull\n";
+    let documents = Source::read_all(Language::Yaml, text).unwrap();
+    let values: Vec<Value> = documents.iter().map(|(source, _)| source.value.clone()).collect();
+    assert_eq!(values, [json!({"a": 1}), json!({"b": 3})]);
+    assert_eq!(documents[0].0.place("a", false), at(3, 4, 1));
+    assert_eq!(documents[1].0.place("b", true), at(8, 1, 1));
+    assert_eq!(documents[1].1.count(), 1);
+    assert_eq!(Source::read_all(Language::Yaml, "a: &x 1\n---\nb: *x\n").unwrap_err().place.line, 3);
+    assert_eq!(Source::read_all(Language::Json, "{\"a\": 1}").unwrap().len(), 1);
+}

@@ -10,18 +10,11 @@ use serde_json::{Map, Number, Value};
 use super::{Children, MAX_DEPTH, Member, Node, Place, SyntaxError};
 use crate::config::{Errors, Path};
 
-/// How many values a document may have once its aliases are written out.
+/// How many values aliases may stand for in a document once they are written out. What is no alias is as much as the text.
 const MAX_VALUES: usize = 1_000_000;
 
 pub fn read(text: &str, errors: &Errors) -> Result<(Value, Node), SyntaxError> {
-    let mut reader = Reader {
-        text,
-        parser: Parser::new_from_str(text),
-        end: Marker::default(),
-        anchors: HashMap::new(),
-        values: 0,
-        errors,
-    };
+    let mut reader = Reader::new(text, errors);
     let mut document = None;
     loop {
         match reader.next()? {
@@ -41,7 +34,38 @@ pub fn read(text: &str, errors: &Errors) -> Result<(Value, Node), SyntaxError> {
     Ok(document.unwrap_or(empty))
 }
 
-struct Reader<'a> {
+/// Every document of a stream, in its order; those that say nothing are left out.
+pub fn read_all(text: &str) -> Result<Vec<(Value, Node, Errors)>, SyntaxError> {
+    let nothing = Errors::default();
+    let mut reader = Reader::new(text, &nothing);
+    let mut documents = Vec::new();
+    loop {
+        match reader.next()? {
+            (Event::StreamEnd, _) => return Ok(documents),
+            (Event::DocumentStart(_), _) => {
+                let errors = Errors::default();
+                let (event, span) = reader.next()?;
+                let mut document = Reader {
+                    text,
+                    parser: reader.parser,
+                    end: reader.end,
+                    anchors: HashMap::new(),
+                    values: 0,
+                    aliased: 0,
+                    errors: &errors,
+                };
+                let (value, node) = document.node(event, span, &Path::ROOT, 0)?;
+                (reader.parser, reader.end) = (document.parser, document.end);
+                if !value.is_null() || errors.count() > 0 {
+                    documents.push((value, node, errors));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+struct Reader<'a, 'e> {
     text: &'a str,
     parser: Parser<'a, StrInput<'a>>,
     /// Where the last event ended.
@@ -49,12 +73,26 @@ struct Reader<'a> {
     /// What has a name for aliases, and how many values it is.
     anchors: HashMap<usize, (Value, Node, usize)>,
     values: usize,
-    errors: &'a Errors,
+    /// How many of them stand in the place of aliases.
+    aliased: usize,
+    errors: &'e Errors,
 }
 
 type Read = Result<(Value, Node), SyntaxError>;
 
-impl<'a> Reader<'a> {
+impl<'a, 'e> Reader<'a, 'e> {
+    fn new(text: &'a str, errors: &'e Errors) -> Self {
+        Reader {
+            text,
+            parser: Parser::new_from_str(text),
+            end: Marker::default(),
+            anchors: HashMap::new(),
+            values: 0,
+            aliased: 0,
+            errors,
+        }
+    }
+
     fn next(&mut self) -> Result<(Event<'a>, Span), SyntaxError> {
         let event = self.parser.next_event().unwrap_or(Ok((Event::StreamEnd, Span::empty(self.end))));
         let (event, span) = event.map_err(|error| syntax(self.text, &error))?;
@@ -67,7 +105,7 @@ impl<'a> Reader<'a> {
             return Err(at(span, format!("this nests too deep; {MAX_DEPTH} levels are the limit")));
         }
         let before = self.values;
-        self.count(1, span)?;
+        self.values = self.values.saturating_add(1);
         let (anchor, read) = match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let value = self.scalar(&text, style, tag.as_deref(), path);
@@ -86,6 +124,7 @@ impl<'a> Reader<'a> {
                     return Err(at(span, "this alias is part of what it stands for; write it out"));
                 };
                 self.count(values, span)?;
+                self.values = self.values.saturating_add(values);
                 (0, (value, node))
             }
             _ => return Err(at(span, "a value is missing here")),
@@ -98,8 +137,8 @@ impl<'a> Reader<'a> {
     }
 
     fn count(&mut self, values: usize, span: Span) -> Result<(), SyntaxError> {
-        self.values = self.values.saturating_add(values);
-        match self.values {
+        self.aliased = self.aliased.saturating_add(values);
+        match self.aliased {
             ..=MAX_VALUES => Ok(()),
             _ => Err(at(span, "with its aliases written out this document is too large")),
         }

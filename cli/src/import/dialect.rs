@@ -1,0 +1,153 @@
+//! What a dialect says of itself, and the table of all of them.
+
+use std::collections::HashMap;
+
+use super::field::Object;
+use super::mesh::{Mesh, Origin};
+use super::read::Resource;
+use super::repair::Move;
+use super::scope::Scope;
+use super::{istio, kubernetes};
+
+/// A family of kinds.
+pub struct Dialect {
+    /// Such as `Istio`.
+    pub name: &'static str,
+    /// Its kinds.
+    pub kinds: &'static [Kind],
+    /// Whether metrics have Istio's names as soon as one of these is in the input.
+    pub istio_metrics: bool,
+    /// What is left to do when all resources were read; called where one of the kinds is in the input.
+    pub finish: fn(&mut Context<'_>),
+}
+
+/// A kind of resource.
+pub struct Kind {
+    /// Such as `VirtualService`.
+    pub name: &'static str,
+    /// The groups that it has in `apiVersion`, without the version; a `kind` without `apiVersion` is taken where only one
+    /// dialect has it.
+    pub groups: &'static [&'static str],
+    /// Kinds are read in this order.
+    pub phase: Phase,
+    /// Whom it is for.
+    pub audience: Audience,
+    /// Reads the top of one resource but `apiVersion`, `kind` and `metadata`, which were read already. What it does not ask
+    /// for is an error.
+    pub read: fn(&Object<'_>, &Resource, &mut Context<'_>),
+    /// Whether its own labels say something: selectors choose it by them.
+    pub labels: bool,
+    /// How the annotations begin that its reader takes.
+    pub annotations: &'static [&'static str],
+    /// What of it stands in the wrong place, and is moved; see [`Move`].
+    pub repair: fn(&mut serde_json::Value) -> Vec<Move>,
+    /// What to say of a name that an object does not have: the object's path, and the name.
+    pub hint: fn(&str, &str) -> Option<String>,
+}
+
+/// When a kind is read: what others look for comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// What holds for the whole mesh.
+    Settings,
+    /// What runs: pods.
+    Workloads,
+    /// What there is: services, who answers for them, secrets.
+    Services,
+    /// Where clients come.
+    Listeners,
+    /// Where requests go, and who may ask.
+    Policies,
+}
+
+/// Whom a kind is for.
+#[derive(Clone, Copy, Debug)]
+pub enum Audience {
+    /// Whoever has it.
+    Everyone,
+    /// The workloads of its namespace, or of all where that is the root namespace, that a selector has chosen: the way to its
+    /// labels, as a JSON pointer.
+    Workloads(&'static str),
+    /// The same for kinds that may name what they are for in `targetRef` and `targetRefs`, too.
+    WorkloadsOrTargets(&'static str),
+}
+
+/// By kind, namespace and name.
+pub type Index = HashMap<(String, String, String), usize>;
+
+/// What readers work with.
+pub struct Context<'a> {
+    /// All resources of the input, to look things up. Whoever looks says nothing of their fields.
+    pub resources: &'a [Resource],
+    /// Where a resource of a kind, a namespace and a name is among them.
+    pub index: &'a Index,
+    /// Whom policies have to be for.
+    pub scope: &'a Scope,
+    /// What comes of it.
+    pub mesh: &'a mut Mesh,
+}
+
+/// All of them.
+pub static DIALECTS: &[&Dialect] = &[&kubernetes::DIALECT, &istio::DIALECT];
+
+/// Whether any dialect has a kind of this name.
+pub fn is_known(kind: &str) -> bool {
+    DIALECTS.iter().any(|dialect| dialect.kinds.iter().any(|known| known.name == kind))
+}
+
+/// What is known of a resource's kind.
+///
+/// # Errors
+/// More than one dialect has the kind, and the resource has no `apiVersion`: the groups that it may have.
+pub fn find(
+    resource: &Resource,
+    group: Option<&str>,
+) -> Result<Option<(&'static Dialect, &'static Kind)>, Vec<&'static str>> {
+    let of = |dialect: &'static Dialect| dialect.kinds.iter().map(move |known| (dialect, known));
+    let named: Vec<_> =
+        DIALECTS.iter().copied().flat_map(of).filter(|(_, known)| known.name == resource.kind).collect();
+    match (group, named.as_slice()) {
+        (Some(group), _) => Ok(named.into_iter().find(|(_, known)| known.groups.contains(&group))),
+        (None, []) => Ok(None),
+        (None, [one]) => Ok(Some(*one)),
+        (None, several) => Err(several.iter().filter_map(|(_, kind)| kind.groups.first().copied()).collect()),
+    }
+}
+
+impl<'a> Context<'a> {
+    /// The namespace of a resource.
+    pub fn namespace<'r>(&'r self, resource: &'r Resource) -> &'r str {
+        resource.namespace.as_deref().unwrap_or(&self.scope.default_namespace)
+    }
+
+    /// A resource by kind, namespace and name.
+    pub fn find(&self, kind: &str, namespace: &str, name: &str) -> Option<&'a Resource> {
+        let resources: &'a [Resource] = self.resources;
+        let key = (kind.to_owned(), namespace.to_owned(), name.to_owned());
+        self.index.get(&key).and_then(|index| resources.get(*index))
+    }
+
+    /// Where something in a resource stands, for what is said of it later.
+    pub fn origin(&self, resource: &Resource, path: impl Into<String>) -> Origin {
+        Origin { resource: resource.index, path: path.into() }
+    }
+
+    /// Every resource of a kind.
+    pub fn all(&self, kind: &'static str) -> impl Iterator<Item = &'a Resource> + use<'a> {
+        let resources: &'a [Resource] = self.resources;
+        resources.iter().filter(move |resource| resource.kind == kind)
+    }
+}
+
+/// For kinds in which nothing stands in the wrong place by habit.
+pub fn no_repair(_: &mut serde_json::Value) -> Vec<Move> {
+    Vec::new()
+}
+
+/// For kinds of which no name needs more than the names that there are.
+pub fn no_hint(_: &str, _: &str) -> Option<String> {
+    None
+}
+
+/// For dialects that are done when their resources were read.
+pub fn no_finish(_: &mut Context<'_>) {}

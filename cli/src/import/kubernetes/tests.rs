@@ -1,0 +1,105 @@
+use crate::import::mesh::services::Labels;
+use crate::import::testing::{errors, imported};
+
+#[test]
+fn who_answers_is_found_by_labels_and_named_ports() {
+    let text = "\
+apiVersion: v1
+kind: Service
+metadata: {name: reviews, namespace: shop}
+spec:
+  selector: {app: reviews}
+  ports: [{name: http, port: 80, targetPort: web}, {name: admin, port: 81, targetPort: 9901}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: r1, namespace: shop, labels: {app: reviews, version: v1}}
+spec: {containers: [{name: c, image: x, ports: [{name: web, containerPort: 9080}]}]}
+status: {podIP: 10.0.0.1}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: r2, namespace: shop, labels: {app: reviews, version: v2}}
+spec: {containers: [{name: c, image: x, ports: [{name: web, containerPort: 9081}]}]}
+status: {podIP: 10.0.0.2}
+";
+    let imported = imported(text);
+    assert_eq!(errors(&imported.report), Vec::<String>::new());
+    let host = "reviews.shop.svc.cluster.local";
+    let services = &imported.mesh.services;
+    let at = |port, labels: &[(&str, &str)]| -> Vec<String> {
+        let labels: Labels =
+            labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        services.answering(host, port, &labels).iter().map(|(address, _)| address.to_string()).collect()
+    };
+    assert_eq!(at(Some(80), &[]), ["10.0.0.1:9080", "10.0.0.2:9081"]);
+    assert_eq!(at(None, &[("version", "v2")]), ["10.0.0.2:9081"]);
+    assert_eq!(at(Some(81), &[("version", "v1")]), ["10.0.0.1:9901"]);
+    assert!(at(Some(80), &[("version", "v3")]).is_empty());
+}
+
+#[test]
+fn endpoint_slices_have_the_labels_of_their_pods() {
+    let text = "\
+apiVersion: v1
+kind: Service
+metadata: {name: a}
+spec: {ports: [{name: http, port: 80}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: a-x, labels: {kubernetes.io/service-name: a}}
+addressType: IPv4
+ports: [{name: http, port: 8080, protocol: TCP}]
+endpoints:
+- {addresses: [10.0.0.1], conditions: {ready: true}, targetRef: {kind: Pod, name: p, namespace: default}}
+- {addresses: [10.0.0.2], conditions: {ready: false}, nodeName: n}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: p, labels: {version: v1}}
+---
+apiVersion: v1
+kind: Endpoints
+metadata: {name: b}
+subsets: [{addresses: [{ip: 10.0.0.3}], ports: [{port: 9000}]}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: c}
+spec: {type: ExternalName, externalName: c.example.com}
+";
+    let imported = imported(text);
+    assert_eq!(errors(&imported.report), Vec::<String>::new());
+    let services = &imported.mesh.services;
+    let version = Labels::from([("version".to_owned(), "v1".to_owned())]);
+    let found = services.answering("a.default.svc.cluster.local", Some(80), &version);
+    assert_eq!(found[0].0.to_string(), "10.0.0.1:8080");
+    assert_eq!(found.len(), 1);
+    assert_eq!(
+        services.answering("b.default.svc.cluster.local", None, &Labels::new())[0].0.to_string(),
+        "10.0.0.3:9000"
+    );
+    let external = services.get("c.default.svc.cluster.local").unwrap().external_name.as_deref();
+    assert_eq!(external, Some("c.example.com"));
+}
+
+#[test]
+fn nothing_of_a_secret_is_told() {
+    let text = "\
+apiVersion: v1
+kind: Secret
+metadata: {name: s}
+data: {tls.crt: Y2VydA==, tls.key: c2VjcmV0, other: c2VjcmV0}
+stringData: {ca.crt: root}
+";
+    let imported = imported(text);
+    let secret = &imported.mesh.secrets[&("default".to_owned(), "s".to_owned())];
+    assert_eq!(secret.key.as_deref(), Some(b"secret".as_slice()));
+    assert_eq!(secret.authorities.as_deref(), Some(b"root".as_slice()));
+    let told = format!("{:?} {secret:?}", imported.report);
+    assert!(!told.contains("c2VjcmV0") && !told.contains("secret\""), "{told}");
+    let broken = text.replace("c2VjcmV0,", "'*secret*',");
+    let imported = crate::import::testing::imported(&broken);
+    assert_eq!(errors(&imported.report), ["4: data[tls.key]: this is not base64"]);
+}

@@ -1,0 +1,80 @@
+//! What runs: pods, and what makes them.
+
+use std::collections::BTreeMap;
+
+use crate::import::dialect::Context;
+use crate::import::field::{Field, Object};
+use crate::import::mesh::Instance;
+use crate::import::read::Resource;
+use crate::import::scope::labels_of;
+
+const NOT_A_PROXYS: &str = "how a workload runs is not a proxy's business";
+
+/// A Pod: an address with labels.
+pub fn pod(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
+    let namespace = cx.namespace(resource).to_owned();
+    let mut instance = Instance {
+        labels: resource.value.pointer("/metadata/labels").map(labels_of).unwrap_or_default(),
+        namespace: namespace.clone(),
+        ..Instance::default()
+    };
+    if let Some(spec) = top.field("spec") {
+        instance.ports = containers(&spec);
+    }
+    // Of the status this alone counts; it has one entry all the same.
+    let ip = resource.value.pointer("/status/podIP").and_then(serde_json::Value::as_str);
+    instance.address = ip.unwrap_or_default().to_owned();
+    cx.mesh.services.workloads.insert((namespace, resource.name.clone()), instance);
+}
+
+/// What makes pods: their labels and the names of their ports are known, their addresses are not.
+pub fn template(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
+    let namespace = cx.namespace(resource).to_owned();
+    let mut instance = Instance { namespace: namespace.clone(), ..Instance::default() };
+    let Some(spec) = top.field("spec").and_then(|spec| spec.object()) else { return };
+    if let Some(template) = spec.field("template").and_then(|template| template.object()) {
+        if let Some(metadata) = template.field("metadata").and_then(|metadata| metadata.object()) {
+            if let Some(labels) = metadata.field("labels") {
+                instance.labels = labels_of(labels.value());
+                labels.taken("what selectors choose it by");
+            }
+            metadata.rest(|field| field.no_meaning_as_a_whole("labels alone choose a workload"));
+        }
+        if let Some(spec) = template.field("spec") {
+            instance.ports = containers(&spec);
+        }
+    }
+    spec.rest(|field| field.no_meaning_as_a_whole(NOT_A_PROXYS));
+    // A pod of the same name says more.
+    let key = (namespace, format!("{}/{}", resource.kind, resource.name));
+    cx.mesh.services.workloads.insert(key, instance);
+}
+
+/// The named ports of a pod's containers.
+fn containers(spec: &Field<'_>) -> BTreeMap<String, u16> {
+    let mut named = BTreeMap::new();
+    let Some(spec) = spec.object() else { return named };
+    for container in spec.field("containers").into_iter().flat_map(|containers| containers.items()) {
+        let Some(container) = container.object() else { continue };
+        for field in container.field("ports").into_iter().flat_map(|ports| ports.items()) {
+            let Some(port) = field.object() else { continue };
+            let name = port.field("name").and_then(|field| {
+                let name = field.text()?;
+                field.left_to_envoy("which port a service's targetPort names");
+                Some(name.to_owned())
+            });
+            let number = port.field("containerPort").and_then(|field| {
+                let number = u16::try_from(field.whole(1, 65_535)?).ok()?;
+                field.left_to_envoy("where a cluster's servers are");
+                Some(number)
+            });
+            port.rest(|field| field.no_meaning_as_a_whole(NOT_A_PROXYS));
+            if let (Some(name), Some(number)) = (name, number) {
+                named.insert(name, number);
+            }
+        }
+        container.rest(|field| field.no_meaning_as_a_whole(NOT_A_PROXYS));
+    }
+    spec.rest(|field| field.no_meaning_as_a_whole(NOT_A_PROXYS));
+    named
+}

@@ -1,0 +1,356 @@
+//! `meshfilter import`: YAML of a mesh becomes a policy and an Envoy.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`read`] | text → resources, each of which knows where it stands |
+//! | [`field`] | takes fields by name, each with what becomes of it |
+//! | [`dialect`] | the table of the dialects; each is a folder that knows its kinds |
+//! | [`scope`] | whom policies are for |
+//! | [`mesh`] | one model of a mesh, the same for all dialects |
+//! | [`write`](self::write) | the model → a policy document and an Envoy |
+//! | [`report`] | what became of every field |
+//! | [`repair`] | what stands where it does not belong |
+
+mod command;
+pub mod dialect;
+pub mod field;
+mod istio;
+mod kubernetes;
+pub mod mesh;
+pub mod read;
+pub mod repair;
+pub mod report;
+pub mod scope;
+#[cfg(test)]
+pub mod testing;
+pub mod write;
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+pub(crate) use command::{Arguments, run};
+
+use self::dialect::{Audience, Context, Dialect, Index, Kind};
+use self::field::{Field, Object, Reading};
+use self::mesh::{Mesh, Origin};
+use self::read::{Inputs, Resource};
+use self::repair::Repairs;
+use self::report::{Placed, Report, Severity, Told};
+use self::scope::{Scope, Wanted};
+use self::write::policy::Policy;
+use meshfilter::config::source::Place;
+
+/// What comes of an input.
+#[derive(Debug)]
+pub struct Imported {
+    /// The model.
+    pub mesh: Mesh,
+    /// The proxy that it is for.
+    pub scope: Scope,
+    /// The policy document.
+    pub policy: Policy,
+    /// What became of every field, and what is wrong.
+    pub report: Report,
+}
+
+/// Reads all resources of an input into one mesh, and writes its policy.
+pub fn import(inputs: &mut Inputs, wanted: &Wanted, repairs: Repairs) -> Imported {
+    let mut report =
+        Report { errors: inputs.errors.clone(), warnings: inputs.warnings.clone(), ..Report::default() };
+    let kinds = kinds(inputs);
+    repair(inputs, &kinds, repairs);
+    let index = index(inputs, wanted, &kinds);
+    let root = root_namespace(inputs);
+    let policies = inputs.resources.iter().zip(&kinds).filter_map(|(resource, kind)| {
+        let (_, kind) = (*kind)?;
+        (!matches!(kind.audience, Audience::Everyone)).then_some((resource, kind.audience))
+    });
+    let (scope, errors, notes) = Scope::find(wanted, root, policies, &inputs.resources);
+    report.errors.extend(errors.into_iter().map(nowhere));
+    report.warnings.extend(notes.into_iter().map(nowhere));
+    let mut mesh = Mesh::default();
+    let dialects = read_all(&inputs.resources, &kinds, &index, &scope, &mut mesh);
+    for (resource, _) in inputs.resources.iter().zip(&kinds).filter(|(_, kind)| kind.is_none()) {
+        leave_alone(resource);
+    }
+    let policy = Policy::of(&mesh, &scope, dialects.iter().any(|dialect| dialect.istio_metrics));
+    let (errors, warnings) = policy.check();
+    for (severity, found) in [(Severity::Error, errors), (Severity::Warning, warnings)] {
+        for (origin, error) in found {
+            let placed = placed(inputs, &origin, error, &scope);
+            match severity {
+                Severity::Error => report.errors.push(placed),
+                Severity::Warning => report.warnings.push(placed),
+            }
+        }
+    }
+    tell(inputs, &kinds, &scope, &mut report);
+    Imported { mesh, scope, policy, report }
+}
+
+type Known = Option<(&'static Dialect, &'static Kind)>;
+
+/// What is known of each resource's kind.
+fn kinds(inputs: &Inputs) -> Vec<Known> {
+    let kind = |resource: &Resource| {
+        let known = dialect::find(resource, resource.group.as_deref());
+        known.unwrap_or_else(|groups| {
+            resource.log.error(
+                "kind",
+                format!("without apiVersion this may be of {}", groups.join(" or of ")),
+                "say which with apiVersion",
+            );
+            None
+        })
+    };
+    inputs.resources.iter().map(kind).collect()
+}
+
+fn repair(inputs: &mut Inputs, kinds: &[Known], repairs: Repairs) {
+    for (resource, kind) in inputs.resources.iter_mut().zip(kinds) {
+        if let Some((_, kind)) = kind {
+            let moves = (kind.repair)(&mut resource.value);
+            repair::tell(moves, &resource.log, repairs);
+        }
+    }
+}
+
+/// Where resources are by kind, namespace and name. The same twice is left out; if it is not the same, that is an error.
+fn index(inputs: &Inputs, wanted: &Wanted, kinds: &[Known]) -> Index {
+    let mut index = Index::new();
+    for (resource, kind) in inputs.resources.iter().zip(kinds) {
+        if kind.is_none() || resource.name.is_empty() {
+            continue;
+        }
+        let namespace = resource.namespace.clone().or_else(|| wanted.namespace.clone());
+        let namespace = namespace.unwrap_or_else(|| scope::DEFAULT_NAMESPACE.to_owned());
+        let group = resource.group.clone().unwrap_or_default();
+        let key = (resource.kind.clone(), namespace.clone(), resource.name.clone());
+        let Some(first) = index.get(&key).and_then(|first| inputs.resources.get(*first)) else {
+            index.insert(key, resource.index);
+            continue;
+        };
+        let same_group =
+            first.group.is_none() || resource.group.is_none() || first.group.as_ref() == Some(&group);
+        if same_group && first.value.get("spec") != resource.value.get("spec") {
+            resource.log.error(
+                "metadata.name",
+                format!(
+                    "{} {namespace}/{} stands twice, and differs from the one in {}:{}",
+                    resource.kind,
+                    resource.name,
+                    inputs.file(first),
+                    inputs.start(first)
+                ),
+                "keep one",
+            );
+        }
+    }
+    index
+}
+
+/// What MeshConfig says of the root namespace, wherever it stands.
+fn root_namespace(inputs: &Inputs) -> String {
+    let said = |resource: &Resource| {
+        let paths = ["/spec/meshConfig/rootNamespace", "/rootNamespace"];
+        paths.iter().find_map(|path| resource.value.pointer(path).and_then(Value::as_str)).map(str::to_owned)
+    };
+    inputs.resources.iter().find_map(said).unwrap_or_else(|| scope::ROOT_NAMESPACE.to_owned())
+}
+
+/// Reads every resource, in the order of phases.
+fn read_all(
+    resources: &[Resource],
+    kinds: &[Known],
+    index: &Index,
+    scope: &Scope,
+    mesh: &mut Mesh,
+) -> Vec<&'static Dialect> {
+    let mut order: Vec<(&Resource, &'static Dialect, &'static Kind)> = resources
+        .iter()
+        .zip(kinds)
+        .filter_map(|(resource, known)| known.map(|(dialect, kind)| (resource, dialect, kind)))
+        .collect();
+    order.sort_by_key(|(_, _, kind)| kind.phase);
+    let mut cx = Context { resources, index, scope, mesh };
+    for (resource, _, kind) in &order {
+        let reading = Reading { log: &resource.log, hint: kind.hint };
+        let root = Field::root(&resource.value, reading);
+        let key = (resource.kind.clone(), cx.namespace(resource).to_owned(), resource.name.clone());
+        let again = index.get(&key).is_some_and(|first| *first != resource.index);
+        if let Some(reason) = scope.not_for(resource, kind.audience) {
+            root.no_meaning(&reason);
+        } else if again && cx.find(&key.0, &key.1, &key.2).is_some_and(|first| first.group == resource.group)
+        {
+            root.no_meaning("it is in the input twice");
+        } else if let Some(top) = root.object() {
+            metadata(&top, resource, kind);
+            (kind.read)(&top, resource, &mut cx);
+        }
+        resource.log.close(&resource.value);
+    }
+    let mut dialects: Vec<&'static Dialect> = Vec::new();
+    for (_, dialect, _) in order {
+        if !dialects.iter().any(|known| known.name == dialect.name) {
+            dialects.push(dialect);
+        }
+    }
+    dialects.sort_by_key(|dialect| dialect.name);
+    for dialect in &dialects {
+        (dialect.finish)(&mut cx);
+    }
+    dialects
+}
+
+/// Says of a resource whose kind is not known that nobody looked at it.
+fn leave_alone(resource: &Resource) {
+    let reading = Reading { log: &resource.log, hint: dialect::no_hint };
+    match Field::root(&resource.value, reading).object_quietly() {
+        Some(top) => top
+            .rest(|field| field.no_meaning_as_a_whole("its kind decides nothing about requests: left alone")),
+        None => resource.log.error("", "this is no resource, but text, a list or a number", "leave it out"),
+    }
+}
+
+/// What all resources have: a name, a namespace, labels, what programs keep there.
+fn metadata(top: &Object<'_>, resource: &Resource, kind: &Kind) {
+    for name in ["apiVersion", "kind"] {
+        if let Some(field) = top.field(name) {
+            field.taken("what this resource is");
+        }
+    }
+    if let Some(status) = top.field("status") {
+        status.no_meaning_as_a_whole("it is what a controller has found, and no wish");
+    }
+    let Some(metadata) = top.field("metadata").and_then(|metadata| metadata.object()) else {
+        if resource.name.is_empty() {
+            resource.log.warn("", "it has no name", "give it metadata.name");
+        }
+        return;
+    };
+    for (name, to) in [("name", "its name"), ("namespace", "its namespace")] {
+        if let Some(field) = metadata.field(name)
+            && field.text().is_some()
+        {
+            field.taken(to);
+        }
+    }
+    if let Some(labels) = metadata.field("labels") {
+        match kind.labels {
+            true => labels.taken("what selectors choose it by"),
+            false => labels.no_meaning_as_a_whole("labels of the resource itself decide nothing"),
+        }
+    }
+    if let Some(annotations) = metadata.field("annotations") {
+        annotated(&annotations, kind);
+    }
+    for (name, reason) in [
+        ("generateName", "it is where the name comes from"),
+        ("managedFields", "it is who wrote what"),
+        ("ownerReferences", "it is what made this resource"),
+        ("finalizers", "it is about its removal"),
+        ("uid", "it is the cluster's"),
+        ("resourceVersion", "it is the cluster's"),
+        ("generation", "it is the cluster's"),
+        ("creationTimestamp", "it is the cluster's"),
+        ("deletionTimestamp", "it is the cluster's"),
+        ("deletionGracePeriodSeconds", "it is the cluster's"),
+        ("selfLink", "it is the cluster's"),
+        ("clusterName", "it is the cluster's"),
+    ] {
+        if let Some(field) = metadata.field(name) {
+            field.no_meaning_as_a_whole(reason);
+        }
+    }
+}
+
+/// Annotations: those that the kind's reader takes are taken there; others of a mesh are told.
+fn annotated(annotations: &Field<'_>, kind: &Kind) {
+    for (name, field) in annotations.entries() {
+        if kind.annotations.iter().any(|known| name.starts_with(known)) {
+            continue;
+        }
+        let of_a_mesh = name.split_once('/').is_some_and(|(domain, _)| {
+            domain == "istio.io" || domain.ends_with(".istio.io") || domain.ends_with("linkerd.io")
+        });
+        match of_a_mesh {
+            true => field.refuse(
+                format!("the annotation {name} is not honoured"),
+                "what it asks for has to be said in the policy or in Envoy's configuration",
+            ),
+            false => field.no_meaning("annotations of other programs decide nothing here"),
+        }
+    }
+}
+
+/// A problem that is in no file.
+fn nowhere(message: String) -> Placed {
+    Placed {
+        file: String::new(),
+        place: Place::START,
+        resource: String::new(),
+        path: String::new(),
+        message,
+        remedy: String::new(),
+    }
+}
+
+/// A problem of the policy, placed where the thing comes from.
+fn placed(inputs: &Inputs, origin: &Origin, error: meshfilter::config::ConfigError, scope: &Scope) -> Placed {
+    let Some(resource) = inputs.resources.get(origin.resource).filter(|_| !origin.path.is_empty()) else {
+        return nowhere(error.to_string());
+    };
+    Placed {
+        file: inputs.file(resource).to_owned(),
+        place: inputs.place(resource, &origin.path, error.at_name),
+        resource: name_of(resource, scope),
+        path: origin.path.clone(),
+        message: error.message,
+        remedy: String::new(),
+    }
+}
+
+fn name_of(resource: &Resource, scope: &Scope) -> String {
+    let namespace = resource.namespace.as_deref().unwrap_or(&scope.default_namespace);
+    format!("{} {namespace}/{}", resource.kind, resource.name)
+}
+
+/// What is told of every resource.
+fn tell(inputs: &mut Inputs, kinds: &[Known], scope: &Scope, report: &mut Report) {
+    let mut logs: BTreeMap<usize, report::Log> = BTreeMap::new();
+    for resource in &mut inputs.resources {
+        logs.insert(resource.index, std::mem::take(&mut resource.log));
+    }
+    for (resource, kind) in inputs.resources.iter().zip(kinds) {
+        let log = logs.remove(&resource.index).unwrap_or_default();
+        let (fields, problems) = log.finish();
+        let told = Told {
+            kind: resource.kind.clone(),
+            name: resource.name.clone(),
+            namespace: match kind {
+                Some(_) => resource.namespace.clone().unwrap_or_else(|| scope.default_namespace.clone()),
+                None => resource.namespace.clone().unwrap_or_default(),
+            },
+            file: inputs.file(resource).to_owned(),
+            line: inputs.start(resource),
+            fields,
+            unknown: kind.is_none(),
+        };
+        report.resources.push(told);
+        for problem in problems {
+            let placed = Placed {
+                file: inputs.file(resource).to_owned(),
+                place: inputs.place(resource, &problem.path, problem.at_name),
+                resource: name_of(resource, scope),
+                path: problem.path,
+                message: problem.message,
+                remedy: problem.remedy,
+            };
+            match problem.severity {
+                Severity::Error => report.errors.push(placed),
+                Severity::Warning => report.warnings.push(placed),
+            }
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! The report as text and as JSON.
+
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+
+use super::{Entry, Placed, Report, Told, Verdict};
+use crate::import::read::Inputs;
+use crate::report::{self, Checked};
+
+/// For people: every field of every resource, then what is wrong, with its place.
+pub fn text(report: &Report, inputs: &Inputs, colours: bool) -> String {
+    let mut out = String::new();
+    for told in &report.resources {
+        let name = match told.namespace.is_empty() {
+            true => told.name.clone(),
+            false => format!("{}/{}", told.namespace, told.name),
+        };
+        let kind = if told.kind.is_empty() { "no kind" } else { &told.kind };
+        let _ = writeln!(out, "{kind} {name}  {}:{}", told.file, told.line);
+        if told.unknown {
+            let _ = writeln!(out, "  left alone: it is no kind that decides about requests");
+            continue;
+        }
+        let widest =
+            told.fields.iter().map(|field| field.path.chars().count()).max().unwrap_or_default().min(60);
+        for field in &told.fields {
+            let _ = writeln!(out, "  {:<13} {:<widest$}  {}", words(field.verdict), field.path, said(field));
+        }
+    }
+    let mut files: Vec<Checked> = Vec::new();
+    for input in &inputs.texts {
+        let of = |problems: &[Placed]| -> Vec<report::Problem> {
+            let own = problems.iter().filter(|problem| problem.file == input.name);
+            let mut problems: Vec<report::Problem> = own.map(problem).collect();
+            problems.sort_by_key(|problem| (problem.place.line, problem.place.column));
+            problems
+        };
+        let (errors, warnings) = (of(&report.errors), of(&report.warnings));
+        let resources = report.resources.iter().filter(|told| told.file == input.name).count();
+        let summary = errors
+            .is_empty()
+            .then(|| format!("{resources} resource{}", if resources == 1 { "" } else { "s" }));
+        files.push(Checked {
+            file: input.name.clone(),
+            // The lines of a file that holds secrets are not shown.
+            text: if has_secrets(&input.text) { String::new() } else { input.text.clone() },
+            errors,
+            warnings,
+            summary,
+            policy: Value::Null,
+        });
+    }
+    out.push_str(&report::text(&files, colours));
+    for (problems, word) in [(&report.errors, ""), (&report.warnings, "warning: ")] {
+        for problem in problems.iter().filter(|problem| problem.file.is_empty()) {
+            let remedy =
+                if problem.remedy.is_empty() { String::new() } else { format!("; {}", problem.remedy) };
+            let _ = writeln!(out, "meshfilter: {word}{}{remedy}", problem.message);
+        }
+    }
+    out
+}
+
+fn has_secrets(text: &str) -> bool {
+    text.contains("kind: Secret")
+        || text.contains("\"Secret\"")
+        || text.contains("jwks:")
+        || text.contains("\"jwks\"")
+}
+
+fn problem(placed: &Placed) -> report::Problem {
+    let message = match placed.remedy.is_empty() {
+        true => placed.message.clone(),
+        false => format!("{}; {}", placed.message, placed.remedy),
+    };
+    let path = match (placed.resource.is_empty(), placed.path.is_empty()) {
+        (true, _) => placed.path.clone(),
+        (false, true) => placed.resource.clone(),
+        (false, false) => format!("{}: {}", placed.resource, placed.path),
+    };
+    report::Problem { path, message, place: placed.place }
+}
+
+fn words(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Taken => "taken",
+        Verdict::LeftToEnvoy => "left to Envoy",
+        Verdict::NoMeaning => "no meaning",
+        Verdict::Refused => "refused",
+    }
+}
+
+fn said(field: &Entry) -> String {
+    let Entry { to, reason, remedy, .. } = field;
+    let parts: Vec<&str> =
+        [reason, remedy].into_iter().map(String::as_str).filter(|text| !text.is_empty()).collect();
+    match (to.is_empty(), parts.is_empty()) {
+        (true, _) => parts.join("; "),
+        (false, true) => format!("→ {to}"),
+        (false, false) => format!("→ {to} ({})", parts.join("; ")),
+    }
+}
+
+/// For machines.
+pub fn json(report: &Report) -> String {
+    let field = |field: &Entry| {
+        json!({
+            "path": field.path,
+            "verdict": field.verdict.name(),
+            "as": field.to,
+            "reason": field.reason,
+            "remedy": field.remedy,
+        })
+    };
+    let resource = |told: &Told| {
+        json!({
+            "kind": told.kind,
+            "name": told.name,
+            "namespace": told.namespace,
+            "file": told.file,
+            "line": told.line,
+            "fields": told.fields.iter().map(field).collect::<Vec<_>>(),
+        })
+    };
+    let problem = |placed: &Placed| {
+        json!({
+            "file": placed.file,
+            "line": placed.place.line,
+            "column": placed.place.column,
+            "resource": placed.resource,
+            "path": placed.path,
+            "message": placed.message,
+            "remedy": placed.remedy,
+        })
+    };
+    let report = json!({
+        "resources": report.resources.iter().map(resource).collect::<Vec<_>>(),
+        "errors": report.errors.iter().map(problem).collect::<Vec<_>>(),
+        "warnings": report.warnings.iter().map(problem).collect::<Vec<_>>(),
+    });
+    format!("{report:#}\n")
+}

@@ -1,0 +1,267 @@
+//! Whom the policy is for: one proxy, in a namespace, with labels. Policies that are for others are left out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::dialect::{Audience, Context};
+use super::field::{Field, Object};
+use super::mesh::services::{Labels, selects};
+use super::read::Resource;
+
+/// Istio's root namespace, unless MeshConfig says another.
+pub const ROOT_NAMESPACE: &str = "istio-system";
+
+/// The namespace of resources that have none, unless an option says another.
+pub const DEFAULT_NAMESPACE: &str = "default";
+
+/// One proxy.
+#[derive(Clone, Debug, Default)]
+pub struct Scope {
+    /// Of resources that have none.
+    pub default_namespace: String,
+    /// Where the proxy is.
+    pub namespace: String,
+    /// Policies of this one hold for all.
+    pub root_namespace: String,
+    /// Of the proxy; `None` where nothing asks for any.
+    pub labels: Option<Labels>,
+    /// The Gateway, by namespace and name, whose servers the proxy opens.
+    pub gateway: Option<(String, String)>,
+    /// What policies are for in place of labels, where they all agree and no option says it.
+    pub target: Option<String>,
+    /// All namespaces of the input.
+    pub namespaces: BTreeSet<String>,
+}
+
+/// What is known of the proxy before the input is read.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// `--namespace`.
+    pub namespace: Option<String>,
+    /// `--labels`.
+    pub labels: Option<Labels>,
+    /// `--gateway`, by namespace and name.
+    pub gateway: Option<(String, String)>,
+}
+
+/// What a policy is for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Choice {
+    Labels(Labels),
+    /// `Gateway shop/edge`.
+    Target(String),
+}
+
+impl Scope {
+    /// The proxy that is meant, and what to say of how that was found.
+    ///
+    /// # Errors
+    /// Policies are for different ones, and no option says which is meant.
+    pub fn find<'r>(
+        wanted: &Wanted,
+        root_namespace: String,
+        policies: impl Iterator<Item = (&'r Resource, Audience)>,
+        all: &[Resource],
+    ) -> (Self, Vec<String>, Vec<String>) {
+        let default_namespace = wanted.namespace.clone().unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned());
+        let mut scope = Scope {
+            default_namespace: default_namespace.clone(),
+            namespace: default_namespace,
+            root_namespace,
+            labels: wanted.labels.clone(),
+            gateway: wanted.gateway.clone(),
+            target: None,
+            namespaces: all.iter().filter_map(|resource| resource.namespace.clone()).collect(),
+        };
+        scope.namespaces.insert(scope.default_namespace.clone());
+        let (mut errors, mut notes) = (Vec::new(), Vec::new());
+        let policies: Vec<(&Resource, Audience)> = policies.collect();
+        let of = |resource: &Resource| {
+            resource.namespace.clone().unwrap_or_else(|| scope.default_namespace.clone())
+        };
+        let own: BTreeSet<String> = policies
+            .iter()
+            .map(|(resource, _)| of(resource))
+            .filter(|namespace| *namespace != scope.root_namespace)
+            .collect();
+        if wanted.namespace.is_none() {
+            match own.iter().collect::<Vec<_>>().as_slice() {
+                [] => {}
+                [one] => scope.namespace = (*one).clone(),
+                several => {
+                    let names: Vec<&str> = several.iter().map(|name| name.as_str()).collect();
+                    errors.push(format!(
+                        "there are policies of several namespaces, and one proxy is in one of them: {}; say which with \
+                         --namespace",
+                        names.join(", ")
+                    ));
+                    return (scope, errors, notes);
+                }
+            }
+        }
+        let mut choices: BTreeMap<Choice, Vec<String>> = BTreeMap::new();
+        for (resource, audience) in &policies {
+            let namespace = of(resource);
+            if namespace != scope.namespace && namespace != scope.root_namespace {
+                continue;
+            }
+            for choice in choices_of(resource, *audience, &namespace) {
+                choices.entry(choice).or_default().push(format!("{} {}", resource.kind, resource.name));
+            }
+        }
+        let labels: Vec<(&Labels, &Vec<String>)> = choices
+            .iter()
+            .filter_map(|(choice, who)| match choice {
+                Choice::Labels(labels) => Some((labels, who)),
+                Choice::Target(_) => None,
+            })
+            .collect();
+        let targets: Vec<&str> = choices
+            .keys()
+            .filter_map(|choice| match choice {
+                Choice::Target(target) => Some(target.as_str()),
+                Choice::Labels(_) => None,
+            })
+            .collect();
+        if scope.labels.is_none() {
+            match labels.as_slice() {
+                [] => {}
+                [(one, _)] => {
+                    notes.push(format!(
+                        "all selectors agree: the proxy has the labels {}; --labels says others",
+                        written(one)
+                    ));
+                    scope.labels = Some((*one).clone());
+                }
+                several => {
+                    let choice = |(labels, who): &(&Labels, &Vec<String>)| {
+                        format!("\n  --labels {}    for {}", written(labels), who.join(", "))
+                    };
+                    errors.push(format!(
+                        "there are policies for different workloads, and one proxy stands before one of them; say \
+                         which:{}",
+                        several.iter().map(choice).collect::<String>()
+                    ));
+                }
+            }
+        }
+        if scope.gateway.is_none() && scope.labels.is_none() {
+            match targets.as_slice() {
+                [] => {}
+                [one] => {
+                    notes.push(format!("all targets agree: the proxy is {one}"));
+                    scope.target = Some((*one).to_owned());
+                }
+                several => errors.push(format!(
+                    "there are policies for different targets, and one proxy is one of them: {}; say which with --gateway \
+                     or --labels",
+                    several.join(", ")
+                )),
+            }
+        }
+        (scope, errors, notes)
+    }
+
+    /// Why a policy is not for this proxy; `None` where it is.
+    pub fn not_for(&self, resource: &Resource, audience: Audience) -> Option<String> {
+        if matches!(audience, Audience::Everyone) {
+            return None;
+        }
+        let namespace = resource.namespace.as_deref().unwrap_or(&self.default_namespace);
+        if namespace != self.namespace && namespace != self.root_namespace {
+            return Some(format!(
+                "it is for workloads of the namespace {namespace}, and the proxy is in {}",
+                self.namespace
+            ));
+        }
+        let choices = choices_of(resource, audience, namespace);
+        if choices.is_empty() || choices.iter().any(|choice| self.is(choice)) {
+            return None;
+        }
+        let others: Vec<String> = choices
+            .iter()
+            .map(|choice| match choice {
+                Choice::Labels(labels) => written(labels),
+                Choice::Target(target) => target.clone(),
+            })
+            .collect();
+        Some(format!("it is for {}, and the proxy is not that", others.join(", ")))
+    }
+
+    fn is(&self, choice: &Choice) -> bool {
+        match choice {
+            Choice::Labels(selector) => self.labels.as_ref().is_some_and(|labels| selects(selector, labels)),
+            Choice::Target(target) => {
+                let gateway =
+                    self.gateway.as_ref().map(|(namespace, name)| format!("Gateway {namespace}/{name}"));
+                self.target.as_ref().or(gateway.as_ref()) == Some(target)
+            }
+        }
+    }
+
+    /// Takes the fields that say whom a policy is for.
+    pub fn take(&self, spec: &Object<'_>, selector: &'static str) {
+        let to = "the proxy that this policy is for";
+        for name in [selector, "targetRef", "targetRefs"] {
+            if let Some(field) = spec.field(name) {
+                field.taken(to);
+            }
+        }
+    }
+}
+
+fn choices_of(resource: &Resource, audience: Audience, namespace: &str) -> Vec<Choice> {
+    let (pointer, targets) = match audience {
+        Audience::Everyone => return Vec::new(),
+        Audience::Workloads(pointer) => (pointer, false),
+        Audience::WorkloadsOrTargets(pointer) => (pointer, true),
+    };
+    let mut choices = Vec::new();
+    if let Some(Value::Object(labels)) = resource.value.pointer(pointer)
+        && !labels.is_empty()
+    {
+        choices.push(Choice::Labels(labels_of(&Value::Object(labels.clone()))));
+    }
+    if targets {
+        let one = resource.value.pointer("/spec/targetRef").into_iter();
+        let several =
+            resource.value.pointer("/spec/targetRefs").and_then(Value::as_array).into_iter().flatten();
+        for target in one.chain(several) {
+            let text = |name: &str| target.get(name).and_then(Value::as_str);
+            let namespace = text("namespace").unwrap_or(namespace);
+            let kind = text("kind").unwrap_or("Gateway");
+            choices.push(Choice::Target(format!("{kind} {namespace}/{}", text("name").unwrap_or_default())));
+        }
+    }
+    choices
+}
+
+/// The labels of an object, those that are texts.
+pub fn labels_of(value: &Value) -> Labels {
+    let members = value.as_object().into_iter().flatten();
+    members.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect()
+}
+
+/// Labels as `--labels` has them.
+pub fn written(labels: &Labels) -> String {
+    labels.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(",")
+}
+
+/// Takes labels as they are.
+pub fn take_labels(field: &Field<'_>, to: &str) -> Labels {
+    let entries = field.entries().into_iter();
+    let label = |(name, field): (&str, Field<'_>)| {
+        let value = field.text()?;
+        field.taken(to);
+        Some((name.to_owned(), value.to_owned()))
+    };
+    entries.filter_map(label).collect()
+}
+
+impl Context<'_> {
+    /// The full name of a host that a resource names.
+    pub fn host(&self, host: &str, resource: &Resource) -> String {
+        super::mesh::hosts::full(host, self.namespace(resource), &self.scope.namespaces)
+    }
+}
