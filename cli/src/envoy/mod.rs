@@ -182,6 +182,11 @@ pub(crate) fn put_field(fields: &mut Map<String, Value>, path: &[&str], member: 
     }
 }
 
+/// The two access logs, with what the policy's tags say.
+pub(crate) fn access_logs(tags: &[String]) -> Value {
+    logs::access_logs(tags)
+}
+
 /// Tags of spans that say what the policy's tags say.
 pub(crate) fn span_tags(tags: &[String]) -> Vec<Value> {
     match logs::custom_tags(tags) {

@@ -74,6 +74,20 @@ pub fn import(inputs: &mut Inputs, wanted: &Wanted, repairs: Repairs) -> Importe
     for (resource, _) in inputs.resources.iter().zip(&kinds).filter(|(_, kind)| kind.is_none()) {
         leave_alone(resource);
     }
+    if let Some((namespace, name)) = &scope.gateway
+        && !mesh.servers.iter().any(|server| (&server.gateway.0, &server.gateway.1) == (namespace, name))
+    {
+        let known = inputs.resources.iter().filter(|resource| resource.kind == "Gateway");
+        let known = known.map(|resource| {
+            let of = resource.namespace.as_deref().unwrap_or(&scope.default_namespace);
+            format!("{of}/{}", resource.name)
+        });
+        let known: Vec<String> = known.collect();
+        let there = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        report.errors.push(nowhere(format!(
+            "--gateway {namespace}/{name}: the input has no servers of that Gateway; the Gateways in it: {there}"
+        )));
+    }
     let policy = Policy::of(&mesh, &scope, dialects.iter().any(|dialect| dialect.istio_metrics));
     let (errors, warnings) = policy.check();
     for (severity, found) in [(Severity::Error, errors), (Severity::Warning, warnings)] {
@@ -206,6 +220,22 @@ fn read_all(
 /// Says of a resource whose kind is not known that nobody looked at it.
 fn leave_alone(resource: &Resource) {
     let reading = Reading { log: &resource.log, hint: dialect::no_hint };
+    const MESHES: [&str; 6] = [
+        "istio.io",
+        "linkerd.io",
+        "smi-spec.io",
+        "gateway.networking.k8s.io",
+        "gateway.envoyproxy.io",
+        "consul.hashicorp.com",
+    ];
+    let group = resource.group.as_deref().unwrap_or_default();
+    if MESHES.iter().any(|mesh| group == *mesh || group.ends_with(&format!(".{mesh}"))) {
+        resource.log.warn(
+            "kind",
+            format!("{} of {group} is not imported: what it asks for does not happen", resource.kind),
+            "see docs/import.md for what is",
+        );
+    }
     match Field::root(&resource.value, reading).object_quietly() {
         Some(top) => top
             .rest(|field| field.no_meaning_as_a_whole("its kind decides nothing about requests: left alone")),

@@ -189,7 +189,7 @@ pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
         }
         return;
     };
-    let Some(named) = bound(&gateways, named, cx) else {
+    let Some(named) = bound(&gateways, named, &namespace, cx) else {
         http.no_meaning("no gateway of this VirtualService is the one of --gateway");
         return;
     };
@@ -223,14 +223,18 @@ fn hosts_of(spec: &Object<'_>, cx: &Context<'_>, resource: &Resource) -> Vec<Str
 }
 
 /// The hosts that the proxy has of a VirtualService; `None` where it is of another gateway.
-fn bound(gateways: &[String], named: Vec<String>, cx: &Context<'_>) -> Option<Vec<String>> {
+fn bound(gateways: &[String], named: Vec<String>, of: &str, cx: &Context<'_>) -> Option<Vec<String>> {
     let Some((namespace, name)) = &cx.scope.gateway else { return Some(named) };
     if !gateways.contains(&format!("{namespace}/{name}")) {
         return None;
     }
     let servers =
         cx.mesh.servers.iter().filter(|server| (&server.gateway.0, &server.gateway.1) == (namespace, name));
-    let served: BTreeSet<&str> = servers.flat_map(|server| &server.hosts).map(String::as_str).collect();
+    let may = |server: &crate::import::mesh::Server, host: &str| {
+        server.namespaces.get(host).is_none_or(|namespace| namespace == of)
+    };
+    let served = servers.flat_map(|server| server.hosts.iter().filter(|host| may(server, host)));
+    let served: BTreeSet<&str> = served.map(String::as_str).collect();
     let mut common: Vec<String> = Vec::new();
     for host in &named {
         for served in &served {

@@ -29,7 +29,7 @@ pub struct Mesh {
     /// Where clients come.
     pub servers: Vec<Server>,
     /// Which client certificates are wanted: for a port, or where that is `None` for all others.
-    pub peers: BTreeMap<Option<u16>, PeerMode>,
+    pub peers: BTreeMap<Option<u16>, Peer>,
     /// Whose tokens are believed: rules of the policy's `authentication.jwtRules`.
     pub tokens: Vec<(Value, Origin)>,
     /// Which tokens requests need: `authentication.requirements`. None: `optional`, as in Istio.
@@ -46,6 +46,8 @@ pub struct Mesh {
     pub access_log: AccessLog,
     /// Where spans go.
     pub tracing: Tracing,
+    /// Collectors of spans that may be named.
+    pub collectors: BTreeMap<String, Collector>,
     /// Certificates and keys, by namespace and name.
     pub secrets: BTreeMap<(String, String), Secret>,
 }
@@ -108,6 +110,8 @@ pub struct Server {
     pub port: u16,
     /// The hosts that it takes; `*` is any.
     pub hosts: Vec<String>,
+    /// Hosts that only routes of a namespace may have.
+    pub namespaces: BTreeMap<String, String>,
     /// TLS; `None` is plain text.
     pub tls: Option<ServerTls>,
     /// Whether plain text is answered with the same address at https.
@@ -155,6 +159,15 @@ pub enum Authorities {
     Mesh,
 }
 
+/// What is said of clients' certificates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// What says more of the proxy counts: 0 the mesh, 1 its namespace, 2 itself.
+    pub rank: u8,
+    /// What is said.
+    pub mode: PeerMode,
+}
+
 /// Whether clients have to show a certificate of the mesh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerMode {
@@ -173,6 +186,8 @@ pub struct AccessLog {
     pub disabled: bool,
     /// Envoy's filter of the logs; `None`: everything.
     pub filter: Option<Value>,
+    /// Whether lines are JSON.
+    pub json: bool,
 }
 
 /// Where spans go, and how many.
@@ -184,8 +199,10 @@ pub struct Tracing {
     pub sampling: Option<f64>,
     /// Tags as Envoy has them.
     pub tags: Vec<Value>,
-    /// Whether there are spans at all.
+    /// Whether there are none.
     pub disabled: bool,
+    /// What else Envoy has for tracing.
+    pub fields: Map<String, Value>,
 }
 
 /// A collector of spans.

@@ -85,6 +85,9 @@ impl Wanted {
         for cluster in &mut bootstrap.clusters {
             writer.key_authorities(cluster, &names);
         }
+        if mesh.access_log.json {
+            (bootstrap.text_log, bootstrap.json_log) = (0, 100);
+        }
         writer.listeners(&mut bootstrap, &hashed);
         writer.spans(&mut bootstrap);
         writer.unused();
@@ -284,8 +287,11 @@ impl Writer<'_> {
             }
             (_, sni) => sni,
         };
-        let names = match (tls.names.is_empty(), tls.mesh) {
-            (false, _) => tls.names.clone(),
+        let of_service = self.mesh.services.get(&to.host).map(|service| service.certificate_names.clone());
+        let names =
+            of_service.filter(|names| tls.names.is_empty() && !names.is_empty()).unwrap_or(tls.names.clone());
+        let names = match (names.is_empty(), tls.mesh) {
+            (false, _) => names,
             (true, true) => Vec::new(),
             (true, false) => sni.iter().cloned().collect(),
         };
@@ -414,15 +420,36 @@ impl Writer<'_> {
 
     fn logs(&self, http: &mut Http) {
         let log = &self.mesh.access_log;
-        if log.disabled {
-            http.fields.insert("access_log".to_owned(), json!([]));
+        let file = self.mesh.settings.access_log_file.as_ref();
+        if !log.disabled && log.filter.is_none() && file.is_none() {
+            return;
         }
+        let mut logs = match log.disabled {
+            true => json!([]),
+            false => crate::envoy::access_logs(&http.tags),
+        };
+        for written in logs.as_array_mut().into_iter().flatten() {
+            if let Some(filter) = &log.filter {
+                let own = written["filter"].take();
+                written["filter"] = json!({"and_filter": {"filters": [own, filter]}});
+            }
+            if let Some(file) = file {
+                let format = written["typed_config"]["log_format"].take();
+                written["typed_config"] = json!({
+                    "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
+                    "path": file,
+                    "log_format": format,
+                });
+            }
+        }
+        http.fields.insert("access_log".to_owned(), logs);
     }
 
     /// The one listener of a proxy before services: by the mesh's rules for peers.
     fn inbound(&mut self, http: &Http) -> Option<Listener> {
         let address = self.wanted.options.listen.clone();
-        let given = self.mesh.peers.get(&Some(address.port)).or_else(|| self.mesh.peers.get(&None)).copied();
+        let given = self.mesh.peers.get(&Some(address.port)).or_else(|| self.mesh.peers.get(&None));
+        let given = given.map(|peer| peer.mode);
         let has_own = self
             .wanted
             .options
@@ -588,7 +615,7 @@ impl Writer<'_> {
         };
         bootstrap.clusters.push(cluster);
         let sampling = tracing.sampling.unwrap_or(1.0);
-        let mut fields = Map::new();
+        let mut fields = tracing.fields.clone();
         fields.insert("provider".to_owned(), provider);
         fields.insert("random_sampling".to_owned(), json!({"value": sampling}));
         for listener in &mut bootstrap.listeners {

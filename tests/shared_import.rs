@@ -1,0 +1,135 @@
+//! Third-party YAML through `meshfilter import`: what the guides print, Istio's samples, Linkerd's and SMI's pages. Each file
+//! becomes a policy, or is refused with a field and a reason.
+
+#![cfg(not(target_family = "wasm"))]
+
+#[path = "shared/seeds.rs"]
+mod seeds;
+#[path = "shared/mod.rs"]
+mod shared;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use meshfilter_cli::import::read::Inputs;
+use meshfilter_cli::import::repair::Repairs;
+use meshfilter_cli::import::report::{Report, leaves};
+use meshfilter_cli::import::scope::Wanted;
+use meshfilter_cli::import::{Imported, import};
+use serde_json::Value;
+
+fn imported(name: &str, text: &str, repairs: Repairs) -> (Imported, Vec<Value>) {
+    let mut inputs = Inputs::default();
+    inputs.add(name, text.as_bytes(), repairs);
+    let values = inputs.resources.iter().map(|resource| resource.value.clone()).collect();
+    (import(&mut inputs, &Wanted::default(), repairs), values)
+}
+
+/// Files of a folder and of those in it, by their paths from there.
+fn files(folder: &Path) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut folders: Vec<PathBuf> = vec![folder.to_owned()];
+    while let Some(inner) = folders.pop() {
+        for entry in std::fs::read_dir(inner).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "yaml") {
+                let name = path.strip_prefix(folder).unwrap().display().to_string();
+                found.push((name, std::fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Every leaf is in the report, by itself or within something that has one entry.
+fn complete(name: &str, values: &[Value], report: &Report) -> usize {
+    assert_eq!(values.len(), report.resources.len(), "{name}");
+    let mut count = 0;
+    for (value, told) in values.iter().zip(&report.resources) {
+        let known: std::collections::BTreeSet<&str> =
+            told.fields.iter().map(|field| field.path.as_str()).collect();
+        leaves(value, String::new(), &mut |path, _| {
+            let ends = path.char_indices().filter(|(_, c)| matches!(c, '.' | '['));
+            let within = ends.map(|(end, _)| &path[..end]).any(|part| known.contains(part));
+            assert!(known.contains(path) || within, "{name}: {} {}: {path}", told.kind, told.name);
+            count += 1;
+        });
+    }
+    count
+}
+
+/// What became of a file: nothing is wrong, or the first thing that is.
+fn outcome(imported: &Imported) -> Result<(), String> {
+    match imported.report.errors.first() {
+        None => Ok(()),
+        Some(error) => {
+            assert!(!error.message.is_empty());
+            Err(format!("{}: {}", error.path, error.message))
+        }
+    }
+}
+
+#[test]
+fn every_file_is_imported_or_refused_with_a_reason_and_no_leaf_is_forgotten() {
+    let Some(folder) = shared::folder() else { return };
+    let mut table: Vec<(String, Result<(), String>)> = Vec::new();
+    let mut count = 0;
+    let mut inputs = seeds::printed(&folder);
+    inputs.extend(files(&folder.join("istio/samples")));
+    inputs.extend(files(&folder.join("linkerd_smi")));
+    for (name, text) in &inputs {
+        // Files are repaired, so that what is left are reasons and no slips.
+        let (first, values) = imported(name, text, Repairs::Made);
+        count += complete(name, &values, &first.report);
+        let (again, _) = imported(name, text, Repairs::Made);
+        assert_eq!(first.policy.yaml(), again.policy.yaml(), "{name}");
+        let (told, values) = imported(name, text, Repairs::Told);
+        complete(name, &values, &told.report);
+        // What was put right is an error where it is not.
+        if first.report.errors.is_empty() && !told.report.errors.is_empty() {
+            assert!(
+                told.report.errors.iter().all(|error| error.remedy.contains("--repair")),
+                "{name}: {:#?}",
+                told.report.errors
+            );
+        }
+        table.push((name.clone(), outcome(&first)));
+    }
+    let refused: BTreeMap<&str, &str> = table
+        .iter()
+        .filter_map(|(name, outcome)| Some((name.as_str(), outcome.as_ref().err()?.as_str())))
+        .collect();
+    for (name, reason) in &refused {
+        println!("refused   {name}\n          {reason}");
+    }
+    println!(
+        "{} files, {count} leaves: {} imported, {} refused",
+        table.len(),
+        table.len() - refused.len(),
+        refused.len()
+    );
+    assert!(table.len() > 100, "{}", table.len());
+}
+
+#[test]
+fn every_policy_that_the_guides_print_becomes_one() {
+    let Some(folder) = shared::folder() else { return };
+    let printed = seeds::printed(&folder);
+    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+    let mut refused = Vec::new();
+    for (name, text) in &printed {
+        let (imported, _) = imported(name, text, Repairs::Made);
+        for told in &imported.report.resources {
+            *kinds.entry(told.kind.clone()).or_default() += 1;
+        }
+        if let Err(reason) = outcome(&imported) {
+            refused.push(format!("{name}: {reason}\n{text}"));
+        }
+    }
+    println!("{} texts of the guides: {kinds:?}", printed.len());
+    assert!(refused.is_empty(), "{}", refused.join("\n"));
+    assert!(printed.len() > 40, "{}", printed.len());
+}
