@@ -83,7 +83,7 @@ impl Options {
         if !planner.errors.is_empty() {
             return Err(planner.errors);
         }
-        let mut plugin = Plugin::new(self.module.clone(), Configuration::Struct(policy.clone()));
+        let mut plugin = Plugin::new(self.module.clone(), Configuration::of(policy));
         plugin.host_variables = names.variables.clone();
         let mut http = Http::new(plugin, vec![VirtualHost::any(default)]);
         http.xff_hops = self.xff_hops;

@@ -51,6 +51,26 @@ pub enum Configuration {
     Text(String),
 }
 
+impl Configuration {
+    /// A policy in the form that arrives as it is: of numbers in a `Struct` that stand in YAML, Envoy reads those that are not
+    /// whole, or larger than 32 bits, as texts.
+    pub fn of(policy: &Value) -> Self {
+        match has_other_numbers(policy) {
+            true => Configuration::Text(policy.to_string()),
+            false => Configuration::Struct(policy.clone()),
+        }
+    }
+}
+
+fn has_other_numbers(value: &Value) -> bool {
+    match value {
+        Value::Number(number) => number.as_i64().is_none_or(|number| i32::try_from(number).is_err()),
+        Value::Array(list) => list.iter().any(has_other_numbers),
+        Value::Object(map) => map.values().any(has_other_numbers),
+        _ => false,
+    }
+}
+
 impl Module {
     /// What a file is, by its name's end.
     pub fn of(path: PathBuf) -> Result<Self, String> {
@@ -149,5 +169,21 @@ impl Plugin {
             }),
         };
         json!({"name": "meshfilter", "typed_config": typed})
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_yaml_would_make_texts_of_go_as_a_text() {
+        for (policy, text) in [
+            (json!({"a": [1, {"b": 2_147_483_647}]}), false),
+            (json!({"a": [1, {"b": 0.5}]}), true),
+            (json!({"a": 4_294_967_295_u32}), true),
+        ] {
+            assert_eq!(matches!(Configuration::of(&policy), Configuration::Text(_)), text, "{policy}");
+        }
     }
 }

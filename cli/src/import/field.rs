@@ -243,6 +243,11 @@ impl<'a> Field<'a> {
         None
     }
 
+    fn whole_number(&self, number: f64) -> Option<Value> {
+        let whole = number.fract() == 0.0;
+        whole.then(|| format!("{number}").parse::<i64>().ok().map(Value::from)).flatten()
+    }
+
     fn unfit<T>(&self, wanted: &str) -> Option<T> {
         self.wrong(format!("{} is not {wanted}", shown(self.value)))
     }
@@ -284,7 +289,12 @@ impl<'a> Field<'a> {
             Shape::Text => self.text().map(drop)?,
             Shape::Flag => self.flag().map(drop)?,
             Shape::Whole => self.whole(0, u64::MAX).map(drop)?,
-            Shape::Number => self.number(f64::MIN, f64::MAX).map(drop)?,
+            Shape::Number => {
+                let number = self.number(f64::MIN, f64::MAX)?;
+                self.taken(to);
+                // Programs write 100 as 100.0.
+                return self.whole_number(number).or_else(|| Some(self.value.clone()));
+            }
             Shape::Span => self.span().map(drop)?,
             Shape::List(shape) => {
                 let items = self.items().into_iter().enumerate();

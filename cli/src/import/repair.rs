@@ -23,13 +23,25 @@ pub struct Move {
     pub to: String,
     /// What stood there.
     pub value: Value,
-    /// Why it does not belong where it stands.
+    /// Why it does not belong where it stands; empty where it only made room for another.
     pub reason: String,
 }
 
 /// Says of everything that was moved that it was, or that it has to be.
 pub fn tell(moves: Vec<Move>, log: &Log, repairs: Repairs) {
     for Move { from, to, value, reason } in moves {
+        if reason.is_empty() {
+            leaves(&value, from, &mut |path, _| {
+                log.entry(Entry {
+                    path: path.to_owned(),
+                    verdict: Verdict::Taken,
+                    to: format!("{to}, which it is now"),
+                    reason: String::new(),
+                    remedy: String::new(),
+                });
+            });
+            continue;
+        }
         let remedy = format!("it belongs in {to}; --repair puts it there");
         leaves(&value, from.clone(), &mut |path, _| {
             let entry = match repairs {

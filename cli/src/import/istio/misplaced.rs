@@ -53,10 +53,19 @@ pub fn virtual_service(resource: &mut Value) -> Vec<Move> {
             self::route(route, &before, index, &mut moves, &mut more);
         }
         let count = more.len();
+        // What follows has another place from now on.
+        for (place, later) in http.iter().enumerate().skip(index.saturating_add(1)).filter(|_| count > 0) {
+            moves.push(Move {
+                from: format!("spec.http[{place}]"),
+                to: format!("spec.http[{}]", place.saturating_add(count)),
+                value: later.clone(),
+                reason: String::new(),
+            });
+        }
         for (place, route) in more.into_iter().enumerate() {
             http.insert(index.saturating_add(1).saturating_add(place), route);
         }
-        index = index.saturating_add(1).saturating_add(count);
+        index = index.saturating_add(1);
     }
     moves
 }
