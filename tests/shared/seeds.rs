@@ -30,7 +30,7 @@ pub fn printed(folder: &Path) -> Vec<Printed> {
         } else {
             paragraphs(&text)
         };
-        let blocks = blocks.into_iter().filter(|block| block.contains("kind:"));
+        let blocks = blocks.into_iter().filter(|block| block.contains("kind"));
         printed.extend(blocks.enumerate().map(|(index, block)| (format!("{name}#{}", index + 1), block)));
     }
     printed

@@ -214,6 +214,8 @@ fn slipped(item: &mut Map<String, Value>, path: &str, moves: &mut Vec<Move>) {
         headers.insert(name, value);
     }
     if !headers.is_empty() {
+        let own = member(path, "headers");
+        moves.push(Move { from: own.clone(), to: own, value: Value::Null, reason: String::new() });
         item.insert("headers".to_owned(), Value::Object(headers));
     }
 }
