@@ -10,7 +10,6 @@ mod seeds;
 mod shared;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
 use meshfilter_cli::import::read::Inputs;
 use meshfilter_cli::import::repair::Repairs;
@@ -24,25 +23,6 @@ fn imported(name: &str, text: &str, repairs: Repairs) -> (Imported, Vec<Value>) 
     inputs.add(name, text.as_bytes(), repairs);
     let values = inputs.resources.iter().map(|resource| resource.value.clone()).collect();
     (import(&mut inputs, &Wanted::default(), repairs), values)
-}
-
-/// Files of a folder and of those in it, by their paths from there.
-fn files(folder: &Path) -> Vec<(String, String)> {
-    let mut found = Vec::new();
-    let mut folders: Vec<PathBuf> = vec![folder.to_owned()];
-    while let Some(inner) = folders.pop() {
-        for entry in std::fs::read_dir(inner).into_iter().flatten().flatten() {
-            let path = entry.path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "yaml") {
-                let name = path.strip_prefix(folder).unwrap().display().to_string();
-                found.push((name, std::fs::read_to_string(&path).unwrap()));
-            }
-        }
-    }
-    found.sort();
-    found
 }
 
 /// Every leaf is in the report, by itself or within something that has one entry.
@@ -79,8 +59,8 @@ fn every_file_is_imported_or_refused_with_a_reason_and_no_leaf_is_forgotten() {
     let mut table: Vec<(String, Result<(), String>)> = Vec::new();
     let mut count = 0;
     let mut inputs = seeds::printed(&folder);
-    inputs.extend(files(&folder.join("istio/samples")));
-    inputs.extend(files(&folder.join("linkerd_smi")));
+    inputs.extend(seeds::files(&folder.join("istio/samples")));
+    inputs.extend(seeds::files(&folder.join("linkerd_smi")));
     for (name, text) in &inputs {
         // Files are repaired, so that what is left are reasons and no slips.
         let (first, values) = imported(name, text, Repairs::Made);

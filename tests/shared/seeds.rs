@@ -1,7 +1,7 @@
 //! The YAML that the guides print: in fences, without fences, and without its line breaks or its indentation, which are
 //! found again by the schemas of the resources.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
@@ -257,4 +257,23 @@ impl Schemas {
 
 fn object(properties: Value) -> Value {
     json!({ "properties": properties })
+}
+
+/// Files of a folder and of those in it, by their paths from there.
+pub fn files(folder: &Path) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut folders: Vec<PathBuf> = vec![folder.to_owned()];
+    while let Some(inner) = folders.pop() {
+        for entry in std::fs::read_dir(inner).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "yaml") {
+                let name = path.strip_prefix(folder).unwrap().display().to_string();
+                found.push((name, std::fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    found.sort();
+    found
 }

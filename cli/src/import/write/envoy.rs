@@ -1,7 +1,7 @@
 //! A mesh and its policy → an Envoy: the builder's plan for the policy, and over it what the mesh says of servers and of
 //! traffic.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
@@ -125,9 +125,11 @@ impl Writer<'_> {
     /// Where every destination is of which that is known, by the names of clusters.
     fn endpoints(&mut self, names: &Names) -> Vec<(String, Vec<Address>)> {
         let mut found: Vec<(String, Vec<Address>)> = Vec::new();
+        let hosts: Vec<String> = names.destinations.iter().map(|named| destination(named).host).collect();
+        let short = hosts::with_short_names(hosts.iter().map(String::as_str), &self.scope.namespace);
         for named in &names.destinations {
             let to = destination(named);
-            let given = self.given(|name| name == named.cluster || is_called(name, &to, self.scope));
+            let given = self.given(|name| name == named.cluster || is_called(name, &to, &short));
             let known = || {
                 let labels = policy_for(&self.mesh.rules, &to).1.unwrap_or_default();
                 if to.subset.is_some() && labels.is_empty() {
@@ -256,6 +258,18 @@ impl Writer<'_> {
         cluster.fields.extend(traffic.fields.clone());
         if let Some(tls) = traffic.tls.as_ref().filter(|tls| !tls.disabled && !internal) {
             cluster.tls = self.upstream_tls(tls, &to);
+            // Envoy's clients stop at 1.2 unless they are told.
+            crate::envoy::put_field(
+                &mut cluster.fields,
+                &[
+                    "transport_socket",
+                    "typed_config",
+                    "common_tls_context",
+                    "tls_params",
+                    "tls_maximum_protocol_version",
+                ],
+                "TLSv1_3",
+            );
         }
     }
 
@@ -631,8 +645,9 @@ impl Writer<'_> {
     }
 }
 
-/// Whether a user means a destination by a name: any of its names, with `:PORT` or not, with `|SUBSET` or not.
-fn is_called(name: &str, to: &Destination, scope: &Scope) -> bool {
+/// Whether a user means a destination by a name: any of its names, with `:PORT` or not, with `|SUBSET` or not. `short` are the
+/// hosts that are called by their name alone.
+fn is_called(name: &str, to: &Destination, short: &BTreeSet<String>) -> bool {
     let (host, subset) = match name.split_once('|') {
         Some((host, subset)) => (host, Some(subset)),
         None => (name, None),
@@ -647,10 +662,7 @@ fn is_called(name: &str, to: &Destination, scope: &Scope) -> bool {
     if port.is_some() && port != Some(to.port.unwrap_or(80)) {
         return false;
     }
-    let own = hosts::parts(&to.host).is_none_or(|(_, namespace)| {
-        namespace == scope.namespace || namespace == scope.default_namespace || scope.namespaces.len() == 1
-    });
-    hosts::names(&to.host, own).iter().any(|known| known == host)
+    hosts::names(&to.host, short.contains(&to.host)).iter().any(|known| known == host)
 }
 
 /// Only the hosts of these servers; those that redirect do.

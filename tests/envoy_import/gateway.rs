@@ -1,0 +1,112 @@
+//! Gateway: TLS by a Secret of the input, names by SNI, a redirect, client certificates; and TLS to servers.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::Import;
+use crate::support::http::Upstream;
+use crate::tls::{Identity, get, issuer, plain};
+use crate::traffic::tempfile;
+
+const GATEWAY: &str = "\
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: edge, namespace: shop}
+spec:
+  selector: {istio: ingressgateway}
+  servers:
+  - {port: {number: 80, name: http, protocol: HTTP}, hosts: [a.example.com], tls: {httpsRedirect: true}}
+  - port: {number: 443, name: https-a, protocol: HTTPS}
+    hosts: [a.example.com]
+    tls: {mode: SIMPLE, credentialName: a, minProtocolVersion: TLSV1_3}
+  - port: {number: 443, name: https-b, protocol: HTTPS}
+    hosts: ['*.b.example.com']
+    tls: {mode: SIMPLE, credentialName: b}
+  - port: {number: 8443, name: mutual, protocol: HTTPS}
+    hosts: [a.example.com]
+    tls: {mode: MUTUAL, credentialName: a}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: a, namespace: shop}
+spec:
+  hosts: [a.example.com, x.b.example.com, c.example.com]
+  gateways: [edge]
+  http: [{route: [{destination: {host: app}}]}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: inner, namespace: shop}
+spec: {hosts: [a.example.com], http: [{directResponse: {status: 418}}]}
+";
+
+fn secret(name: &str, identity: &Identity, authority: &str) -> String {
+    let encoded = |text: &str| STANDARD.encode(text);
+    format!(
+        "---\napiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: shop}}\ndata: {{tls.crt: {}, tls.key: {}, \
+         ca.crt: {}}}\n",
+        encoded(&identity.chain),
+        encoded(&identity.key),
+        encoded(authority)
+    )
+}
+
+#[test]
+fn a_gateway_s_servers_are_opened_and_servers_are_checked() {
+    let authority = issuer("public");
+    let clients = issuer("clients");
+    let (a, b) =
+        (Identity::new(&authority, &["a.example.com"]), Identity::new(&authority, &["*.b.example.com"]));
+    let yaml = format!("{GATEWAY}{}{}", secret("a", &a, &clients.pem()), secret("b", &b, &clients.pem()));
+    let app = Upstream::echo("app").unwrap();
+    let folder = tempfile();
+    let mut import = Import::new(&yaml).endpoint("app", &[app.address()]);
+    import.gateway = Some(("shop", "edge"));
+    import.ports = vec![80, 443, 8443];
+    let envoy = import.start(&folder);
+    let addresses = envoy.addresses().unwrap();
+    let [http, https, mutual] = ["http-80", "http-443", "http-8443"].map(|name| addresses[name]);
+
+    let redirect = plain(http, "a.example.com", "/x?y=1", &[]).unwrap();
+    assert_eq!(
+        (redirect.status, redirect.header("location").as_deref()),
+        (301, Some("https://a.example.com/x?y=1"))
+    );
+    let answer = get(https, "a.example.com", &authority, None, "/").unwrap();
+    assert_eq!((answer.status, answer.header("x-upstream").as_deref()), (200, Some("app")));
+    assert_eq!(get(https, "x.b.example.com", &authority, None, "/").unwrap().status, 200);
+    assert!(get(https, "c.example.com", &authority, None, "/").is_err(), "nobody has that name");
+    assert!(get(mutual, "a.example.com", &authority, None, "/").is_err(), "a certificate is wanted");
+    let stranger = Identity::new(&authority, &["client"]);
+    assert!(get(mutual, "a.example.com", &authority, Some(&stranger), "/").is_err());
+    let client = Identity::new(&clients, &["client"]);
+    assert_eq!(get(mutual, "a.example.com", &authority, Some(&client), "/").unwrap().status, 200);
+
+    // The other side: names of servers are checked.
+    let root = folder.join("root.pem");
+    std::fs::write(&root, authority.pem()).unwrap();
+    let rule = |host: &str, more: &str| {
+        format!(
+            "---\nkind: DestinationRule\napiVersion: networking.istio.io/v1\nmetadata: {{name: {host}}}\nspec: {{host: {host}, \
+             trafficPolicy: {{tls: {{mode: SIMPLE, caCertificates: {}, {more}}}}}}}\n",
+            root.display()
+        )
+    };
+    let route = |host: &str| {
+        format!(
+            "---\nkind: VirtualService\nmetadata: {{name: {host}}}\nspec: {{hosts: [{host}], http: [{{rewrite: {{authority: \
+             a.example.com}}, route: [{{destination: {{host: {host}}}}}]}}]}}\n"
+        )
+    };
+    let yaml = [
+        route("right"),
+        rule("right", "sni: a.example.com"),
+        route("wrong"),
+        rule("wrong", "sni: a.example.com, subjectAltNames: [c.example.com]"),
+    ]
+    .concat();
+    let outer = Import::new(&yaml).endpoint("right", &[https]).endpoint("wrong", &[https]).start(&tempfile());
+    let address = outer.address().unwrap();
+    assert_eq!(plain(address, "right", "/", &[]).unwrap().status, 200);
+    assert_eq!(plain(address, "wrong", "/", &[]).unwrap().status, 503);
+}

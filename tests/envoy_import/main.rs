@@ -1,0 +1,85 @@
+//! What `meshfilter import` writes, in real Envoys: traffic, gateways, mutual TLS, limits.
+
+#[path = "../shared/seeds.rs"]
+mod seeds;
+#[allow(dead_code)]
+#[path = "../shared/mod.rs"]
+mod shared;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod gateway;
+mod peers;
+mod started;
+mod tls;
+mod traffic;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use meshfilter_cli::envoy::Address;
+use meshfilter_cli::envoy::plan::Options;
+use meshfilter_cli::envoy::plugin::Module;
+use meshfilter_cli::import::read::Inputs;
+use meshfilter_cli::import::repair::Repairs;
+use meshfilter_cli::import::scope::Wanted;
+use meshfilter_cli::import::write::envoy;
+use meshfilter_cli::import::{Imported, import};
+use support::envoy::{Envoy, module};
+
+/// What is imported, and how.
+pub struct Import<'a> {
+    pub yaml: &'a str,
+    pub endpoints: Vec<(&'a str, Vec<SocketAddr>)>,
+    pub certificates: Option<PathBuf>,
+    pub gateway: Option<(&'a str, &'a str)>,
+    /// Ports of the gateway, which go to any free one.
+    pub ports: Vec<u16>,
+}
+
+impl<'a> Import<'a> {
+    pub fn new(yaml: &'a str) -> Self {
+        Import { yaml, endpoints: Vec::new(), certificates: None, gateway: None, ports: Vec::new() }
+    }
+
+    pub fn endpoint(mut self, name: &'a str, addresses: &[SocketAddr]) -> Self {
+        self.endpoints.push((name, addresses.to_vec()));
+        self
+    }
+
+    /// A running Envoy of it; `folder` keeps its files.
+    pub fn start(self, folder: &Path) -> Envoy {
+        let (imported, wanted) = self.import(folder);
+        let written = wanted.write(&imported.mesh, &imported.scope, &imported.policy).unwrap();
+        for (name, content, _) in &written.files {
+            let path = folder.join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content).unwrap();
+        }
+        let mut bootstrap = written.bootstrap.value();
+        // Histograms and gauges are told once in this time; the default of 5 s would make every test wait.
+        bootstrap["stats_flush_interval"] = "0.2s".into();
+        Envoy::start_with(&bootstrap).unwrap()
+    }
+
+    fn import(self, folder: &Path) -> (Imported, envoy::Wanted) {
+        let mut inputs = Inputs::default();
+        inputs.add("mesh.yaml", self.yaml.as_bytes(), Repairs::Told);
+        let gateway = self.gateway.map(|(namespace, name)| (namespace.to_owned(), name.to_owned()));
+        let imported = import(&mut inputs, &Wanted { gateway, ..Wanted::default() }, Repairs::Told);
+        assert!(imported.report.errors.is_empty(), "{:#?}", imported.report.errors);
+        let mut options = Options::new(Module::of(module().unwrap()).unwrap());
+        let any = Address::new("127.0.0.1", 0);
+        (options.listen, options.admin) = (any.clone(), any.clone());
+        options.certificates = self.certificates;
+        let endpoints = self
+            .endpoints
+            .into_iter()
+            .map(|(name, addresses)| (name.to_owned(), addresses.into_iter().map(Address::from).collect()));
+        let moved: BTreeMap<u16, Address> = self.ports.into_iter().map(|port| (port, any.clone())).collect();
+        let wanted =
+            envoy::Wanted { options, endpoints: endpoints.collect(), moved, folder: folder.to_owned() };
+        (imported, wanted)
+    }
+}
