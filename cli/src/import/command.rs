@@ -230,6 +230,11 @@ impl ImportOptions {
             namespace: self.namespace.clone(),
             labels: self.labels.clone(),
             gateway: self.gateway.clone(),
+            port: self
+                .listen
+                .iter()
+                .find(|listen| listen.server_port.is_none())
+                .map(|listen| listen.address.port),
         }
     }
 

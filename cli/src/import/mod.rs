@@ -16,11 +16,13 @@ pub mod dialect;
 pub mod field;
 mod istio;
 mod kubernetes;
+mod linkerd;
 pub mod mesh;
 pub mod read;
 pub mod repair;
 pub mod report;
 pub mod scope;
+mod smi;
 #[cfg(test)]
 pub mod testing;
 pub mod write;

@@ -28,6 +28,8 @@ pub struct Scope {
     pub labels: Option<Labels>,
     /// The Gateway, by namespace and name, whose servers the proxy opens.
     pub gateway: Option<(String, String)>,
+    /// The port of the proxy, where that is said.
+    pub port: Option<u16>,
     /// What policies are for in place of labels, where they all agree and no option says it.
     pub target: Option<String>,
     /// All namespaces of the input.
@@ -43,6 +45,8 @@ pub struct Wanted {
     pub labels: Option<Labels>,
     /// `--gateway`, by namespace and name.
     pub gateway: Option<(String, String)>,
+    /// The port of `--listen`, where that is given.
+    pub port: Option<u16>,
 }
 
 /// What a policy is for.
@@ -71,6 +75,7 @@ impl Scope {
             root_namespace,
             labels: wanted.labels.clone(),
             gateway: wanted.gateway.clone(),
+            port: wanted.port,
             target: None,
             namespaces: all.iter().filter_map(|resource| resource.namespace.clone()).collect(),
         };

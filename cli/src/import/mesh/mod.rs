@@ -3,6 +3,7 @@
 //! What the policy document has words for stands here in its words, as values: the document is the same for all dialects,
 //! too. What Envoy itself does has types, which become the builder's.
 
+pub mod condition;
 pub mod hosts;
 pub mod services;
 pub mod traffic;
@@ -50,6 +51,8 @@ pub struct Mesh {
     pub collectors: BTreeMap<String, Collector>,
     /// Certificates and keys, by namespace and name.
     pub secrets: BTreeMap<(String, String), Secret>,
+    /// What a dialect has found out once for all of its resources, under a name of its own.
+    pub found: BTreeMap<&'static str, Value>,
 }
 
 /// Where something of the model comes from.
