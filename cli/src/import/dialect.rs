@@ -110,7 +110,29 @@ pub fn find(
         (Some(group), _) => Ok(named.into_iter().find(|(_, known)| known.groups.contains(&group))),
         (None, []) => Ok(None),
         (None, [one]) => Ok(Some(*one)),
+        (None, several) if group_by_content(resource).is_some() => {
+            let group = group_by_content(resource).unwrap_or_default();
+            Ok(several.iter().copied().find(|(_, known)| known.groups.contains(&group)))
+        }
         (None, several) => Err(several.iter().filter_map(|(_, kind)| kind.groups.first().copied()).collect()),
+    }
+}
+
+/// The group that a resource without `apiVersion` must have, as what stands in it shows.
+fn group_by_content(resource: &Resource) -> Option<&'static str> {
+    let spec = resource.value.get("spec")?;
+    match resource.kind.as_str() {
+        "AuthorizationPolicy" if spec.get("requiredAuthenticationRefs").is_some() => {
+            Some("policy.linkerd.io")
+        }
+        "AuthorizationPolicy" => Some("security.istio.io"),
+        "HTTPRoute" | "GRPCRoute" => {
+            let mut parents =
+                spec.get("parentRefs").and_then(serde_json::Value::as_array).into_iter().flatten();
+            let of_server = parents.any(|parent| parent.get("kind").is_some_and(|kind| kind == "Server"));
+            Some(if of_server { "policy.linkerd.io" } else { "gateway.networking.k8s.io" })
+        }
+        _ => None,
     }
 }
 

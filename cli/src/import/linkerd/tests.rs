@@ -234,3 +234,278 @@ spec:
     assert_eq!((&entry["timeout"], &entry["retries"]["attempts"]), (&json!("0.025s"), &json!(3)));
     assert!(repaired.mesh.rules[0].policy.retry_budget.is_some());
 }
+
+#[test]
+fn identities_are_principals() {
+    use super::identity::principal;
+    for (identity, expected) in [
+        ("*", Some("*")),
+        ("web.shop.serviceaccount.identity.linkerd.cluster.local", Some("cluster.local/ns/shop/sa/web")),
+        ("*.shop.serviceaccount.identity.linkerd.cluster.local", Some("cluster.local/ns/shop/sa/*")),
+        ("*.serviceaccount.identity.linkerd.example.com", Some("example.com/*")),
+        ("*.identity.linkerd.example.com", Some("example.com/*")),
+        ("spiffe://root.linkerd.cluster.local/vm", Some("root.linkerd.cluster.local/vm")),
+        ("web.example.com", None),
+        ("web.serviceaccount.identity.linkerd.cluster.local", None),
+        ("a*.shop.serviceaccount.identity.linkerd.cluster.local", None),
+        ("web.shop.serviceaccount.identity.linkerd", None),
+    ] {
+        assert_eq!(principal(identity).ok().as_deref(), expected, "{identity}");
+    }
+}
+
+const SERVER: &str = "\
+apiVersion: policy.linkerd.io/v1beta3
+kind: Server
+metadata: {name: authors, namespace: booksapp}
+spec: {podSelector: {matchLabels: {app: authors}}, port: service}
+";
+
+const AUTHENTICATIONS: &str = "\
+---
+apiVersion: policy.linkerd.io/v1alpha1
+kind: MeshTLSAuthentication
+metadata: {name: clients, namespace: booksapp}
+spec:
+  identities: [books.booksapp.serviceaccount.identity.linkerd.cluster.local]
+  identityRefs: [{kind: ServiceAccount, name: webapp}, {kind: Namespace, name: other}]
+---
+apiVersion: policy.linkerd.io/v1alpha1
+kind: NetworkAuthentication
+metadata: {name: networks, namespace: booksapp}
+spec: {networks: [{cidr: 10.0.0.0/8}, {cidr: 192.168.0.0/16, except: [192.168.1.0/24]}]}
+";
+
+fn authorization(name: &str, target: &str, refs: &str) -> String {
+    format!(
+        "---\napiVersion: policy.linkerd.io/v1alpha1\nkind: AuthorizationPolicy\nmetadata: {{name: {name}, namespace: \
+         booksapp}}\nspec: {{targetRef: {{group: policy.linkerd.io, {target}}}, requiredAuthenticationRefs: [{refs}]}}\n"
+    )
+}
+
+#[test]
+fn where_a_server_is_nobody_gets_in_whom_no_policy_lets_in() {
+    let base = json!({"name": "server/authors", "action": "ALLOW"});
+    assert_eq!(policy(SERVER)["authorization"], json!([base]));
+    let clients = "{kind: MeshTLSAuthentication, group: policy.linkerd.io, name: clients}";
+    let networks = "{kind: NetworkAuthentication, group: policy.linkerd.io, name: networks}";
+    let text = format!(
+        "{SERVER}{AUTHENTICATIONS}{}{}{}",
+        authorization("mesh", "kind: Server, name: authors", clients),
+        authorization(
+            "net",
+            "kind: Server, name: authors",
+            &format!("{{kind: ServiceAccount, name: web}}, {networks}")
+        ),
+        authorization("all", "kind: Namespace, name: booksapp", "")
+    );
+    assert_eq!(
+        policy(&text)["authorization"],
+        json!([
+            base,
+            {"name": "mesh", "action": "ALLOW", "rules": [
+                {"from": [{"source": {"principals": ["cluster.local/ns/booksapp/sa/books"]}}]},
+                {"from": [{"source": {"serviceAccounts": ["booksapp/webapp"]}}]},
+                {"from": [{"source": {"namespaces": ["other"]}}]},
+            ]},
+            {"name": "net", "action": "ALLOW", "rules": [
+                {"from": [{"source": {"serviceAccounts": ["booksapp/web"], "ipBlocks": ["10.0.0.0/8"]}}]},
+                {"from": [{"source": {
+                    "serviceAccounts": ["booksapp/web"],
+                    "ipBlocks": ["192.168.0.0/16"],
+                    "notIpBlocks": ["192.168.1.0/24"],
+                }}]},
+            ]},
+            {"name": "all", "action": "ALLOW", "rules": [{}]},
+        ])
+    );
+}
+
+#[test]
+fn access_policies_are_for_whom_no_other_lets_in() {
+    for (access, expected) in [
+        ("deny", json!(null)),
+        ("all-unauthenticated", json!([{}])),
+        ("all-authenticated", json!([{"from": [{"source": {"principals": ["*"]}}]}])),
+    ] {
+        let text = SERVER.replace("spec: {", &format!("spec: {{accessPolicy: {access}, "));
+        assert_eq!(policy(&text)["authorization"][0]["rules"], expected, "{access}");
+    }
+    let audit = policy(&SERVER.replace("spec: {", "spec: {accessPolicy: audit, "));
+    assert_eq!(audit["authorization"][0]["mode"], "shadow");
+    let wrong = SERVER.replace("spec: {", "spec: {accessPolicy: some, ");
+    assert!(
+        errors(&imported(&wrong).report)[0].starts_with("4: spec.accessPolicy: some is no access policy")
+    );
+    let opaque = SERVER.replace("spec: {", "spec: {proxyProtocol: opaque, ");
+    assert!(errors(&imported(&opaque).report)[0].contains("opaque has no requests"));
+}
+
+#[test]
+fn a_policy_of_a_route_is_for_what_no_more_specific_route_has() {
+    let route = |name: &str, matches: &str| {
+        format!(
+            "---\napiVersion: policy.linkerd.io/v1beta2\nkind: HTTPRoute\nmetadata: {{name: {name}, namespace: \
+             booksapp}}\nspec: {{parentRefs: [{{kind: Server, group: policy.linkerd.io, name: authors}}], rules: [{{matches: \
+             [{matches}]}}]}}\n"
+        )
+    };
+    let text = format!(
+        "{SERVER}{}{}{}{}",
+        route("get", "{path: {value: /authors/}, method: GET}, {path: {type: Exact, value: /a}}"),
+        route("admin", "{path: {type: Exact, value: /authors/admin}}, {path: {value: /other}}"),
+        authorization("readers", "kind: HTTPRoute, name: get", "{kind: ServiceAccount, name: web}"),
+        authorization("admins", "kind: Server, name: authors", "{kind: ServiceAccount, name: admin}")
+    );
+    let policies = policy(&text)["authorization"].clone();
+    let to = |number: usize| -> Vec<&serde_json::Value> {
+        policies[number]["rules"].as_array().unwrap().iter().map(|rule| &rule["to"][0]["operation"]).collect()
+    };
+    // What another route has more precisely is not this one's.
+    assert_eq!(
+        to(1),
+        [
+            &json!({"paths": ["/authors", "/authors/*"], "methods": ["GET"], "notPaths": ["/authors/admin"]}),
+            &json!({"paths": ["/a"]}),
+        ]
+    );
+    // A policy of the whole Server is for what its routes have, and for nothing else.
+    assert_eq!(
+        to(2),
+        [
+            &json!({"paths": ["/authors", "/authors/*"], "methods": ["GET"]}),
+            &json!({"paths": ["/a"]}),
+            &json!({"paths": ["/authors/admin"]}),
+            &json!({"paths": ["/other", "/other/*"]}),
+        ]
+    );
+    let missing = text.replace("kind: HTTPRoute, name: get}", "kind: HTTPRoute, name: put}");
+    assert!(
+        errors(&imported(&missing).report)[0]
+            .contains("there is no HTTPRoute booksapp/put; put it into the input")
+    );
+}
+
+#[test]
+fn a_server_authorization_names_its_clients_itself() {
+    let text = |server: &str, client: &str| {
+        format!(
+            "{}---\napiVersion: policy.linkerd.io/v1beta1\nkind: ServerAuthorization\nmetadata: {{name: a, namespace: \
+             booksapp}}\nspec: {{server: {{{server}}}, client: {{{client}}}}}\n",
+            SERVER.replace("namespace: booksapp}", "namespace: booksapp, labels: {app: authors}}")
+        )
+    };
+    for (server, client, expected) in [
+        (
+            "name: authors",
+            "unauthenticated: true, networks: [{cidr: 0.0.0.0/0}, {cidr: '::/0'}]",
+            json!([{}]),
+        ),
+        (
+            "selector: {matchLabels: {app: authors}}",
+            "meshTLS: {serviceAccounts: [{name: web}]}, networks: [{cidr: 10.0.0.0/8}]",
+            json!([{"from": [{"source": {"serviceAccounts": ["booksapp/web"], "ipBlocks": ["10.0.0.0/8"]}}]}]),
+        ),
+        (
+            "name: authors",
+            "meshTLS: {identities: ['*.booksapp.serviceaccount.identity.linkerd.cluster.local']}",
+            json!([{"from": [{"source": {"principals": ["cluster.local/ns/booksapp/sa/*"]}}]}]),
+        ),
+    ] {
+        assert_eq!(policy(&text(server, client))["authorization"][1]["rules"], expected, "{client}");
+    }
+    let other = policy(&text("name: other", "unauthenticated: true"));
+    assert_eq!(other["authorization"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn of_several_servers_labels_and_the_port_say_which_the_proxy_is() {
+    let server = |name: &str, port: u16| {
+        format!(
+            "---\napiVersion: policy.linkerd.io/v1beta3\nkind: Server\nmetadata: {{name: {name}, namespace: n}}\nspec: \
+             {{podSelector: {{matchLabels: {{app: a}}}}, port: {port}}}\n"
+        )
+    };
+    let text = format!("{}{}", server("web", 80), server("admin", 9990));
+    let told = errors(&imported(&text).report);
+    assert!(
+        told[0].contains("several Servers") && told[0].contains("web (port 80), admin (port 9990)"),
+        "{told:?}"
+    );
+    assert_eq!(told.len(), 1);
+    let wanted = Wanted { port: Some(9990), ..Wanted::default() };
+    let imported = imported_for(&text, &wanted, Repairs::Told);
+    assert_eq!(errors(&imported.report), Vec::<String>::new());
+    assert_eq!(imported.policy.value["authorization"], json!([{"name": "server/admin", "action": "ALLOW"}]));
+}
+
+const LIMITS: &str = "\
+---
+apiVersion: policy.linkerd.io/v1alpha1
+kind: HTTPLocalRateLimitPolicy
+metadata: {name: rl, namespace: booksapp}
+spec:
+  targetRef: {group: policy.linkerd.io, kind: Server, name: authors}
+  total: {requestsPerSecond: 100}
+  identity: {requestsPerSecond: 20}
+  overrides: [{requestsPerSecond: 25, clientRefs: [{kind: ServiceAccount, namespace: shop, name: special}]}]
+";
+
+#[test]
+fn a_rate_limit_has_buckets_for_all_for_each_and_for_some() {
+    let text = format!("{SERVER}{LIMITS}");
+    let bucket = |rate| json!({"maxTokens": rate, "tokensPerFill": rate, "fillInterval": "1s"});
+    let special = "(?:.*;)?URI=spiffe://[^/;,]+/ns/shop/sa/special(?:[;,].*)?";
+    let each = json!([{"property": "connection.uri_san_peer_certificate", "default": "unauthenticated"}]);
+    assert_eq!(
+        policy(&text)["rateLimits"],
+        json!([
+            {"name": "rl/total", "tokenBucket": bucket(100)},
+            {
+                "name": "rl/identity",
+                "tokenBucket": bucket(20),
+                "match": [{"withoutHeaders": {"x-forwarded-client-cert": {"regex": special}}}],
+                "key": each,
+            },
+            {
+                "name": "rl/overrides/0",
+                "tokenBucket": bucket(25),
+                "match": [{"headers": {"x-forwarded-client-cert": {"regex": special}}}],
+                "key": each,
+            },
+        ])
+    );
+    // What clients write into that header is removed.
+    assert_eq!(imported(&text).mesh.settings.http["forward_client_cert_details"], "SANITIZE_SET");
+    let other = text.replace("kind: Server, name: authors", "kind: Server, name: other");
+    assert_eq!(policy(&other).get("rateLimits"), None);
+}
+
+#[test]
+fn a_route_of_a_service_says_where_its_requests_go() {
+    let text = "\
+apiVersion: policy.linkerd.io/v1beta2
+kind: HTTPRoute
+metadata:
+  name: r
+  namespace: faces
+  annotations: {retry.linkerd.io/http: '5xx,429', retry.linkerd.io/limit: '2', retry.linkerd.io/timeout: 300ms, timeout.linkerd.io/request: 2s}
+spec:
+  parentRefs: [{name: smiley, kind: Service, group: core, port: 80}]
+  rules:
+  - backendRefs: [{name: smiley, port: 80, weight: 40}, {name: smiley2, port: 8080, weight: 60}]
+  - matches: [{headers: [{name: X-User, value: test}], path: {value: /a}}]
+    backendRefs: [{name: smiley2, port: 8080}]
+";
+    let policy = policy(text);
+    let entries = policy["http"].as_array().unwrap();
+    assert_eq!(entries[0]["name"], "r/1");
+    assert_eq!(
+        entries[0]["match"],
+        json!([{"uri": {"pathPrefix": "/a"}, "headers": {"x-user": {"exact": "test"}}}])
+    );
+    assert_eq!(entries[1]["route"][1]["weight"], 60);
+    assert_eq!(entries[1]["timeout"], "2s");
+    assert_eq!(entries[1]["retries"], json!({"attempts": 2, "retryOn": "5xx,429", "perTryTimeout": "0.3s"}));
+    assert!(entries[0]["hosts"].as_array().unwrap().contains(&json!("smiley.faces.svc.cluster.local")));
+}
