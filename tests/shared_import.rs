@@ -116,3 +116,19 @@ fn every_policy_that_the_guides_print_becomes_one() {
     assert!(refused.is_empty(), "{}", refused.join("\n"));
     assert!(printed.len() > 40, "{}", printed.len());
 }
+
+#[test]
+fn profiles_are_taken_and_refused_as_linkerd_does() {
+    let Some(folder) = shared::folder() else { return };
+    let cases = shared::json(&folder, "linkerd_smi/serviceprofile_validate_cases.json");
+    let cases = cases["cases"].as_array().unwrap();
+    for case in cases {
+        let text = case["yaml"].as_str().unwrap();
+        let (imported, values) = imported("profile.yaml", text, Repairs::Told);
+        complete("profile.yaml", &values, &imported.report);
+        let taken = imported.report.errors.is_empty();
+        assert_eq!(Some(taken), case["valid"].as_bool(), "{text}\n{:#?}", imported.report.errors);
+    }
+    println!("{} profiles as Linkerd takes them", cases.len());
+    assert!(cases.len() > 20, "{}", cases.len());
+}

@@ -9,6 +9,7 @@ mod shared;
 mod support;
 
 mod gateway;
+mod linkerd;
 mod peers;
 mod started;
 mod tls;

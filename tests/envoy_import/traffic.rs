@@ -69,17 +69,17 @@ spec:
 
 /// Whoever waits here goes on when it is opened.
 #[derive(Default)]
-struct Gate(Mutex<bool>, Condvar);
+pub struct Gate(Mutex<bool>, Condvar);
 
 impl Gate {
-    fn wait(&self) {
+    pub fn wait(&self) {
         let mut open = self.0.lock().unwrap();
         while !*open {
             open = self.1.wait(open).unwrap();
         }
     }
 
-    fn open(&self) {
+    pub fn open(&self) {
         *self.0.lock().unwrap() = true;
         self.1.notify_all();
     }

@@ -200,6 +200,11 @@ impl<'a> Field<'a> {
         self.mark(Verdict::Taken, to.as_ref(), "", "");
     }
 
+    /// [`Self::taken`] in one entry, for what may be long.
+    pub fn taken_as_a_whole(&self, to: impl AsRef<str>) {
+        self.entry(self.path.clone(), Verdict::Taken, to.as_ref(), "", "");
+    }
+
     /// It is in Envoy's configuration, as this.
     pub fn left_to_envoy(&self, to: impl AsRef<str>) {
         self.mark(Verdict::LeftToEnvoy, to.as_ref(), "", "");

@@ -18,6 +18,7 @@ mod istio;
 mod kubernetes;
 mod linkerd;
 pub mod mesh;
+mod openapi;
 pub mod read;
 pub mod repair;
 pub mod report;
@@ -256,7 +257,7 @@ fn metadata(top: &Object<'_>, resource: &Resource, kind: &Kind) {
         status.no_meaning_as_a_whole("it is what a controller has found, and no wish");
     }
     let Some(metadata) = top.field("metadata").and_then(|metadata| metadata.object()) else {
-        if resource.name.is_empty() {
+        if resource.name.is_empty() && kind.name != openapi::KIND {
             resource.log.warn("", "it has no name", "give it metadata.name");
         }
         return;

@@ -136,11 +136,18 @@ impl Match {
 /// # Errors
 /// Too many others.
 pub fn operations(matches: &[Match], others: &[Match]) -> Result<Vec<Operation>, String> {
+    left_of(matches, others, |own, other| other.precedence() < own.precedence())
+}
+
+fn left_of(
+    matches: &[Match],
+    others: &[Match],
+    is_before: impl Fn(&Match, &Match) -> bool,
+) -> Result<Vec<Operation>, String> {
     let mut operations = Vec::new();
     for own in matches {
         let mut left = vec![own.operation()];
-        let first =
-            others.iter().filter(|other| other.precedence() < own.precedence() && !own.is_apart_from(other));
+        let first = others.iter().filter(|other| is_before(own, other) && !own.is_apart_from(other));
         for other in first {
             left = left.iter().flat_map(|operation| without(operation, other)).collect();
             if left.len() > MOST {

@@ -114,6 +114,9 @@ impl Inputs {
             }
             return;
         }
+        // An API's description has no kind, but says what it is.
+        let is_api = kind.is_empty() && ["openapi", "swagger"].iter().any(|name| value.get(name).is_some());
+        let kind = if is_api { super::openapi::KIND.to_owned() } else { kind };
         let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
         let version = text("/apiVersion");
         let (group, version) = match version.as_deref().map(|version| version.rsplit_once('/')) {

@@ -1,0 +1,186 @@
+//! Linkerd and SMI: retries stop at the budget, splits by quantities, who gets in, limits by identity.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use crate::Import;
+use crate::support::envoy::wait_until;
+use crate::support::http::Upstream;
+use crate::tls::{Identity, get, issuer, plain};
+use crate::traffic::{Gate, tempfile};
+
+const ROUTES: &str = "\
+apiVersion: linkerd.io/v1alpha2
+kind: ServiceProfile
+metadata: {name: web.default.svc.cluster.local}
+spec:
+  routes:
+  - {name: often, condition: {method: GET, pathRegex: '/often/.*'}, isRetryable: true}
+  - {name: once, condition: {not: {pathRegex: '/often/.*'}}}
+  retryBudget: {retryRatio: 0, minRetriesPerSecond: 2, ttl: 10s}
+---
+apiVersion: split.smi-spec.io/v1alpha1
+kind: TrafficSplit
+metadata: {name: split}
+spec: {service: books, backends: [{service: books, weight: 900m}, {service: canary, weight: 100m}]}
+";
+
+#[test]
+fn retries_stop_at_the_budget_and_requests_are_split_by_quantities() {
+    // Every first try fails; all others wait, and fail where the path says so.
+    let gate = Arc::new(Gate::default());
+    let tries: Arc<Mutex<BTreeMap<Vec<u8>, usize>>> = Arc::default();
+    let (waiting, counted) = (gate.clone(), tries.clone());
+    let web = Upstream::start("web", move |seen| {
+        let count = {
+            let mut tries = counted.lock().unwrap();
+            let count = tries.entry(seen.path.clone()).or_default();
+            *count += 1;
+            *count
+        };
+        if count > 1 {
+            waiting.wait();
+        }
+        let fails = count == 1 || seen.path.ends_with(b"always");
+        let status: &[u8] = if fails { b"503" } else { b"200" };
+        (vec![(":status".to_owned(), status.to_vec())], Vec::new())
+    })
+    .unwrap();
+    let (books, canary) = (Upstream::echo("books").unwrap(), Upstream::echo("canary").unwrap());
+    let envoy = Import::new(ROUTES)
+        .endpoint("web", &[web.address()])
+        .endpoint("books", &[books.address()])
+        .endpoint("canary", &[canary.address()])
+        .start(&tempfile());
+    let address = envoy.address().unwrap();
+
+    let requests: Vec<_> = (0..6)
+        .map(|number| {
+            let path = format!("/often/{number}");
+            thread::spawn(move || plain(address, "web", &path, &[]).unwrap().status)
+        })
+        .collect();
+    // Two may be tried again at once; the others have their answer before those have theirs.
+    wait_until("four that are not tried again", || {
+        (requests.iter().filter(|request| request.is_finished()).count() == 4).then_some(())
+    })
+    .unwrap();
+    gate.open();
+    let mut statuses: Vec<u16> = requests.into_iter().map(|request| request.join().unwrap()).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 200, 503, 503, 503, 503]);
+    let count = |path: &str| tries.lock().unwrap().get(path.as_bytes()).copied();
+    assert_eq!(plain(address, "web", "/often/always", &[]).unwrap().status, 503);
+    assert_eq!(count("/often/always"), Some(4), "three more after the first");
+    assert_eq!(plain(address, "web.default", "/once/always", &[]).unwrap().status, 503);
+    assert_eq!(count("/once/always"), Some(1));
+
+    let mut arms: BTreeMap<String, usize> = BTreeMap::new();
+    for _ in 0..400 {
+        let answer = plain(address, "books", "/", &[]).unwrap();
+        *arms.entry(answer.header("x-upstream").unwrap()).or_default() += 1;
+    }
+    let canary = arms["canary"];
+    assert!((5..=85).contains(&canary), "{arms:?}");
+}
+
+const CLOSED: &str = "\
+apiVersion: policy.linkerd.io/v1beta3
+kind: Server
+metadata: {name: app, namespace: default}
+spec: {podSelector: {matchLabels: {app: app}}, port: http}
+---
+apiVersion: policy.linkerd.io/v1alpha1
+kind: AuthorizationPolicy
+metadata: {name: operators, namespace: default}
+spec:
+  targetRef: {group: policy.linkerd.io, kind: Server, name: app}
+  requiredAuthenticationRefs: [{group: policy.linkerd.io, kind: MeshTLSAuthentication, name: operators}]
+---
+apiVersion: policy.linkerd.io/v1alpha1
+kind: MeshTLSAuthentication
+metadata: {name: operators, namespace: default}
+spec: {identities: [prometheus.monitoring.serviceaccount.identity.linkerd.cluster.local]}
+---
+kind: HTTPRouteGroup
+metadata: {name: routes}
+spec: {matches: [{name: api, pathRegex: '/api/.*', methods: [GET]}, {name: other, pathRegex: /other}]}
+---
+kind: TrafficTarget
+metadata: {name: website}
+spec:
+  destination: {kind: ServiceAccount, name: app, namespace: default}
+  rules: [{kind: HTTPRouteGroup, name: routes, matches: [api]}]
+  sources: [{kind: ServiceAccount, name: website, namespace: default}]
+";
+
+#[test]
+fn a_server_is_closed_but_to_those_whom_policies_and_targets_name() {
+    let mesh = issuer("mesh");
+    let app = Upstream::echo("app").unwrap();
+    let own = tempfile();
+    Identity::new(&mesh, &["spiffe://cluster.local/ns/default/sa/app", "app"]).write(&mesh, &own);
+    let mut import = Import::new(CLOSED).endpoint("default", &[app.address()]);
+    import.certificates = Some(own);
+    let envoy = import.start(&tempfile());
+    let address = envoy.address().unwrap();
+    let client = |account: &str| Identity::new(&mesh, &[&format!("spiffe://cluster.local/ns/{account}")]);
+    let (website, prometheus) = (client("default/sa/website"), client("monitoring/sa/prometheus"));
+    let other = client("default/sa/prometheus");
+    for (identity, path, expected) in [
+        (Some(&website), "/api/1", 200),
+        (Some(&website), "/other", 403),
+        (Some(&prometheus), "/other", 200),
+        (Some(&other), "/api/1", 403),
+    ] {
+        assert_eq!(get(address, "app", &mesh, identity, path).unwrap().status, expected, "{path}");
+    }
+    assert!(get(address, "app", &mesh, None, "/api/1").is_err(), "a certificate is wanted");
+    assert_eq!(plain(address, "app", "/api/1", &[]).unwrap().status, 403);
+}
+
+const LIMITED: &str = "\
+apiVersion: policy.linkerd.io/v1beta3
+kind: Server
+metadata: {name: app, namespace: default}
+spec: {podSelector: {matchLabels: {app: app}}, port: 80, accessPolicy: all-unauthenticated}
+---
+apiVersion: policy.linkerd.io/v1alpha1
+kind: HTTPLocalRateLimitPolicy
+metadata: {name: limit, namespace: default}
+spec:
+  targetRef: {group: policy.linkerd.io, kind: Server, name: app}
+  identity: {requestsPerSecond: 1}
+  overrides: [{requestsPerSecond: 2, clientRefs: [{kind: ServiceAccount, name: special}]}]
+";
+
+#[test]
+fn a_limit_is_for_each_identity_and_others_for_those_that_are_named() {
+    let mesh = issuer("mesh");
+    let app = Upstream::echo("app").unwrap();
+    let own = tempfile();
+    Identity::new(&mesh, &["spiffe://cluster.local/ns/default/sa/app", "app"]).write(&mesh, &own);
+    let mut import = Import::new(LIMITED).endpoint("default", &[app.address()]);
+    import.certificates = Some(own);
+    let envoy = import.start(&tempfile());
+    let address = envoy.address().unwrap();
+    let client =
+        |account: &str| Identity::new(&mesh, &[&format!("spiffe://cluster.local/ns/default/sa/{account}")]);
+    // The sizes of buckets are what a refusal says; how fast requests come is the machine's.
+    let limit = |identity: Option<&Identity>| {
+        let forged = [("x-forwarded-client-cert", "URI=spiffe://cluster.local/ns/default/sa/special")];
+        let refused = (0..500).find_map(|_| {
+            let answer = match identity {
+                Some(_) => get(address, "app", &mesh, identity, "/").unwrap(),
+                None => plain(address, "app", "/", &forged).unwrap(),
+            };
+            (answer.status == 429).then_some(answer)
+        });
+        refused.unwrap().header("x-ratelimit-limit").unwrap()
+    };
+    assert_eq!(limit(Some(&client("special"))), "2");
+    assert_eq!(limit(Some(&client("another"))), "1");
+    // Nobody gets the bucket of another by saying so.
+    assert_eq!(limit(None), "1");
+}
