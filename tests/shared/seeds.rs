@@ -23,9 +23,8 @@ pub fn printed(folder: &Path) -> Vec<Printed> {
         } else if text.lines().count() < 5
             || text.contains(".. code-block:: yaml apiVersion")
             || one_line(&text)
+            || text.contains("\nspec:\nhosts:")
         {
-            flat(&text, &schemas)
-        } else if text.contains("\nspec:\nhosts:") {
             flat(&text, &schemas)
         } else {
             paragraphs(&text)

@@ -265,11 +265,8 @@ impl Reader {
             }
         }
         if let Some(field) = object.field("enable_x_ratelimit_headers") {
-            match field.text() {
-                Some("DRAFT_VERSION_03") => {
-                    common.insert("headers".to_owned(), "draft03".into());
-                }
-                _ => {}
+            if field.text() == Some("DRAFT_VERSION_03") {
+                common.insert("headers".to_owned(), "draft03".into());
             }
             field.taken(format!("{to}.headers"));
         }

@@ -6,6 +6,7 @@ use super::identity;
 use super::server::{For, is_for, told};
 use crate::import::dialect::Context;
 use crate::import::field::{Field, Object};
+use crate::import::mesh::put;
 use crate::import::read::Resource;
 
 /// The header that Envoy writes a client's identity into, and clients cannot.
@@ -13,6 +14,9 @@ const FORWARDED: &str = "x-forwarded-client-cert";
 
 /// The same for the module: the SPIFFE URI of the client's certificate.
 const IDENTITY: &str = "connection.uri_san_peer_certificate";
+
+/// A name, how many a second, of which requests, for each of what, and where it stands.
+type Limit = (String, u64, Option<Value>, Option<Value>, &'static str);
 
 /// Reads one.
 pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
@@ -61,7 +65,7 @@ pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
         cx.mesh.settings.http.insert("set_current_client_cert_details".to_owned(), json!({"uri": true}));
     }
     let each = json!([{"property": IDENTITY, "default": "unauthenticated"}]);
-    let mut limits: Vec<(String, u64, Option<Value>, Option<Value>, &str)> = Vec::new();
+    let mut limits: Vec<Limit> = Vec::new();
     if let Some(rate) = total {
         limits.push((format!("{name}/total"), rate, None, None, "spec.total"));
     }
@@ -81,7 +85,7 @@ pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
         let mut limit = json!({"name": name, "tokenBucket": bucket});
         for (member, value) in [("match", matches), ("key", key)] {
             if let Some(value) = value {
-                limit[member] = value;
+                put(&mut limit, member, value);
             }
         }
         cx.mesh.rate_limits.push((limit, cx.origin(resource, path)));

@@ -7,7 +7,7 @@ use super::matching;
 use super::server::{For, is_for};
 use crate::import::dialect::Context;
 use crate::import::field::{Field, Object};
-use crate::import::mesh::{Destination, Entry, span};
+use crate::import::mesh::{Destination, Entry, put, span};
 use crate::import::read::Resource;
 
 /// Reads one.
@@ -80,7 +80,7 @@ pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
                     value.insert("timeout".to_owned(), span(time).into());
                 } else if let Some(retries) = value.get_mut("retries") {
                     field.taken(to);
-                    retries["perTryTimeout"] = span(time).into();
+                    put(retries, "perTryTimeout", span(time));
                 } else if value.contains_key("timeout") {
                     field.refuse("without retries the whole request has one timeout", "leave it out");
                 } else {
@@ -171,7 +171,7 @@ fn backends(field: &Field<'_>, resource: &Resource, cx: &Context<'_>) -> Vec<Val
         let port = port.or_else(|| cx.mesh.services.only_port(&host));
         let mut way = json!({"destination": Destination { host, subset: None, port }.value()});
         if items.len() > 1 {
-            way["weight"] = weight.unwrap_or(1).into();
+            put(&mut way, "weight", weight.unwrap_or(1));
         }
         ways.push(way);
     }
@@ -285,7 +285,7 @@ pub fn annotations(top: &Object<'_>, grpc: bool) -> Map<String, Value> {
     if !conditions.is_empty() {
         let mut retries = json!({"attempts": limit, "retryOn": conditions.join(",")});
         if let Some(per_try) = per_try {
-            retries["perTryTimeout"] = per_try;
+            put(&mut retries, "perTryTimeout", per_try);
         }
         entry.insert("retries".to_owned(), retries);
     }

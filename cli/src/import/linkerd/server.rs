@@ -7,6 +7,7 @@ use super::identity::{self, Source};
 use super::matching::{self, Match};
 use crate::import::dialect::{Context, no_hint};
 use crate::import::field::{Field, Object, Reading};
+use crate::import::mesh::put;
 use crate::import::mesh::services::{Labels, selects};
 use crate::import::read::Resource;
 use crate::import::scope::{labels_of, take_labels};
@@ -287,14 +288,16 @@ fn allow(
             rules.push(Value::Object(rule));
         }
     }
-    let taken = |name: &str| cx.mesh.authorization.iter().any(|(policy, _)| policy["name"] == name);
+    let taken = |name: &str| {
+        cx.mesh.authorization.iter().any(|(policy, _)| policy.get("name").is_some_and(|known| known == name))
+    };
     let name = if taken(name) { format!("{}/{name}", resource.kind) } else { name.to_owned() };
     let mut policy = json!({"name": name, "action": "ALLOW"});
     if server.is_some_and(|server| audits(server, cx)) {
-        policy["mode"] = "shadow".into();
+        put(&mut policy, "mode", "shadow");
     }
     if !rules.is_empty() {
-        policy["rules"] = Value::Array(rules);
+        put(&mut policy, "rules", rules);
     }
     cx.mesh.authorization.push((policy, cx.origin(resource, "spec")));
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::import::dialect::Context;
 use crate::import::field::{Field, Object};
 use crate::import::mesh::condition::Condition;
-use crate::import::mesh::{Entry, RetryBudget, Rule, TrafficPolicy, span};
+use crate::import::mesh::{Entry, RetryBudget, Rule, TrafficPolicy, put, span};
 use crate::import::read::Resource;
 use crate::import::smi::split::{self, Split};
 
@@ -135,7 +135,7 @@ fn ways(host: &str, overrides: Option<Vec<(String, Option<u16>, u64)>>, cx: &Con
         destination.port = port.or(destination.port);
         let mut way = json!({ "destination": destination.value() });
         if several {
-            way["weight"] = weight.into();
+            put(&mut way, "weight", weight);
         }
         way
     };

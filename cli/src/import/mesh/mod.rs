@@ -269,6 +269,13 @@ impl Destination {
     }
 }
 
+/// Gives an object a member.
+pub fn put(object: &mut Value, name: &str, value: impl Into<Value>) {
+    if let Some(members) = object.as_object_mut() {
+        members.insert(name.to_owned(), value.into());
+    }
+}
+
 /// A span as the policy has it.
 pub fn span(span: Duration) -> String {
     crate::envoy::cluster::duration(span)

@@ -1,6 +1,6 @@
 //! OpenAPI 3: its path templates become one tag, so that metrics know `/users/{*}` and not every user.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::dialect::{Audience, Context, Dialect, Kind, Phase, no_finish, no_hint, no_repair};
 use super::field::Object;
@@ -88,16 +88,16 @@ fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
     // What is named in full comes first, as OpenAPI has it.
     templates.sort_by(|a, b| order(a).cmp(&order(b)));
     templates.dedup();
-    let known = cx.mesh.tags.iter_mut().find(|(tag, _)| tag["name"] == TAG);
-    match known {
+    let named = |tag: &Value| tag.get("name").is_some_and(|name| name == TAG);
+    let known = cx.mesh.tags.iter_mut().find(|(tag, _)| named(tag));
+    match known.and_then(|(tag, _)| tag.pointer_mut("/value/pathTemplate")) {
         // Several documents are one service's, or those of several behind one proxy.
-        Some((tag, _)) => {
-            let list = tag["value"]["pathTemplate"].as_array().into_iter().flatten();
-            let mut all: Vec<String> =
-                list.filter_map(|template| template.as_str().map(str::to_owned)).chain(templates).collect();
+        Some(list) => {
+            let known = list.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
+            let mut all: Vec<String> = known.chain(templates).collect();
             all.sort_by(|a, b| order(a).cmp(&order(b)));
             all.dedup();
-            tag["value"]["pathTemplate"] = json!(all);
+            *list = json!(all);
         }
         None => {
             let tag = json!({"name": TAG, "value": {"pathTemplate": templates}, "default": "other"});

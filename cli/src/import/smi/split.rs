@@ -230,9 +230,11 @@ pub fn whole(thousandths: Vec<u64>) -> Vec<u32> {
     let mut weights: Vec<u64> =
         thousandths.into_iter().map(|weight| if all_whole { weight / 1000 } else { weight }).collect();
     // The policy's weights have 32 bits, and so has their sum.
-    let limit = u64::from(u32::MAX) / u64::try_from(weights.len().max(1)).unwrap_or(u64::MAX).max(1);
-    while let Some(most) = weights.iter().max().filter(|most| **most > limit) {
-        let by = most / limit + 1;
+    let count = u64::try_from(weights.len()).unwrap_or(u64::MAX);
+    let limit = u64::from(u32::MAX).checked_div(count).unwrap_or(u64::MAX).max(1);
+    let most = weights.iter().copied().max().unwrap_or_default();
+    if most > limit {
+        let by = most.checked_div(limit).unwrap_or_default().saturating_add(1);
         weights = weights.into_iter().map(|weight| weight.div_ceil(by)).collect();
     }
     weights.into_iter().map(|weight| u32::try_from(weight).unwrap_or(u32::MAX)).collect()

@@ -6,6 +6,7 @@ use super::routes;
 use crate::import::dialect::Context;
 use crate::import::field::Object;
 use crate::import::mesh::condition::Condition;
+use crate::import::mesh::put;
 use crate::import::mesh::services::selects;
 use crate::import::read::Resource;
 
@@ -53,7 +54,7 @@ pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
     }
     let mut policy = json!({"name": resource.name, "action": "ALLOW"});
     if !rules.is_empty() {
-        policy["rules"] = Value::Array(rules);
+        put(&mut policy, "rules", rules);
     }
     cx.mesh.authorization.push((policy, cx.origin(resource, if spec.is_some() { "spec" } else { "" })));
 }

@@ -448,7 +448,7 @@ impl Writer<'_> {
                 written["filter"] = json!({"and_filter": {"filters": [own, filter]}});
             }
             if let Some(file) = file {
-                let format = written["typed_config"]["log_format"].take();
+                let format = written.pointer_mut("/typed_config/log_format").map(Value::take);
                 written["typed_config"] = json!({
                     "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
                     "path": file,
