@@ -4,10 +4,43 @@ use std::fs::File;
 use std::path::Path;
 use std::process::Command;
 
+use meshfilter_cli::import::dialect::{Audience, DIALECTS};
 use regex::Regex;
 
 /// The pages, from the repository's root on.
-const PAGES: [&str; 4] = ["docs/explain.md", "docs/testing.md", "docs/replay.md", "docs/live.md"];
+const PAGES: [&str; 5] =
+    ["docs/explain.md", "docs/testing.md", "docs/replay.md", "docs/live.md", "docs/import.md"];
+
+#[test]
+fn the_page_of_import_has_every_kind() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/import.md");
+    let text = std::fs::read_to_string(&page).unwrap();
+    let (before, rest) = text.split_once("<!-- kinds -->\n").unwrap();
+    let (_, after) = rest.split_once("<!-- /kinds -->").unwrap();
+    let mut table = "| dialect | kind | API group | for |\n|---|---|---|---|\n".to_owned();
+    for dialect in DIALECTS {
+        for kind in dialect.kinds {
+            let groups: Vec<&str> =
+                kind.groups.iter().map(|group| if group.is_empty() { "core" } else { group }).collect();
+            let whom = match kind.audience {
+                Audience::Everyone => "all",
+                _ => "the workload of --labels",
+            };
+            table.push_str(&format!(
+                "| {} | {} | {} | {whom} |\n",
+                dialect.name,
+                kind.name,
+                groups.join(", ")
+            ));
+        }
+    }
+    let written = format!("{before}<!-- kinds -->\n{table}<!-- /kinds -->{after}");
+    if std::env::var_os("MESHFILTER_WRITE_DOCS").is_some() {
+        std::fs::write(&page, &written).unwrap();
+    } else {
+        assert_eq!(text, written, "MESHFILTER_WRITE_DOCS=1 writes it anew");
+    }
+}
 
 #[test]
 fn the_pages_show_what_the_commands_print() {
@@ -49,8 +82,14 @@ fn output(root: &Path, command: &str) -> String {
         .current_dir(root)
         .output()
         .unwrap();
-    assert_eq!(String::from_utf8_lossy(&ran.stderr), "", "{command}");
-    String::from_utf8(ran.stdout).unwrap()
+    let told = String::from_utf8(ran.stderr).unwrap();
+    let printed = String::from_utf8(ran.stdout).unwrap();
+    // The report of an import comes first, and is what the page is about.
+    if command.starts_with("import ") {
+        return told + &printed;
+    }
+    assert_eq!(told, "", "{command}");
+    printed
 }
 
 /// A command's words; single quotes keep blanks.
