@@ -8,6 +8,7 @@ mod shared;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod consul;
 mod gateway;
 mod linkerd;
 mod peers;

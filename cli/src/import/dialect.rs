@@ -7,7 +7,7 @@ use super::mesh::{Mesh, Origin};
 use super::read::Resource;
 use super::repair::Move;
 use super::scope::Scope;
-use super::{istio, kubernetes, linkerd, openapi, smi};
+use super::{consul, istio, kubernetes, linkerd, openapi, smi};
 
 /// A family of kinds.
 pub struct Dialect {
@@ -88,8 +88,14 @@ pub struct Context<'a> {
 }
 
 /// All of them.
-pub static DIALECTS: &[&Dialect] =
-    &[&kubernetes::DIALECT, &istio::DIALECT, &linkerd::DIALECT, &smi::DIALECT, &openapi::DIALECT];
+pub static DIALECTS: &[&Dialect] = &[
+    &kubernetes::DIALECT,
+    &istio::DIALECT,
+    &linkerd::DIALECT,
+    &smi::DIALECT,
+    &consul::DIALECT,
+    &openapi::DIALECT,
+];
 
 /// Whether any dialect has a kind of this name.
 pub fn is_known(kind: &str) -> bool {

@@ -12,6 +12,7 @@
 //! | [`repair`] | what stands where it does not belong |
 
 mod command;
+mod consul;
 pub mod dialect;
 pub mod field;
 mod istio;

@@ -139,6 +139,14 @@ pub fn operations(matches: &[Match], others: &[Match]) -> Result<Vec<Operation>,
     left_of(matches, others, |own, other| other.precedence() < own.precedence())
 }
 
+/// What these matches have of requests, without those that others have, all of which come before them.
+///
+/// # Errors
+/// Too many others.
+pub fn after(matches: &[Match], others: &[Match]) -> Result<Vec<Operation>, String> {
+    left_of(matches, others, |_, _| true)
+}
+
 fn left_of(
     matches: &[Match],
     others: &[Match],

@@ -1,7 +1,7 @@
 //! Linkerd's kinds.
 
 mod identity;
-mod matching;
+pub mod matching;
 mod misplaced;
 mod rate_limit;
 mod route;
