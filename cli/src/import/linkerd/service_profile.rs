@@ -152,7 +152,8 @@ fn ways(host: &str, overrides: Option<Vec<(String, Option<u16>, u64)>>, cx: &Con
 
 /// Whether a service has a profile in the input.
 pub fn has_profile(host: &str, cx: &Context<'_>) -> bool {
-    cx.all("ServiceProfile").any(|profile| profile.name == host || cx.host(&profile.name, profile) == host)
+    let mut profiles = cx.all("ServiceProfile").filter(|profile| split::may_be(&profile.name, host));
+    profiles.any(|profile| cx.host(&profile.name, profile) == host)
 }
 
 /// A name of a host, as Kubernetes has them.

@@ -89,8 +89,8 @@ pub fn of_service(service: &str, cx: &Context<'_>) -> Vec<Split> {
     let mut splits: Vec<Split> = cx
         .all("TrafficSplit")
         .filter(|resource| {
-            let named = resource.value.pointer("/spec/service").and_then(Value::as_str);
-            named.is_some_and(|named| cx.host(named, resource) == service)
+            let named = resource.value.get("spec").and_then(|spec| spec.get("service")?.as_str());
+            named.is_some_and(|named| may_be(named, service) && cx.host(named, resource) == service)
         })
         .filter_map(|resource| {
             resource.log.silently(|| {
@@ -103,6 +103,12 @@ pub fn of_service(service: &str, cx: &Context<'_>) -> Vec<Split> {
         .collect();
     splits.sort_by_key(|split| split.condition.is_none());
     splits
+}
+
+/// Whether a name can be that of a service with this full name: a quick look, since there may be thousands of both.
+pub fn may_be(name: &str, full: &str) -> bool {
+    let name = name.trim_end_matches('.');
+    full.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
 }
 
 /// A service as a destination, with its port if it has only one.
