@@ -8,7 +8,7 @@ BENCHED := empty,filters,native-tuned-new,native-default,native-default-new,mesh
 BENCHED := $(BENCHED),faults,rate-limits,telemetry,entries-1000,rules-1000,meshfilter-2-workers,keys
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build native image bench bench-native bench-sdk test lint unit envoy-native malformed parity adversarial fuzz envoy-oldest node envoy soak package tools
+.PHONY: help demo fleet build native image bench bench-native bench-sdk test lint unit envoy-native malformed parity adversarial fuzz envoy-oldest node envoy soak package tools
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,6 +16,10 @@ help: ## This list
 demo: build ## The policies in a real Envoy, with real requests; ONCE=1 ends by itself and fails if a step does
 	@scripts/install-tools.sh envoy
 	cargo run --quiet --example demo
+
+fleet: build ## One limit for two Envoys: Redis, a rate limit service, both proxies, traffic; ONCE=1 ends by itself, RUNS=10 measures
+	@scripts/install-tools.sh envoy fleet
+	RUNS=$(RUNS) cargo run --quiet --example fleet
 
 build: ## The module, target/wasm32-wasip1/release/meshfilter.wasm, and its size
 	@scripts/install-tools.sh wasm-targets
@@ -38,6 +42,7 @@ lint: ## Format and clippy, for the native command and for the module
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy --test '*' -- -D warnings
 	cargo clippy --package meshfilter --lib --target wasm32-wasip1 -- -D warnings
+	cargo fmt --manifest-path tests/rate_limit_service/Cargo.toml --check
 
 bench-native: tools build native ## What requests cost with the native module beside the others, in instructions; needs valgrind
 	$(BENCH) --only instructions,bare,native-tuned,native-default-new,nothing,meshfilter,meshfilter-new --other native=$(NATIVE) --rounds 1 --slice 200
@@ -87,8 +92,8 @@ node: ## The core in Node, as wasm32-unknown-unknown
 	  cargo test --package meshfilter-tests --target wasm32-unknown-unknown --test node
 
 envoy: tools build ## The cases, and what else must hold, through a real Envoy
-	@scripts/install-tools.sh registry
-	cargo test --test 'envoy_*' --test mtls --test parity_identity --test module --test sdk --test operate --test soak --test compose
+	@scripts/install-tools.sh registry fleet
+	cargo test --test 'envoy_*' --test fleet --test mtls --test parity_identity --test module --test sdk --test operate --test soak --test compose
 	$(BENCH) --check --rounds 1 --slice 200 --keys 5000 --only $(BENCHED)
 
 MINUTES ?= 10

@@ -4,6 +4,7 @@
 #   scripts/install-tools.sh envoy-1.38 envoy-1.39                                  those that run the native module, too
 #   scripts/install-tools.sh zig                                                    what links for other machines
 #   scripts/install-tools.sh registry                                               a registry and its client, for the tests of push
+#   scripts/install-tools.sh fleet                                                  Redis, and a rate limit service that counts in it
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -91,6 +92,12 @@ registry() {
   debian skopeo
 }
 
+# The service is tests/rate_limit_service, a workspace of its own.
+fleet() {
+  debian redis-server
+  cargo build --quiet --locked --manifest-path tests/rate_limit_service/Cargo.toml --target-dir target/rate-limit-service
+}
+
 # Unpacks a program of Debian's, with those of the libraries it needs that this system lacks, so that nobody needs to be
 # root and no service is started. Its package is named if it has another name.
 debian() {
@@ -136,6 +143,7 @@ for tool in "$@"; do
     zig) zig ;;
     wasm-bindgen) wasm_bindgen ;;
     registry) registry ;;
+    fleet) fleet ;;
     prometheus) monitoring ;;
     *) fail "there is no tool $tool" ;;
   esac

@@ -87,13 +87,27 @@ pub(super) fn check(file: &str, bytes: &[u8]) -> Checked {
 
 /// [`check`], after what the document leaves to its reader was filled in.
 pub(super) fn check_filled(file: &str, bytes: &[u8], fill: impl FnOnce(&mut Value)) -> Checked {
+    check_with(file, bytes, fill, |_, _| {})
+}
+
+/// [`check`], where a good document has to be good for something more, too.
+pub(super) fn check_further(file: &str, bytes: &[u8], further: impl FnOnce(&Value, &Errors)) -> Checked {
+    check_with(file, bytes, |_| {}, further)
+}
+
+fn check_with(
+    file: &str,
+    bytes: &[u8],
+    fill: impl FnOnce(&mut Value),
+    further: impl FnOnce(&Value, &Errors),
+) -> Checked {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let mut checked = Checked {
         file: if file == "-" { "<stdin>" } else { file }.to_owned(),
         text: String::from_utf8_lossy(bytes).into_owned(),
         ..Checked::default()
     };
-    match compile(file, bytes, fill) {
+    match compile(file, bytes, fill, further) {
         Ok((policy, summary, warnings)) => {
             checked.policy = policy;
             checked.summary = Some(summary);
@@ -109,11 +123,12 @@ fn compile(
     file: &str,
     bytes: &[u8],
     fill: impl FnOnce(&mut Value),
+    further: impl FnOnce(&Value, &Errors),
 ) -> Result<(Value, String, Vec<Problem>), Vec<Problem>> {
     let text = std::str::from_utf8(bytes).map_err(|error| vec![not_text(bytes, error.valid_up_to())])?;
     let errors = Errors::default();
     if text.trim().is_empty() {
-        return finish(Value::Object(serde_json::Map::new()), errors, |_| Place::START);
+        return finish(Value::Object(serde_json::Map::new()), errors, |_| Place::START, further);
     }
     let mut source = Source::read(Language::of(file, text), text, &errors)
         .map_err(|error| vec![Problem { path: String::new(), message: error.message, place: error.place }])?;
@@ -123,13 +138,14 @@ fn compile(
     }
     let mut value = source.value.take();
     fill(&mut value);
-    finish(value, errors, |error| source.place(&error.path, error.at_name))
+    finish(value, errors, |error| source.place(&error.path, error.at_name), further)
 }
 
 fn finish(
     value: Value,
     errors: Errors,
     place: impl Fn(&ConfigError) -> Place,
+    further: impl FnOnce(&Value, &Errors),
 ) -> Result<(Value, String, Vec<Problem>), Vec<Problem>> {
     let locate = |errors: Vec<ConfigError>| -> Vec<Problem> {
         let problem = |error: ConfigError| {
@@ -140,9 +156,15 @@ fn finish(
         problems.sort_by_key(|problem| (problem.place.line, problem.place.column));
         problems
     };
-    match config::compile(&value, &|name| std::env::var(name).ok(), errors) {
-        Ok(compiled) => Ok((value, compiled.policy.to_string(), locate(compiled.warnings))),
-        Err(errors) => Err(locate(errors)),
+    let compiled = match config::compile(&value, &|name| std::env::var(name).ok(), errors) {
+        Ok(compiled) => compiled,
+        Err(errors) => return Err(locate(errors)),
+    };
+    let errors = Errors::default();
+    further(&value, &errors);
+    match errors.into_vec() {
+        none if none.is_empty() => Ok((value, compiled.policy.to_string(), locate(compiled.warnings))),
+        errors => Err(locate(errors)),
     }
 }
 

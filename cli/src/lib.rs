@@ -34,6 +34,7 @@ mod image;
 pub mod import;
 mod inspect;
 pub mod live;
+pub mod limits;
 mod member;
 pub mod package;
 pub mod proxy;
@@ -71,6 +72,7 @@ Examples:
   meshfilter replay old.yaml new.yaml access.log
   meshfilter top http://127.0.0.1:9901
   meshfilter tap access.log --status 5xx
+  meshfilter limits policy.yaml --for limitador > limits.yaml
   meshfilter schema > policy.schema.json
   meshfilter push registry.example.com/mesh/meshfilter:0.1.0
   meshfilter inspect registry.example.com/mesh/meshfilter:0.1.0
@@ -90,6 +92,7 @@ enum Command {
     Replay(replay::Arguments),
     Top(live::top::Arguments),
     Tap(Box<live::tap::Arguments>),
+    Limits(limits::Arguments),
     Schema(schema::Arguments),
     Image(image::Arguments),
     Push(push::Arguments),
@@ -162,6 +165,7 @@ pub fn run() -> ExitCode {
         Command::Replay(arguments) => replay::run(arguments, &mut output),
         Command::Top(arguments) => live::top::run(arguments, &mut output),
         Command::Tap(arguments) => live::tap::run(arguments),
+        Command::Limits(arguments) => limits::run(arguments, &mut output),
         Command::Schema(schema::Arguments {}) => {
             schema::run(&mut output);
             Outcome::Good

@@ -315,3 +315,31 @@ fn what_security_rests_on_stands_there_with_its_reason() {
         open.stderr
     );
 }
+
+/// What a policy becomes that is written out in the repository. `MESHFILTER_WRITE_DOCS=1` writes it anew.
+#[test]
+fn the_files_of_the_fleet_are_what_the_commands_write() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    let policy = "examples/policies/fleet.yaml";
+    let envoy = "bootstrap examples/policies/fleet.yaml --listen 0.0.0.0:10000 --admin 127.0.0.1:9901 --module \
+                 /etc/envoy/meshfilter.wasm --endpoint ratelimit=ratelimit:8081 --echo";
+    for (file, arguments) in [
+        ("envoy/fleet/envoy.yaml", envoy.to_owned()),
+        ("envoy/fleet/ratelimit.yaml", format!("limits {policy} --for ratelimit")),
+        ("envoy/fleet/limitador.yaml", format!("limits {policy} --for limitador")),
+    ] {
+        let ran = Command::new(env!("CARGO_BIN_EXE_meshfilter"))
+            .args(arguments.split_whitespace())
+            .current_dir(&root)
+            .output()
+            .unwrap();
+        assert!(ran.status.success(), "{arguments}: {}", String::from_utf8_lossy(&ran.stderr));
+        let written = String::from_utf8(ran.stdout).unwrap();
+        if std::env::var_os("MESHFILTER_WRITE_DOCS").is_some() {
+            std::fs::write(root.join(file), &written).unwrap();
+        } else {
+            let there = std::fs::read_to_string(root.join(file)).unwrap();
+            assert_eq!(there, written, "{file}: MESHFILTER_WRITE_DOCS=1 writes it anew");
+        }
+    }
+}

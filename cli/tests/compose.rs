@@ -38,7 +38,13 @@ fn main() -> ExitCode {
         Ok(compose) => Trial::test(name, move || Ok(test(compose)?)),
         Err(_) => Trial::test(name, || Ok(())).with_kind("not run").with_ignored_flag(true),
     });
-    libtest_mimic::run(&Arguments::from_args(), trials.into()).exit_code()
+    let mut trials = Vec::from(trials);
+    // Reading it takes no engine.
+    trials.push(match compose_command() {
+        Some(compose) => Trial::test("compose reads the profiles of the fleet", move || Ok(read_fleet(compose)?)),
+        None => Trial::test("compose reads the profiles of the fleet", || Ok(())).with_ignored_flag(true),
+    });
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
 /// The command that reaches a Docker Engine, or why there is none.
@@ -90,6 +96,24 @@ fn run_the_page(compose: &'static [&'static str], section: &str) -> Result<(), S
         true => Ok(()),
         false => Err(format!("{script}\n{answer}\n{}", String::from_utf8_lossy(&output.stderr))),
     }
+}
+
+/// The images of the services cannot be built of anything here.
+fn read_fleet(compose: &'static [&'static str]) -> Result<(), String> {
+    for (profile, service) in [("fleet", "ratelimit"), ("fleet-limitador", "limitador")] {
+        let output = command(compose).args(["--profile", profile, "config"]).output();
+        let output = output.map_err(|error| error.to_string())?;
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        let file = format!("envoy/fleet/{service}.yaml");
+        let wanted = ["edge-1:", "edge-2:", "redis:", &format!("{service}:"), "envoy/fleet/envoy.yaml", &file];
+        if let Some(missing) = wanted.iter().find(|text| !said.contains(**text)) {
+            return Err(format!("{profile}: no {missing} in {said}"));
+        }
+        if !output.status.success() || !support::repository(&file).exists() {
+            return Err(format!("{profile}: {said}"));
+        }
+    }
+    Ok(())
 }
 
 /// Grafana is left out: there is no package of it to build an image from.

@@ -41,6 +41,7 @@ fn the_page_of_import_has_every_kind() {
         assert_eq!(text, written, "MESHFILTER_WRITE_DOCS=1 writes it anew");
     }
 }
+const PAGES: [&str; 4] = ["docs/explain.md", "docs/testing.md", "docs/replay.md", "docs/rate-limits.md"];
 
 #[test]
 fn the_pages_show_what_the_commands_print() {

@@ -71,6 +71,11 @@ impl Scene {
              "tokenBucket": {"maxTokens": BUCKET, "tokensPerFill": 1, "fillInterval": "3600s"}},
             {"name": "planned", "mode": "shadow", "key": [{"claim": "sub"}],
              "tokenBucket": {"maxTokens": 1, "tokensPerFill": 1, "fillInterval": "3600s"}},
+            // Nobody asks for it; its counters are there all the same.
+            {"name": "fleet", "match": [{"uri": {"exact": "/fleet"}}], "global": {
+                "cluster": "issuer", "domain": "web",
+                "descriptors": [{"entries": [{"key": "limit", "value": {"literal": "everybody"}}]}],
+            }},
         ]);
         policy["telemetry"]["tags"][3]["maxValues"] = 4.into();
         assert_eq!(policy["telemetry"]["tags"][3]["name"], "tenant");

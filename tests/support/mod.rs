@@ -11,6 +11,8 @@
 pub mod envoy;
 #[cfg(not(target_family = "wasm"))]
 pub mod explained;
+#[cfg(unix)]
+pub mod fleet;
 #[cfg(not(target_family = "wasm"))]
 pub mod http;
 #[cfg(not(target_family = "wasm"))]

@@ -6,8 +6,16 @@ use serde_json::{Map, Value};
 pub type Comment = (&'static str, &'static str);
 
 /// Members that come first, in this order; those that are not here follow by their names.
-const ORDER: [&str; 55] = [
+const ORDER: [&str; 63] = [
     "name",
+    "namespace",
+    "domain",
+    "max_value",
+    "seconds",
+    "key",
+    "value",
+    "rate_limit",
+    "conditions",
     "kid",
     "tag_name",
     "@type",
@@ -72,6 +80,7 @@ pub fn write(value: &Value, comments: &[Comment]) -> String {
     let mut writer = Writer { out: String::new(), path: Vec::new(), comments: comments.to_vec() };
     match value {
         Value::Object(map) if !map.is_empty() => writer.members(map, 0, false),
+        Value::Array(list) if !list.is_empty() => list.iter().for_each(|item| writer.item(item, 0)),
         _ => {
             writer.out.push_str(&flow(value));
             writer.out.push('\n');
@@ -261,6 +270,7 @@ mod tests {
             json!({"a": [{"b": long, "c": [[1, 2], [{"d": "e"}]]}, {"f": {"g": long}}]}),
             json!({"a": "line\nline\t\u{1}ü\u{2028}\"\\", "a b": {"@type": "x", "0": "0x10", "~": "~", "1e3": "1_0"}}),
             json!({"name": "z", "list": [[long], [long, [long]]]}),
+            json!([{"name": "z", "list": [long, long]}, {"name": "y"}, [1]]),
         ] {
             let text = write(&value, &[]);
             assert_eq!(read(&text), value, "{text}");
