@@ -290,3 +290,34 @@ fn module() -> Vec<u8> {
     let facts = named(meshfilter::version::SECTION, facts.as_bytes());
     [b"\0asm\x01\0\0\0".to_vec(), section(7, export), section(0, facts)].concat()
 }
+
+#[test]
+fn limits_are_written_for_a_service_that_can_be_told_them() {
+    let entry = |domain: &str, limit: &str| {
+        format!(
+            "- global:\n    cluster: rls\n    domain: {domain}\n    descriptors: [{{entries: [{{key: user, value: {{claim: sub}}}}]}}]\n{limit}"
+        )
+    };
+    let limit = "    limit: {requestsPerUnit: 5, unit: HOUR}\n";
+    let both = file("limits.yaml", &format!("rateLimits:\n{}{}", entry("a", limit), entry("b", limit)));
+    let ran = run(&["limits", &both, "--for", "limitador"], "");
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+    assert_eq!(ran.stdout.matches("seconds: 3600").count(), 2, "{}", ran.stdout);
+    let ran = run(&["limits", &both, "--for", "ratelimit"], "");
+    assert_eq!(ran.code, Some(2));
+    assert_eq!(ran.stderr, "meshfilter: ratelimit has a file for each domain; choose with --domain: a, b\n");
+    let ran = run(&["limits", &both, "--for", "ratelimit", "--domain", "b"], "");
+    assert!(ran.code == Some(0) && ran.stdout.contains("\ndomain: b\n"), "{} {}", ran.stdout, ran.stderr);
+    let ran = run(&["limits", &both, "--for", "ratelimit", "--domain", "c"], "");
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(2), "meshfilter: --domain c: the policy has a, b\n"));
+    assert_eq!(run(&["limits", &both], "").code, Some(2), "for whom?");
+    let wrong = file("no-limit.yaml", &format!("rateLimits:\n{}", entry("a", "")));
+    let ran = run(&["limits", &wrong, "--for", "limitador"], "");
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""));
+    assert!(
+        ran.stderr
+            .contains("no-limit.yaml:2:3: rateLimits[0].global: without a limit there is nothing to tell"),
+        "{}",
+        ran.stderr
+    );
+}

@@ -41,7 +41,9 @@ fn main() -> ExitCode {
     let mut trials = Vec::from(trials);
     // Reading it takes no engine.
     trials.push(match compose_command() {
-        Some(compose) => Trial::test("compose reads the profiles of the fleet", move || Ok(read_fleet(compose)?)),
+        Some(compose) => {
+            Trial::test("compose reads the profiles of the fleet", move || Ok(read_fleet(compose)?))
+        }
         None => Trial::test("compose reads the profiles of the fleet", || Ok(())).with_ignored_flag(true),
     });
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
@@ -105,7 +107,8 @@ fn read_fleet(compose: &'static [&'static str]) -> Result<(), String> {
         let output = output.map_err(|error| error.to_string())?;
         let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
         let file = format!("envoy/fleet/{service}.yaml");
-        let wanted = ["edge-1:", "edge-2:", "redis:", &format!("{service}:"), "envoy/fleet/envoy.yaml", &file];
+        let wanted =
+            ["edge-1:", "edge-2:", "redis:", &format!("{service}:"), "envoy/fleet/envoy.yaml", &file];
         if let Some(missing) = wanted.iter().find(|text| !said.contains(**text)) {
             return Err(format!("{profile}: no {missing} in {said}"));
         }

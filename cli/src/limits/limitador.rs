@@ -55,11 +55,18 @@ fn at(place: usize, shape: &Shape, length: Option<usize>) -> (Option<String>, St
 
 /// The same for one whose place depends on what a request has.
 fn anywhere(shape: &Shape, length: Option<usize>) -> (Option<String>, String) {
-    let keys = shape.iter().map(|(key, _)| format!("{} in d", text(key)));
-    let length = length.map(|length| format!("size(d) == {length}"));
-    let wanted = keys.chain(length).chain(fixed("d", shape)).collect::<Vec<_>>().join(" && ");
-    (Some(format!("descriptors.exists(d, {wanted})")), format!("descriptors.filter(d, {wanted})[0]"))
+    let keys = shape.iter().map(|(key, _)| format!("{} in {EACH}", text(key)));
+    let length = length.map(|length| format!("size({EACH}) == {length}"));
+    let wanted = keys.chain(length).chain(fixed(EACH, shape)).collect::<Vec<_>>().join(" && ");
+    (
+        Some(format!("descriptors.exists({EACH}, {wanted})")),
+        format!("descriptors.filter({EACH}, {wanted})[0]"),
+    )
 }
+
+/// One descriptor of the list of that name: Limitador leaves out a limit whose expressions have a name that it has not set
+/// itself, also where the expression does.
+const EACH: &str = "descriptors";
 
 fn fixed(found: &str, shape: &Shape) -> impl Iterator<Item = String> {
     let fixed = shape.iter().filter_map(|(key, value)| Some((key, value.as_ref()?)));

@@ -76,7 +76,7 @@ struct Limit {
 type Shape = Vec<(String, Option<String>)>;
 
 /// Writes the configuration.
-pub fn run(arguments: &Arguments, output: &mut Vec<u8>) -> Outcome {
+pub(crate) fn run(arguments: &Arguments, output: &mut Vec<u8>) -> Outcome {
     let bytes = match check::read(&arguments.policy) {
         Ok(bytes) => bytes,
         Err(error) => return misused(&format!("{}: {error}", arguments.policy)),
@@ -162,7 +162,7 @@ fn limits(policy: &Value, service: Service, errors: &Errors) -> Domains {
         let name = entry.name.clone().unwrap_or_else(|| entry_path.to_string());
         collect(entry, &name, &entry_path, service, &mut domains, errors);
     }
-    if domains.is_empty() && !errors.any_within(&Path::ROOT) {
+    if domains.is_empty() && errors.count() == 0 {
         errors.add(
             if document.rate_limits.is_empty() { &Path::ROOT } else { &list },
             "no entry asks a rate limit service; one with global: {cluster, domain, descriptors, limit} does",

@@ -107,15 +107,15 @@ fn limitador_gets_a_list_of_conditions_and_variables() {
   max_value: 5
   seconds: 86400
   conditions: [\"size(descriptors[0]) == 1\"]
-  variables: [descriptors[0].user]
+  variables: [\"descriptors[0].user\"]
 - name: \"rateLimits[1]\"
   namespace: web
   max_value: 5
   seconds: 86400
-  conditions: [\"descriptors.exists(d, 'user' in d && 'the-plan' in d)\"]
+  conditions: [\"descriptors.exists(descriptors, 'user' in descriptors && 'the-plan' in descriptors)\"]
   variables:
-  - \"descriptors.filter(d, 'user' in d && 'the-plan' in d)[0]['the-plan']\"
-  - \"descriptors.filter(d, 'user' in d && 'the-plan' in d)[0].user\"
+  - \"descriptors.filter(descriptors, 'user' in descriptors && 'the-plan' in descriptors)[0].user\"
+  - \"descriptors.filter(descriptors, 'user' in descriptors && 'the-plan' in descriptors)[0]['the-plan']\"
 "
     );
 }
