@@ -52,8 +52,8 @@ pub struct GlobalLimit {
     pub failure_mode: Option<FailureMode>,
     /// What the service is asked about. It refuses if any of these is over its limit. Required.
     pub descriptors: Vec<Descriptor>,
-    /// The limit itself, which goes with every descriptor, so that the service needs no configuration of its own. A service
-    /// that does not know overrides, such as Limitador, takes its own.
+    /// The limit itself, which goes with every descriptor. envoyproxy/ratelimit takes it and has to know the domain alone;
+    /// without that it allows everything. Limitador has a file of its own. `meshfilter limits` writes either.
     pub limit: Option<GlobalLimitOverride>,
 }
 
