@@ -63,7 +63,7 @@ envoy-native: tools native ## The cases, key sets, mTLS and panics through real 
 	cargo test --package meshfilter-native --features panics
 	cargo build --package meshfilter-native --features panics
 	cargo test --test native
-	MESHFILTER_MODULE=native cargo test --test envoy_cases --test envoy_keys --test mtls
+	MESHFILTER_MODULE=native cargo test --test envoy_cases --test envoy_keys --test mtls --test envoy_command
 	MESHFILTER_MODULE=native MESHFILTER_ENVOY="$(CURDIR)/.tools/envoy-1.39" cargo test --test envoy_cases -- telemetry
 	MESHFILTER_MODULE=native MESHFILTER_ENVOY="$(CURDIR)/.tools/envoy-1.38" cargo test --test envoy_cases -- telemetry
 

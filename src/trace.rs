@@ -223,6 +223,7 @@ impl Condition {
 #[cfg(feature = "explain")]
 thread_local! {
     static LISTENING: Cell<bool> = const { Cell::new(false) };
+    static PURPOSE: Cell<&'static str> = const { Cell::new("") };
     static HEARD: RefCell<Vec<Event>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -241,6 +242,19 @@ pub fn tell(event: impl FnOnce() -> Event) {
     if is_on() {
         hear(event());
     }
+}
+
+/// Says what the next random number is for, so that two proxies draw the same for the same, whatever else they draw.
+#[inline(always)]
+pub fn drawing(_purpose: &'static str) {
+    #[cfg(feature = "explain")]
+    PURPOSE.set(_purpose);
+}
+
+/// What the next random number is for.
+#[cfg(feature = "explain")]
+pub fn purpose() -> &'static str {
+    PURPOSE.get()
 }
 
 #[cfg(feature = "explain")]

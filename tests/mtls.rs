@@ -3,13 +3,16 @@
 mod support;
 
 use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
+use meshfilter_cli::envoy::listener::{Clients, ListenerTls};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
-use serde_json::{Value, json};
+use serde_json::Map;
 use support::case::yaml;
 use support::envoy::{Bootstrap, Configuration, Envoy, Upstreams, native, wait_until};
 use support::http::{Client, Response, request_bytes};
@@ -138,7 +141,7 @@ impl Mesh {
             CertificateParams::new(vec!["localhost".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
         let upstreams = Upstreams::start().unwrap();
         let mut bootstrap = Bootstrap::new(Configuration::Struct(yaml(POLICY).unwrap()), &upstreams);
-        bootstrap.transport_socket = Some(mutual_tls(&server.pem(), &key.serialize_pem(), &issuer.pem()));
+        bootstrap.tls = Some(mutual_tls(&server.pem(), &key.serialize_pem(), &issuer.pem()));
         let envoy = Envoy::start(&bootstrap).unwrap();
         let address = envoy.address().unwrap();
         Mesh { issuer, address, envoy, _upstreams: upstreams }
@@ -207,16 +210,20 @@ fn issuer(name: &str) -> Issuer {
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-fn mutual_tls(certificate: &str, key: &str, authority: &str) -> Value {
-    json!({"name": "envoy.transport_sockets.tls", "typed_config": {
-        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
-        "require_client_certificate": true,
-        "common_tls_context": {
-            "tls_certificates": [{
-                "certificate_chain": {"inline_string": certificate},
-                "private_key": {"inline_string": key},
-            }],
-            "validation_context": {"trusted_ca": {"inline_string": authority}},
-        },
-    }})
+fn mutual_tls(certificate: &str, key: &str, authority: &str) -> ListenerTls {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+        .join(format!("mtls-{}", COUNT.fetch_add(1, Ordering::Relaxed)));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    ListenerTls {
+        chain: file("cert-chain.pem", certificate),
+        key: file("key.pem", key),
+        clients: Clients::Known(file("root-cert.pem", authority)),
+        fields: Map::new(),
+    }
 }

@@ -2,6 +2,9 @@
 
 use std::path::Path;
 
+use meshfilter_cli::envoy::Plugin;
+use meshfilter_cli::envoy::listener::{Action, Route};
+use meshfilter_cli::envoy::plugin::{Configuration, Module};
 use serde_json::{Map, Value, json};
 
 use crate::support::sign;
@@ -138,34 +141,21 @@ fn routing_entries() -> [Value; 2] {
 
 /// The filter with this document.
 pub fn meshfilter(module: &Path, document: &Value) -> Value {
-    plugin(module, &json!({"@type": "type.googleapis.com/google.protobuf.Struct", "value": document}))
+    plugin(module, Configuration::Struct(document.clone()))
 }
 
 /// A module without a configuration.
 pub fn wasm(module: &Path) -> Value {
-    plugin(module, &Value::Null)
+    plugin(module, Configuration::Text(String::new()))
 }
 
-fn plugin(module: &Path, configuration: &Value) -> Value {
-    let mut config = json!({
-        "name": "measured",
-        "failure_policy": "FAIL_RELOAD",
-        "vm_config": {"runtime": "envoy.wasm.runtime.v8", "code": {"local": {"filename": module}}},
-    });
-    if !configuration.is_null() {
-        config["configuration"] = configuration.clone();
-    }
-    json!({"name": "envoy.filters.http.wasm", "typed_config": {
-        "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
-        "config": config,
-    }})
+fn plugin(module: &Path, configuration: Configuration) -> Value {
+    let module = Module::Wasm(module.to_owned());
+    Plugin { name: "measured".to_owned(), ..Plugin::new(module, configuration) }.filter()
 }
 
-/// The routes that read what the filter decided, as in `envoy/envoy.yaml`.
+/// The routes that read what the filter decided, as `meshfilter bootstrap` writes them.
 pub fn routes() -> Vec<Value> {
-    let chosen = json!({"name": "x-meshfilter-cluster", "present_match": true});
-    vec![
-        json!({"match": {"prefix": "/", "headers": [chosen]}, "route": {"cluster_header": "x-meshfilter-cluster"}}),
-        json!({"match": {"prefix": "/"}, "route": {"cluster": "webapp|v1"}}),
-    ]
+    let default = Action::Cluster("webapp|v1".to_owned());
+    [Action::Decided, default].map(|action| Route::new(action).value()).into()
 }

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::envoy::plan::{Options, Plan};
+use super::envoy::plan::{Options, Plan, join_authorities};
 use super::envoy::plugin::Module;
 use super::envoy::{Address, policy};
+use super::input::{self, Document};
 use super::{Outcome, check, report};
 
 /// Write a whole configuration of Envoy around a policy
@@ -28,7 +29,7 @@ pub struct Arguments {
 // What bootstrap and run have in common. Clap would print a doc comment.
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct Proxy {
-    /// The policy in YAML or JSON; - is standard input
+    /// The policy in YAML or JSON; - is standard input, a folder is the one file in it
     #[arg(value_name = "POLICY")]
     pub policy: String,
 
@@ -58,8 +59,9 @@ pub(super) struct Proxy {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub xff_hops: u32,
 
-    /// Folder with cert-chain.pem and key.pem for TLS, root-cert.pem if clients have to show certificates, and
-    /// upstream-ca.pem if the servers of key sets are not known to the system's authorities
+    /// Folder with cert-chain.pem and key.pem: TLS is taken beside plain text, as Istio's PERMISSIVE. With root-cert.pem
+    /// clients may show certificates of these authorities, and with upstream-ca.pem these are trusted beside the system's
+    /// where key sets are
     #[arg(long, value_name = "DIR")]
     pub certificates: Option<PathBuf>,
 }
@@ -82,11 +84,12 @@ const MODULES: [&str; 4] = [
 
 /// Writes a bootstrap.
 pub fn run(arguments: &Arguments, output: &mut Vec<u8>) -> Outcome {
-    let Prepared { plan, .. } =
-        match arguments.proxy.module().and_then(|module| arguments.proxy.prepare(module)) {
-            Ok(prepared) => prepared,
-            Err(outcome) => return outcome,
-        };
+    let Prepared { plan, .. } = match find_module(arguments.proxy.module.as_deref())
+        .and_then(|module| arguments.proxy.prepare(module))
+    {
+        Ok(prepared) => prepared,
+        Err(outcome) => return outcome,
+    };
     let text = plan.bootstrap.yaml();
     match &arguments.output {
         None => output.extend_from_slice(text.as_bytes()),
@@ -110,26 +113,31 @@ pub(super) struct Prepared {
 impl Proxy {
     /// The module that is meant. What is wrong was said.
     pub fn module(&self) -> Result<Module, Outcome> {
-        module(self.module.as_deref())
+        find_module(self.module.as_deref())
     }
 
     /// Reads the policy and plans the Envoy around it. What is wrong was said.
     pub fn prepare(&self, module: Module) -> Result<Prepared, Outcome> {
-        let bytes = check::read(&self.policy).map_err(|error| {
-            eprintln!("meshfilter: {}: {error}", self.policy);
+        let document = input::one(&self.policy).map_err(|error| {
+            eprintln!("meshfilter: {error}");
             Outcome::Misused
         })?;
-        self.prepare_from(&bytes, module)
+        self.prepare_from(&document, module)
     }
 
     /// [`Self::prepare`] with the policy's text.
-    pub fn prepare_from(&self, bytes: &[u8], module: Module) -> Result<Prepared, Outcome> {
-        let checked = check::check_filled(&self.policy, bytes, policy::name_key_clusters);
+    pub fn prepare_from(&self, document: &Document, module: Module) -> Result<Prepared, Outcome> {
+        let checked = check::check_filled(&document.file, &document.text, policy::name_key_clusters);
         if !checked.errors.is_empty() || !checked.warnings.is_empty() {
             eprint!("{}", report::text(std::slice::from_ref(&checked), check::colours_on_errors()));
         }
         if !checked.errors.is_empty() {
             return Err(Outcome::Wrong);
+        }
+        if let Some(folder) = &self.certificates
+            && let Err(error) = join_authorities(folder)
+        {
+            eprintln!("meshfilter: {error}");
         }
         let plan = self.options(module).plan(&checked.policy).map_err(|errors| {
             for error in errors {
@@ -159,8 +167,8 @@ impl Proxy {
     }
 }
 
-/// The module of an option, or the nearest. What is wrong was said.
-pub(super) fn module(given: Option<&Path>) -> Result<Module, Outcome> {
+/// The module that is meant: the one that is given, or the nearest. What is wrong was said.
+pub(super) fn find_module(given: Option<&Path>) -> Result<Module, Outcome> {
     let nearest =
         || MODULES.iter().find_map(|path| std::path::absolute(path).ok().filter(|path| path.exists()));
     let Some(path) = given.map(Path::to_owned).or_else(nearest) else {
@@ -173,6 +181,24 @@ pub(super) fn module(given: Option<&Path>) -> Result<Module, Outcome> {
     Module::of(path).map_err(|error| {
         eprintln!("meshfilter: --module {error}");
         Outcome::Misused
+    })
+}
+
+/// [`find_module`], for an Envoy that is started here and now: the file has to be there. What is wrong was said.
+pub(super) fn existing_module(given: Option<&Path>) -> Result<Module, Outcome> {
+    let module = find_module(given)?;
+    let (Module::Wasm(path) | Module::Native(path)) = &module;
+    if !path.is_file() {
+        eprintln!(
+            "meshfilter: --module {}: there is no such file; `make build` leaves one in target/wasm32-wasip1/release",
+            path.display()
+        );
+        return Err(Outcome::Misused);
+    }
+    let path = absolute(path);
+    Ok(match module {
+        Module::Wasm(_) => Module::Wasm(path),
+        Module::Native(_) => Module::Native(path),
     })
 }
 

@@ -1,9 +1,10 @@
 //! `meshfilter check`: what the module would say to a document, with the places.
 
-use std::io::{self, Read};
+use std::io;
 
 use serde_json::Value;
 
+use super::input::{self, Document};
 use super::report::{self, Checked, Problem};
 use super::{Format, Outcome};
 use meshfilter::config::source::{Language, Place, Source};
@@ -16,7 +17,8 @@ use meshfilter::config::{self, ConfigError, Errors};
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
-    /// Policy documents in YAML or JSON; - is standard input
+    /// Policy documents in YAML or JSON, one or several in a file; - is standard input, a folder is every .yaml, .yml and
+    /// .json file in it
     #[arg(value_name = "FILE", required = true)]
     files: Vec<String>,
 
@@ -28,7 +30,7 @@ pub struct Arguments {
 const EXAMPLES: &str = "\
 Examples:
   meshfilter check policy.yaml
-  meshfilter check policies/*.yaml staging.json
+  meshfilter check policies/ staging.json
   kubectl get wasmplugin meshfilter -o json | jq .spec.pluginConfig | meshfilter check -
   meshfilter check --format json policy.yaml | jq '.files[].errors[]'
 
@@ -39,17 +41,19 @@ Colours are for terminals only; NO_COLOR=1 turns them off there, too, and CLICOL
 pub fn run(arguments: &Arguments, output: &mut Vec<u8>) -> Outcome {
     let mut outcome = Outcome::Good;
     let mut checked = Vec::new();
-    for file in &arguments.files {
-        match read(file) {
-            Ok(bytes) => {
-                let found = check(file, &bytes);
-                if !found.errors.is_empty() && outcome == Outcome::Good {
-                    outcome = Outcome::Wrong;
+    for given in &arguments.files {
+        match input::documents(given) {
+            Ok(documents) => {
+                for Document { file, text } in documents {
+                    let found = check(&file, &text);
+                    if !found.errors.is_empty() && outcome == Outcome::Good {
+                        outcome = Outcome::Wrong;
+                    }
+                    checked.push(found);
                 }
-                checked.push(found);
             }
             Err(error) => {
-                eprintln!("meshfilter: {file}: {error}");
+                eprintln!("meshfilter: {error}");
                 outcome = Outcome::Misused;
             }
         }
@@ -70,15 +74,6 @@ pub(super) fn colours() -> bool {
 /// The same for standard error.
 pub(super) fn colours_on_errors() -> bool {
     anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never
-}
-
-pub(super) fn read(file: &str) -> io::Result<Vec<u8>> {
-    if file != "-" {
-        return std::fs::read(file);
-    }
-    let mut bytes = Vec::new();
-    io::stdin().read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 pub(super) fn check(file: &str, bytes: &[u8]) -> Checked {

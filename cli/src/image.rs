@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use super::{Outcome, check, report};
+use super::{Outcome, check, input, report};
 use crate::package::module::Module;
 use crate::package::{MOST_BYTES, Problem, digest, image, layout, read_bounded};
 use meshfilter::config;
@@ -89,7 +89,7 @@ pub(super) fn read_module(path: &Path) -> Result<Module, Problem> {
 
 /// A policy's name, and the document as JSON; what is wrong with it is the error.
 fn compile(file: &str) -> Result<(String, String), Problem> {
-    let bytes = check::read(file).map_err(|error| Problem::Misused(format!("{file}: {error}")))?;
+    let bytes = input::read(file).map_err(|error| Problem::Misused(format!("{file}: {error}")))?;
     let checked = check::check(file, &bytes);
     if !checked.errors.is_empty() {
         let said = report::text(&[checked], false);

@@ -32,6 +32,7 @@ pub mod envoy;
 pub mod explain;
 mod image;
 pub mod import;
+mod input;
 mod inspect;
 pub mod live;
 pub mod limits;

@@ -8,7 +8,8 @@ use meshfilter_cli::import::dialect::{Audience, DIALECTS};
 use regex::Regex;
 
 /// The pages, from the repository's root on.
-const PAGES: [&str; 6] = [
+const PAGES: [&str; 7] = [
+    "docs/bootstrap.md",
     "docs/explain.md",
     "docs/testing.md",
     "docs/replay.md",
@@ -58,11 +59,13 @@ fn the_pages_show_what_the_commands_print() {
         let mut commands = 0;
         while let Some((before, after)) = rest.split_once("```console\n$ meshfilter ") {
             let (block, after) = after.split_once("```\n").unwrap();
-            let command = block.lines().next().unwrap();
-            written.push_str(&format!(
-                "{before}```console\n$ meshfilter {command}\n{}```\n",
-                output(&root, command)
-            ));
+            let (command, shown) = block.split_once('\n').unwrap();
+            let mut output = output(&root, command);
+            if shown.lines().any(|line| line == "…") {
+                assert_parts(shown, &output, page);
+                output = shown.to_owned();
+            }
+            written.push_str(&format!("{before}```console\n$ meshfilter {command}\n{output}```\n"));
             rest = after;
             commands += 1;
         }
@@ -77,6 +80,17 @@ fn the_pages_show_what_the_commands_print() {
                 "{page}: MESHFILTER_WRITE_DOCS=1 writes it anew"
             );
         }
+    }
+}
+
+/// Three dots in a line stand for what is left out; the rest is there, line by line and in this order.
+fn assert_parts(shown: &str, output: &str, page: &str) {
+    let mut rest = format!("\n{output}");
+    for part in shown.split("…\n").filter(|part| !part.is_empty()) {
+        let (_, after) = rest.split_once(&format!("\n{part}")).unwrap_or_else(|| {
+            panic!("{page}: the command does not print, in this place,\n{part}\n{output}")
+        });
+        rest = format!("\n{after}");
     }
 }
 

@@ -4,9 +4,10 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
+use support::shown::{documents, fenced, files, policies};
 use support::{case, repository};
 
 fn committed() -> String {
@@ -20,68 +21,6 @@ fn validator() -> jsonschema::Validator {
 /// Everything that the schema has against a policy.
 fn complaints(validator: &jsonschema::Validator, policy: &Value) -> Vec<String> {
     validator.iter_errors(policy).map(|error| format!("{}: {error}", error.instance_path())).collect()
-}
-
-/// The files of a folder and of those in it, with one of these endings.
-fn files(folder: &Path, endings: &[&str]) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(files(&path, endings));
-        } else if path
-            .extension()
-            .and_then(|ending| ending.to_str())
-            .is_some_and(|ending| endings.contains(&ending))
-        {
-            found.push(path);
-        }
-    }
-    found.sort();
-    found
-}
-
-/// The documents of a text.
-fn documents(text: &str) -> Result<Vec<Value>, String> {
-    text.split("\n---").map(case::yaml).collect()
-}
-
-/// The policies in a document, whatever they are wrapped in: objects that have a policy's sections and nothing else.
-fn policies(value: &Value, found: &mut Vec<Value>) {
-    let schema: Value = serde_json::from_str(&committed()).unwrap();
-    let known = |name: &String| schema["properties"].get(name).is_some();
-    let sections = ["authentication", "authorization", "destinations", "http", "rateLimits", "telemetry"];
-    // A header or a cookie of a request may have a section's name; its value is no section.
-    let section = |object: &serde_json::Map<String, Value>| {
-        sections.iter().any(|name| object.get(*name).is_some_and(|value| !value.is_string()))
-    };
-    match value {
-        Value::Object(object) if object.keys().all(known) && section(object) => {
-            found.push(value.clone());
-        }
-        Value::Object(object) => object.values().for_each(|value| policies(value, found)),
-        Value::Array(list) => list.iter().for_each(|value| policies(value, found)),
-        // As a StringValue or a member of a ConfigMap has it.
-        Value::String(text) if text.contains(['\n', '{']) => {
-            let read = documents(text).unwrap_or_default();
-            read.iter().filter(|value| value.is_object()).for_each(|value| policies(value, found));
-        }
-        _ => {}
-    }
-}
-
-/// The fenced pieces of YAML and JSON of a page.
-fn fenced(page: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut lines = page.lines();
-    while let Some(line) = lines.next() {
-        let Some(language) = line.trim_start().strip_prefix("```") else { continue };
-        let text: Vec<&str> = lines.by_ref().take_while(|line| line.trim_start() != "```").collect();
-        if ["yaml", "json"].contains(&language) {
-            found.push(text.join("\n"));
-        }
-    }
-    found
 }
 
 #[test]

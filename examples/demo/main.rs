@@ -49,7 +49,7 @@ fn run(console: &mut Console) -> Result<()> {
         proxy.port,
         begin.elapsed().as_secs_f64()
     ));
-    console.note("bootstrap and policy: envoy/envoy.yaml");
+    console.note("policy: that of envoy/envoy.yaml");
 
     canary(console, &proxy)?;
     split(console, &proxy)?;
@@ -209,11 +209,11 @@ fn tags(console: &mut Console, proxy: &Proxy) -> Result<()> {
 
     let logged = eventually(|| {
         let log = proxy.access_log()?;
-        Ok(log.lines().find(|line| line.contains("tenant=globex")).map(str::to_owned))
+        Ok(log.lines().find(|line| line.contains("tenant=\"globex\"")).map(str::to_owned))
     })?;
-    let met = logged.as_ref().is_some_and(|line| line.contains("request_id=demo-1"));
+    let met = logged.as_ref().is_some_and(|line| line.contains("request_id=\"demo-1\""));
     let came = if met { "both, in" } else { "no such line" };
-    console.check("the access log", "tenant=globex request_id=demo-1", came, met);
+    console.check("the access log", "tenant=\"globex\" request_id=\"demo-1\"", came, met);
     if let Some(line) = logged {
         console.note(line);
     }

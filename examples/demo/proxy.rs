@@ -1,5 +1,5 @@
-//! A stock Envoy with the bootstrap and the policy of `envoy/envoy.yaml`, moved to this machine's loopback: the module is the
-//! one that was built, and the upstreams are two more listeners of the same process.
+//! A stock Envoy with the policy of `envoy/envoy.yaml`, as `meshfilter bootstrap` would start it: the module is the one that
+//! was built, and the upstreams are two more listeners of the same process.
 
 use std::fs;
 use std::net::TcpListener;
@@ -7,30 +7,17 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use meshfilter::config::Errors;
-use meshfilter::config::source::{Language, Source};
-use serde_json::{Value, json};
+use meshfilter_cli::envoy::listener::{Action, Chain, Http, Route, VirtualHost};
+use meshfilter_cli::envoy::plan::{DEFAULT, Options};
+use meshfilter_cli::envoy::plugin::Module;
+use meshfilter_cli::envoy::{Address, Bootstrap, Listener};
 
 use crate::http::{Answer, Request};
 use crate::support::check::Series;
-use crate::support::{envoy, repository};
+use crate::support::envoy;
+use crate::support::envoy::sample::read;
 
 pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
-
-/// Reads one of the repository's YAML files, with these words replaced.
-fn yaml(path: &str, words: &[(&str, &str)]) -> Result<Value> {
-    let mut text = fs::read_to_string(repository(path))?;
-    for (word, replacement) in words {
-        text = text.replace(word, replacement);
-    }
-    let errors = Errors::default();
-    let source = Source::read(Language::Yaml, &text, &errors)
-        .map_err(|error| format!("{path}:{}: {}", error.place.line, error.message))?;
-    match errors.into_vec().first() {
-        Some(error) => Err(format!("{path}: {error}").into()),
-        None => Ok(source.value),
-    }
-}
 
 pub struct Proxy {
     pub port: u16,
@@ -45,26 +32,15 @@ impl Proxy {
         let folder = std::env::temp_dir().join(format!("meshfilter-demo-{}", std::process::id()));
         fs::create_dir_all(&folder)?;
         let [port, admin] = [free_port(10000)?, free_port(9901)?];
-        let upstreams = [("v1", free_port(0)?), ("v2", free_port(0)?)];
-
-        let mut bootstrap = yaml("envoy/envoy.yaml", &[])?;
-        let access_log = folder.join("access.log");
-        Place { port, admin, upstreams, module: envoy::module()?, access_log }.adapt(&mut bootstrap);
-        for (name, port) in upstreams {
-            let mut upstream = yaml("envoy/upstream.yaml", &[("%ENVIRONMENT(UPSTREAM)%", name)])?;
-            let mut listener = upstream["static_resources"]["listeners"][0].take();
-            listener["address"] = address("127.0.0.1", port);
-            let listeners = bootstrap["static_resources"]["listeners"].as_array_mut();
-            listeners.ok_or("envoy/envoy.yaml has no listeners")?.push(listener);
-        }
-        fs::write(folder.join("envoy.json"), bootstrap.to_string())?;
+        fs::write(folder.join("envoy.yaml"), bootstrap(port, admin)?.yaml())?;
 
         let log = fs::File::create(folder.join("envoy.log"))?;
         let process = Command::new(envoy::binary()?)
             .arg("-c")
-            .arg(folder.join("envoy.json"))
+            .arg(folder.join("envoy.yaml"))
             .args(["--concurrency", "2", "--disable-hot-restart", "--file-flush-interval-msec", "100"])
-            .stdout(Stdio::null())
+            .stdin(Stdio::null())
+            .stdout(fs::File::create(folder.join("access.log"))?)
             .stderr(log)
             .spawn()?;
         let mut proxy = Proxy { port, admin, process, folder, sent: AtomicU64::new(0) };
@@ -133,54 +109,41 @@ impl Drop for Proxy {
     }
 }
 
-/// What differs between the sample and the demo.
-struct Place {
-    port: u16,
-    admin: u16,
-    upstreams: [(&'static str, u16); 2],
-    module: PathBuf,
-    access_log: PathBuf,
+/// The sample's policy, and an upstream for each of its destinations.
+fn bootstrap(port: u16, admin: u16) -> Result<Bootstrap> {
+    let here = |port: u16| Address::new("127.0.0.1", port);
+    let upstreams = [("v1", here(free_port(0)?)), ("v2", here(free_port(0)?))];
+    let mut endpoints: Vec<(String, Vec<Address>)> =
+        upstreams.iter().map(|(name, address)| (format!("webapp|{name}"), vec![address.clone()])).collect();
+    endpoints.push((DEFAULT.to_owned(), upstreams.iter().map(|(_, address)| address.clone()).collect()));
+    let options = Options {
+        listen: here(port),
+        admin: here(admin),
+        endpoints,
+        ..Options::new(Module::Wasm(envoy::module()?))
+    };
+    let policy = envoy::sample::policy(&read("envoy/envoy.yaml")?)?.clone();
+    let mut bootstrap = options.plan(&policy).map_err(|errors| errors.join("\n"))?.bootstrap;
+    bootstrap.listeners.extend(upstreams.map(|(name, address)| upstream(name, address)));
+    Ok(bootstrap)
 }
 
-impl Place {
-    fn adapt(&self, value: &mut Value) {
-        match value {
-            Value::Array(list) => list.iter_mut().for_each(|item| self.adapt(item)),
-            Value::Object(map) => {
-                if let Some(socket) = map.get_mut("socket_address") {
-                    self.move_to_loopback(socket);
-                }
-                if map.get("filename").and_then(Value::as_str).is_some_and(|name| name.ends_with(".wasm")) {
-                    map.insert("filename".to_owned(), json!(self.module));
-                }
-                let kind = map.get("@type").and_then(Value::as_str).unwrap_or_default();
-                if kind.ends_with(".StdoutAccessLog") {
-                    let file = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog";
-                    map.insert("@type".to_owned(), file.into());
-                    map.insert("path".to_owned(), json!(self.access_log));
-                }
-                map.values_mut().for_each(|value| self.adapt(value));
-            }
-            _ => {}
-        }
+/// Answers every request itself, and says its name and what it saw.
+fn upstream(name: &str, address: Address) -> Listener {
+    let answer = Action::Answer {
+        status: 200,
+        headers: vec![("x-upstream".to_owned(), name.to_owned())],
+        body: format!(
+            "{name} saw %REQUEST_HEADER(:METHOD)% %REQUEST_HEADER(:PATH)% x-user=%REQUEST_HEADER(X-USER)%\n"
+        ),
+    };
+    let mut host = VirtualHost::any(None);
+    host.routes = vec![Route::new(answer)];
+    Listener {
+        name: name.to_owned(),
+        address: Some(address),
+        chains: vec![Chain::new(None, Http::plain(name, vec![host]))],
     }
-
-    fn move_to_loopback(&self, socket: &mut Value) {
-        let upstream = |name: &str| self.upstreams.iter().find(|(known, _)| *known == name);
-        let port = match (socket["address"].as_str().unwrap_or_default(), socket["port_value"].as_u64()) {
-            (_, Some(10000)) => self.port,
-            (_, Some(9901)) => self.admin,
-            (name, _) => match upstream(name) {
-                Some((_, port)) => *port,
-                None => return,
-            },
-        };
-        *socket = address("127.0.0.1", port)["socket_address"].take();
-    }
-}
-
-fn address(host: &str, port: u16) -> Value {
-    json!({"socket_address": {"address": host, "port_value": port}})
 }
 
 /// This port if nobody has it, else another one.

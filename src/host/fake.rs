@@ -43,6 +43,41 @@ pub struct Metric {
     pub samples: Vec<u64>,
 }
 
+/// How far the state of [`mixed`] moves.
+const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// SplitMix64: numbers in a row become any numbers.
+fn mixed(state: u64) -> u64 {
+    let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+/// The next number that is drawn for a purpose.
+fn drawn_for(seed: u64, purpose: &'static str, drawn: &mut Vec<(&'static str, u64)>) -> u64 {
+    let times = match drawn.iter_mut().find(|(known, _)| *known == purpose) {
+        Some((_, times)) => {
+            *times = times.wrapping_add(1);
+            *times
+        }
+        None => {
+            drawn.push((purpose, 0));
+            0
+        }
+    };
+    let of_purpose = purpose.bytes().fold(seed, |state, byte| mixed(state ^ u64::from(byte)));
+    mixed(of_purpose.wrapping_add(times.wrapping_mul(STEP)).wrapping_add(STEP))
+}
+
+#[cfg(feature = "explain")]
+use crate::trace::purpose;
+
+/// Nobody tells what a number is for.
+#[cfg(not(feature = "explain"))]
+fn purpose() -> &'static str {
+    ""
+}
+
 /// The fake. Share it with `Rc`; all its state is behind cells.
 #[derive(Default)]
 pub struct Fake {
@@ -50,6 +85,8 @@ pub struct Fake {
     wall_clock: Cell<Duration>,
     seed: Cell<u64>,
     fixed_random: Cell<Option<u64>>,
+    /// The seed of what is drawn for a purpose, and how often that was.
+    draws: RefCell<Option<(u64, Vec<(&'static str, u64)>)>>,
     context: Cell<u32>,
     tick: Cell<Duration>,
     next_tick: Cell<Instant>,
@@ -74,7 +111,7 @@ impl Fake {
         let fake = Fake::default();
         fake.now.set(1_000_000_000_000);
         fake.wall_clock.set(Duration::from_secs(1_700_000_000));
-        fake.seed.set(0x9e37_79b9_7f4a_7c15);
+        fake.seed.set(STEP);
         fake
     }
 
@@ -94,9 +131,15 @@ impl Fake {
         self.seed.set(seed);
     }
 
-    /// Makes every random number this one, so that two proxies draw the same however often each draws.
+    /// Makes every random number this one, where one is given.
     pub fn fix_random(&self, number: Option<u64>) {
         self.fixed_random.set(number);
+    }
+
+    /// Makes random numbers depend on this seed, on what they are for, and on how many were drawn for it: two proxies draw
+    /// the same for the same, whatever else each of them draws.
+    pub fn draw_from(&self, seed: u64) {
+        *self.draws.borrow_mut() = Some((seed, Vec::new()));
     }
 
     /// Begins a stream and makes the calls that follow be about it.
@@ -279,17 +322,18 @@ impl Host for Fake {
         self.wall_clock.get()
     }
 
-    /// SplitMix64: every seed gives a full-period, well mixed sequence.
+    /// Every seed gives a full-period, well mixed sequence.
     fn random(&self) -> u64 {
         self.count("random");
         if let Some(number) = self.fixed_random.get() {
             return number;
         }
-        let state = self.seed.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        if let Some((seed, drawn)) = &mut *self.draws.borrow_mut() {
+            return drawn_for(*seed, purpose(), drawn);
+        }
+        let state = self.seed.get().wrapping_add(STEP);
         self.seed.set(state);
-        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        mixed(state)
     }
 
     fn shared_data(&self, key: &str) -> Result<(Vec<u8>, u32)> {

@@ -134,7 +134,7 @@ impl Scene {
         let mut sample = Sample::new(&[
             ("outbound|9080|v3|reviews.default.svc.cluster.local", upstreams[0].address()),
             ("outbound|9080||productpage.default.svc.cluster.local", upstreams[1].address()),
-            ("webapp", upstreams[1].address()),
+            ("default", upstreams[1].address()),
         ])
         .unwrap();
         *sample.policy().unwrap() = crate::support::case::yaml(POLICY).unwrap();

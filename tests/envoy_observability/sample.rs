@@ -23,7 +23,7 @@ impl Upstreams {
     /// The sample with these upstreams.
     pub fn sample(&self) -> Sample {
         let (v1, v2) = (self.v1.address(), self.v2.address());
-        Sample::new(&[("webapp|v1", v1), ("webapp|v2", v2), ("webapp", v1)]).unwrap()
+        Sample::new(&[("webapp|v1", v1), ("webapp|v2", v2), ("default", v1)]).unwrap()
     }
 }
 

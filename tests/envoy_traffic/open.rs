@@ -56,7 +56,7 @@ fn twenty_thousand_open_requests_with_large_headers_end_no_worker() {
         {"max_connections": 1, "max_pending_requests": 1_000_000, "max_requests": 1_000_000},
     ]});
     sample.cluster(slow).unwrap();
-    sample.cluster(cluster("webapp", good.address())).unwrap();
+    sample.cluster(cluster("default", good.address())).unwrap();
     let manager = sample.manager().unwrap();
     // Without the bounds of the sample.
     manager["http2_protocol_options"] = json!({"max_concurrent_streams": 1_000_000});

@@ -2,9 +2,10 @@
 //!
 //! One Envoy has two listeners for each policy. A seed decides what is sent to both, always the same one; `make parity`
 //! draws others: `MESHFILTER_SEED` is the first of `MESHFILTER_SEEDS`, and `MESHFILTER_PAIRS` makes a run longer.
-//! What may differ is in [`difference`], and in the documentation.
+//! What may differ is in [`difference`], and in the documentation. `explain` has to say of each request what came of it.
 
 mod difference;
+mod explained;
 mod setup;
 #[path = "../support/mod.rs"]
 mod support;
@@ -20,6 +21,7 @@ use difference::{Exchange, Outcome, Verdict};
 use serde_json::{Value, json};
 use setup::Setup;
 use support::envoy::{Envoy, module};
+use support::explained::Explainer;
 use support::http::{Client, Response, Upstream};
 use support::random::{Random, number, seed};
 use traffic::Request;
@@ -43,10 +45,13 @@ fn the_native_filters_and_the_document_give_the_same_answers() {
     let mut send = |listener: String, request: &Request| {
         let connection = connections.get_mut(&listener).unwrap_or_else(|| panic!("no listener {listener}"));
         let response = connection.send(request);
-        Outcome::of(
-            &response.unwrap_or_else(|error| panic!("{listener}: {error}: {request:#?}\n{}", envoy.log())),
-        )
+        response.unwrap_or_else(|error| panic!("{listener}: {error}: {request:#?}\n{}", envoy.log()))
     };
+    let mut explainers: Vec<Explainer> = setups
+        .iter()
+        .map(|setup| Explainer::with(&setup.document, &BTreeMap::new(), None).unwrap())
+        .collect();
+    let mut explained = 0;
 
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     let mut surprises = Vec::new();
@@ -58,16 +63,25 @@ fn the_native_filters_and_the_document_give_the_same_answers() {
         let mut passed = 0;
         for pair in 0..pairs {
             let setup = &setups[pair % setups.len()];
+            let explainer = &mut explainers[pair % setups.len()];
             let request = traffic::request(&mut random, setup, &tokens);
-            let exchange = Exchange {
-                setup,
-                native: send(
-                    format!("{}-native", setup.name),
-                    request.with_schemes().as_ref().unwrap_or(&request),
-                ),
-                ours: send(format!("{}-meshfilter", setup.name), &request),
-                request,
-            };
+            let native =
+                send(format!("{}-native", setup.name), request.with_schemes().as_ref().unwrap_or(&request));
+            let ours = send(format!("{}-meshfilter", setup.name), &request);
+            if let Some(asked) = explained::request(&request, setup.normalize) {
+                explained += 1;
+                let came = explained::exchange(&ours, &upstream);
+                let differences = explainer.explain(&asked).differences_but(&came, &["x-upstream"]);
+                if !differences.is_empty() {
+                    surprises.push(format!(
+                        "MESHFILTER_SEED={seed}\n{}: {}\n{request:#?}",
+                        setup.name,
+                        differences.join("; ")
+                    ));
+                }
+            }
+            let exchange =
+                Exchange { setup, native: Outcome::of(&native), ours: Outcome::of(&ours), request };
             passed += usize::from(exchange.native.upstream.is_some());
             match difference::judge(&exchange) {
                 Verdict::Same => {}
@@ -84,6 +98,8 @@ fn the_native_filters_and_the_document_give_the_same_answers() {
         // A generator whose requests are all refused would prove nothing.
         assert!(passed * 5 > pairs, "only {passed} of {pairs} requests passed");
     }
+    println!("{explained} were explained, too");
+    assert!(explained * 2 > pairs, "only {explained} of {pairs} requests were explained");
     for difference in difference::LISTED {
         println!("{:6}  {}: {}", counts.get(difference.id).unwrap_or(&0), difference.id, difference.reason);
     }

@@ -1,6 +1,7 @@
 //! Holds `meshfilter explain` to Envoy: what it says of a request is what Envoy with the module did with it.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
 
 use meshfilter::config::Errors;
 use meshfilter::config::source::{Language, Source};
@@ -9,7 +10,8 @@ use meshfilter_cli::explain::{Document, Story, tell};
 use meshfilter_cli::proxy::{self, Proxy, Settings, upstream_name};
 use serde_json::Value;
 
-use super::check::{Answer, Headers};
+use super::case::Case;
+use super::check::{Exchange, Headers};
 
 /// What depends on how fast the requests came one after the other.
 const TIMED: [&str; 3] = ["retry-after", "x-ratelimit-remaining", "x-ratelimit-reset"];
@@ -18,7 +20,11 @@ const OWN: [&str; 6] =
     [":path", "x-request-id", "x-forwarded-for", "x-forwarded-proto", "content-type", ":scheme"];
 
 /// Details of refusals before any filter.
-const OF_ENVOY: [&str; 1] = ["absolute_path_rejected"];
+const OF_ENVOY: [&str; 2] = ["absolute_path_rejected", "path_normalization_failed"];
+
+fn now() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+}
 
 /// A policy that explains requests, one after the other.
 pub struct Explainer {
@@ -33,16 +39,24 @@ pub struct Explained {
 }
 
 impl Explainer {
-    pub fn new(policy: &Value, environment: &BTreeMap<String, String>) -> Result<Self, String> {
+    pub fn new(case: &Case) -> Result<Self, String> {
+        Self::with(&case.policy, &case.environment, case.clusters.clone())
+    }
+
+    /// In an Envoy that has these clusters; none: every one.
+    pub fn with(
+        policy: &Value,
+        environment: &BTreeMap<String, String>,
+        clusters: Option<Vec<String>>,
+    ) -> Result<Self, String> {
         let source = Source::read(Language::Json, &policy.to_string(), &Errors::default())
             .map_err(|error| error.message)?;
         let start = |seed: u64| {
-            let now = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH);
             let settings = Settings {
                 environment: environment.clone(),
                 seed: Some(seed),
-                now: now.ok(),
-                clusters: Some(super::envoy::CLUSTERS.map(str::to_owned).into()),
+                now: Some(now()),
+                clusters: clusters.clone(),
                 ..Settings::default()
             };
             Proxy::start(policy, settings).map_err(|errors| format!("{errors:?}"))
@@ -54,6 +68,7 @@ impl Explainer {
     pub fn explain(&mut self, request: &proxy::Request) -> Explained {
         let mut is_drawn = false;
         let one = |proxy: &mut Proxy| {
+            proxy.host.set_wall_clock(now());
             let (answer, events) = trace::listen(|| proxy.send(request));
             is_drawn |= events.iter().any(is_a_draw);
             (tell(&self.document, &events, request, &answer, Default::default()), answer)
@@ -69,7 +84,13 @@ impl Explainer {
 
 impl Explained {
     /// Everything in which it differs from what Envoy did.
-    pub fn differences(&self, envoy: &Answer) -> Vec<String> {
+    pub fn differences(&self, exchange: &Exchange) -> Vec<String> {
+        self.differences_but(exchange, &[])
+    }
+
+    /// [`Self::differences`], without response headers that the upstream gave.
+    pub fn differences_but(&self, exchange: &Exchange, of_the_upstream: &[&str]) -> Vec<String> {
+        let envoy = &exchange.answer;
         let mut found = Vec::new();
         let Some((story, answer)) = self.told.first() else { return found };
         // What Envoy itself refuses never comes to the filter.
@@ -86,18 +107,27 @@ impl Explained {
             compare("details", story.answer.details.clone(), envoy.details.clone());
         }
         if let Some(decision) = decision_of(&envoy.details, envoy.status) {
-            compare("decision", story.decision.to_owned(), decision.to_owned());
-        }
-        if let Some(decision) = &envoy.decision {
-            compare("decision", story.decision.to_owned(), decision.clone());
+            compare("decision", story.decision.to_string(), decision.to_owned());
         }
         let upstream = |name: Option<&str>| name.unwrap_or("none").to_owned();
+        if exchange.decided {
+            compare("decision", story.decision.to_string(), envoy.decision.to_string());
+            compare("route", upstream(story.route.as_deref()), upstream(envoy.route.as_deref()));
+            compare(
+                "destination",
+                upstream(story.destination.as_deref()),
+                upstream(envoy.destination.as_deref()),
+            );
+        }
         compare(
             "who answered",
             upstream(story.upstream.as_ref().map(|upstream| upstream_name(&upstream.cluster))),
-            upstream(envoy.upstream.as_ref().map(|seen| seen.upstream.as_str())),
+            upstream(envoy.upstream.as_ref().map(|seen| upstream_name(&seen.cluster))),
         );
         for name in self.fixed(|answer| &answer.headers) {
+            if of_the_upstream.contains(&name.as_str()) {
+                continue;
+            }
             let [explained, got] = [values(&answer.headers, &name), values(&envoy.headers, &name)];
             compare(&format!("response header {name}"), explained, got);
         }

@@ -14,8 +14,6 @@ pub mod explained;
 #[cfg(unix)]
 pub mod fleet;
 #[cfg(not(target_family = "wasm"))]
-pub mod http;
-#[cfg(not(target_family = "wasm"))]
 pub mod http2;
 pub mod install;
 #[cfg(not(target_family = "wasm"))]
@@ -27,6 +25,8 @@ pub mod memory;
 #[cfg(not(target_family = "wasm"))]
 pub mod prometheus;
 pub mod random;
+#[cfg(not(target_family = "wasm"))]
+pub mod shown;
 
 // In Node there is no command, and these parts of it are compiled by themselves.
 #[cfg(target_family = "wasm")]
@@ -41,7 +41,7 @@ pub mod proxy;
 
 pub use cases::{case, check, native, sign, token};
 #[cfg(not(target_family = "wasm"))]
-pub use meshfilter_cli::cases;
+pub use meshfilter_cli::cases::{self, envoy::http};
 
 use std::path::PathBuf;
 

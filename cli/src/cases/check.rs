@@ -5,64 +5,27 @@ use std::time::Duration;
 
 use regex::bytes::Regex;
 
+pub use super::super::proxy::{Answer, Headers, Seen, Series, upstream_name};
 use super::case::{Expect, Pattern, Text, bytes};
 
-/// What came back for one request, whichever proxy gave it.
+/// What came back for one request, and how closely it is looked at.
 #[derive(Clone, Debug, Default)]
-pub struct Answer {
-    /// `None`: closed without an answer.
-    pub status: Option<u16>,
-    /// All of them.
-    pub headers: Headers,
-    /// Of an answer that the filter gives.
-    pub body: Vec<u8>,
-    /// `%RESPONSE_CODE_DETAILS%`.
-    pub details: String,
-    /// What the upstream saw that answered.
-    pub upstream: Option<Seen>,
-    /// The upstreams that got a copy.
-    pub mirrors: Vec<String>,
-    /// How long the answer took.
-    pub delay: Duration,
+pub struct Exchange {
+    /// What came back.
+    pub answer: Answer,
     /// How much later than asked it may be.
     pub delay_slack: Duration,
-    /// What the filter wrote.
-    pub filter_state: BTreeMap<String, Vec<u8>>,
-    /// How the filter ended it. What the proxy does not tell is none here, and not looked at.
-    pub decision: Option<String>,
-    /// The chosen entry.
-    pub route: Option<Option<String>>,
-    /// The chosen cluster.
-    pub destination: Option<Option<String>>,
+    /// Whether the proxy told decision, route and destination.
+    pub decided: bool,
     /// Every tag; none: those that are filter state.
     pub tags: Option<BTreeMap<String, Vec<u8>>>,
     /// What the filter logged.
     pub log: Vec<String>,
 }
 
-/// Names in lower case.
-pub type Headers = Vec<(String, Vec<u8>)>;
-
-/// A request as an upstream saw it.
-#[derive(Clone, Debug, Default)]
-pub struct Seen {
-    /// What the upstream calls itself: the last part of its cluster's name.
-    pub upstream: String,
-    /// Path and query.
-    pub path: Vec<u8>,
-    /// With `:method` and `:authority`.
-    pub headers: Headers,
-    /// What came behind them.
-    pub body: Vec<u8>,
-}
-
-/// What the upstream of a cluster calls itself.
-pub fn upstream_name(cluster: &str) -> &str {
-    cluster.rsplit('|').next().unwrap_or(cluster)
-}
-
 /// Everything that is not as expected.
-pub fn differences(expect: &Expect, answer: &Answer) -> Vec<String> {
+pub fn differences(expect: &Expect, exchange: &Exchange) -> Vec<String> {
+    let Exchange { answer, delay_slack, decided, tags, log } = exchange;
     let mut found = Vec::new();
     if expect.reset != answer.status.is_none() {
         let (wanted, got) = match expect.reset {
@@ -87,7 +50,7 @@ pub fn differences(expect: &Expect, answer: &Answer) -> Vec<String> {
         compare(&format!("response header {name}"), text.as_ref(), &values, &mut found);
     }
     if let Some(expected) = &expect.upstream {
-        let got = answer.upstream.as_ref().map(|seen| seen.upstream.as_str());
+        let got = answer.upstream.as_ref().map(|seen| upstream_name(&seen.cluster));
         if got != expected.as_deref() {
             found.push(format!("upstream is {got:?}, should be {expected:?}"));
         }
@@ -106,29 +69,30 @@ pub fn differences(expect: &Expect, answer: &Answer) -> Vec<String> {
         }
     }
     if let Some(expected) = &expect.mirrors {
-        let sorted = |names: &[String]| {
-            let mut names = names.to_vec();
-            names.sort();
-            names
-        };
-        if sorted(expected) != sorted(&answer.mirrors) {
-            found.push(format!("mirrored to {:?}, should be {expected:?}", answer.mirrors));
+        let mut got: Vec<&str> = answer.mirrors.iter().map(|cluster| upstream_name(cluster)).collect();
+        let mut wanted: Vec<&str> = expected.iter().map(String::as_str).collect();
+        got.sort_unstable();
+        wanted.sort_unstable();
+        if got != wanted {
+            found.push(format!("mirrored to {got:?}, should be {expected:?}"));
         }
     }
     if let Some(expected) = expect.delay
-        && (answer.delay < expected || answer.delay > expected.saturating_add(answer.delay_slack))
+        && (answer.delay < expected || answer.delay > expected.saturating_add(*delay_slack))
     {
         found.push(format!("took {:?}, should be {expected:?}", answer.delay));
     }
-    if let (Some(expected), Some(got)) = (&expect.decision, &answer.decision)
-        && expected != got
+    if let Some(expected) = &expect.decision
+        && *decided
+        && *expected != answer.decision
     {
-        found.push(format!("decision is {got}, should be {expected}"));
+        found.push(format!("decision is {}, should be {expected}", answer.decision));
     }
     for (what, expected, got) in
         [("route", &expect.route, &answer.route), ("destination", &expect.destination, &answer.destination)]
     {
-        if let (Some(expected), Some(got)) = (expected, got)
+        if let Some(expected) = expected
+            && *decided
             && expected != got
         {
             let word = |name: &Option<String>| name.clone().unwrap_or_else(|| "none".to_owned());
@@ -136,13 +100,13 @@ pub fn differences(expect: &Expect, answer: &Answer) -> Vec<String> {
         }
     }
     for (name, text) in &expect.tags {
-        let tags = answer.tags.as_ref().unwrap_or(&answer.filter_state);
+        let tags = tags.as_ref().unwrap_or(&answer.filter_state);
         let values: Vec<&[u8]> = tags.get(name).map(Vec::as_slice).into_iter().collect();
         compare(&format!("tag {name}"), text.as_ref(), &values, &mut found);
     }
     for text in &expect.log {
-        if !answer.log.iter().any(|line| line.contains(text.as_str())) {
-            let lines = answer.log.join("\n  ");
+        if !log.iter().any(|line| line.contains(text.as_str())) {
+            let lines = log.join("\n  ");
             found.push(format!("no line of the log has {text:?}; there are\n  {lines}"));
         }
     }
@@ -193,45 +157,6 @@ fn compare(what: &str, expected: Option<&Text>, values: &[&[u8]], found: &mut Ve
     };
     let got = if present { format!("\"{}\"", joined.escape_ascii()) } else { "absent".to_owned() };
     found.push(format!("{what} is {got}, should be {wanted}"));
-}
-
-/// A series as Prometheus writes it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Series {
-    /// Its name.
-    pub name: String,
-    /// Its labels.
-    pub labels: BTreeMap<String, String>,
-}
-
-impl Series {
-    /// Reads `name{label="value",…}`.
-    pub fn parse(text: &str) -> Option<Self> {
-        let Some((name, rest)) = text.split_once('{') else {
-            return Some(Series { name: text.to_owned(), labels: BTreeMap::new() });
-        };
-        let mut labels = BTreeMap::new();
-        let mut rest = rest.strip_suffix('}')?;
-        while !rest.is_empty() {
-            let (label, after) = rest.split_once("=\"")?;
-            let mut value = String::new();
-            let mut characters = after.char_indices();
-            let end = loop {
-                match characters.next()? {
-                    (at, '"') => break at,
-                    (_, '\\') => value.push(match characters.next()?.1 {
-                        'n' => '\n',
-                        other => other,
-                    }),
-                    (_, other) => value.push(other),
-                }
-            };
-            labels.insert(label.to_owned(), value);
-            rest = after.get(end.saturating_add(1)..)?;
-            rest = rest.strip_prefix(',').unwrap_or(rest);
-        }
-        Some(Series { name: name.to_owned(), labels })
-    }
 }
 
 /// Everything about the counters that is not as expected. A series stands for all that have its labels and more:

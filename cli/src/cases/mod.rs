@@ -3,6 +3,8 @@
 
 pub mod case;
 pub mod check;
+#[cfg(not(target_family = "wasm"))]
+pub mod envoy;
 pub mod lines;
 pub mod native;
 pub mod outcome;

@@ -7,7 +7,7 @@ use meshfilter::trace::{self, Event};
 
 use super::super::proxy::{self, Proxy, Settings};
 use super::case::{Case, Request, RequestSpec};
-use super::check::{Answer, Seen, Series, counter_differences, differences, upstream_name};
+use super::check::{Exchange, counter_differences, differences};
 use super::lines;
 use super::outcome::Outcome;
 
@@ -45,10 +45,7 @@ fn fill(case: &Case, outcome: &mut Outcome) -> Result<(), String> {
         }
     }
     proxy.settle();
-    let counters = proxy.counters().into_iter();
-    let counters =
-        counters.map(|(series, value)| (Series { name: series.name, labels: series.labels }, value));
-    outcome.counters = counter_differences(&case.counters, &counters.collect());
+    outcome.counters = counter_differences(&case.counters, &proxy.counters());
     Ok(())
 }
 
@@ -70,7 +67,7 @@ pub fn start(case: &Case) -> Result<Proxy, String> {
 }
 
 /// Sends one request.
-pub fn send(proxy: &mut Proxy, spec: &RequestSpec, request: &Request) -> Answer {
+pub fn send(proxy: &mut Proxy, spec: &RequestSpec, request: &Request) -> Exchange {
     proxy.respond(spec.response);
     let sent = sent(request);
     let mut deliver = || trace::listen(|| proxy.send(&sent));
@@ -82,27 +79,7 @@ pub fn send(proxy: &mut Proxy, spec: &RequestSpec, request: &Request) -> Answer 
         Event::Tag { name, value } => Some((name, value)),
         _ => None,
     });
-    Answer {
-        status: answer.status,
-        headers: answer.headers,
-        body: answer.body,
-        details: answer.details,
-        upstream: answer.upstream.map(|seen| Seen {
-            upstream: upstream_name(&seen.cluster).to_owned(),
-            path: seen.path,
-            headers: seen.headers,
-            body: Vec::new(),
-        }),
-        mirrors: answer.mirrors.iter().map(|cluster| upstream_name(cluster).to_owned()).collect(),
-        delay: answer.delay,
-        delay_slack: Duration::from_millis(1),
-        filter_state: answer.filter_state,
-        decision: Some(answer.decision.to_owned()),
-        route: Some(answer.route),
-        destination: Some(answer.destination),
-        tags: Some(tags.collect()),
-        log,
-    }
+    Exchange { answer, delay_slack: Duration::from_millis(1), decided: true, tags: Some(tags.collect()), log }
 }
 
 /// A case's request as the fake Envoy takes it.

@@ -2,8 +2,14 @@
 
 use super::yaml::Comment;
 
+/// Above a policy that stands as a text.
+pub const FRACTIONS: Comment = (
+    "configuration",
+    "JSON, because Envoy reads numbers such as 0.5 in YAML as texts where it does not know of which type they are.",
+);
+
 /// By the ends of their paths.
-pub const ALL: [Comment; 27] = [
+pub const ALL: [Comment; 29] = [
     ("admin", "Whoever reaches this port rules the proxy: keep it on loopback."),
     (
         "stats_tags",
@@ -15,6 +21,14 @@ pub const ALL: [Comment; 27] = [
         "static_layer",
         "Of a hundred requests, how many are logged in which form. While Envoy runs:\n\
          curl -X POST 'ADMIN/runtime_modify?access_log.json=100&access_log.text=0'",
+    ),
+    (
+        "dynamic_modules_strip_custom_stat_prefix",
+        "What the native module counts has the name that it has with the wasm module.",
+    ),
+    (
+        "require_client_certificate",
+        "Whose certificate is good has the name in it; who shows none has no name.",
     ),
     ("overload_manager", "So many connections, of all clients together, and no more."),
     ("per_connection_buffer_limit_bytes", "What one connection may keep in memory that is not yet sent on."),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::cluster::duration;
+use super::plugin::Module;
 use super::{Address, Plugin, kind, lay_over, logs, put};
 
 /// An address, and what is done with connections to it.
@@ -50,6 +51,8 @@ pub struct ListenerTls {
 pub enum Clients {
     /// Nobody is asked.
     Unknown,
+    /// Each is asked for one. Who shows one has to have one of these authorities; who shows none has no name.
+    Asked(PathBuf),
     /// Each has to have one of these authorities.
     Known(PathBuf),
 }
@@ -168,7 +171,23 @@ impl Listener {
     }
 }
 
+impl Listener {
+    /// Whether a native module decides here.
+    pub(crate) fn has_native_plugin(&self) -> bool {
+        let plugins = self.chains.iter().filter_map(|chain| chain.http.plugin.as_ref());
+        plugins.into_iter().any(|plugin| matches!(plugin.module, Module::Native(_)))
+    }
+}
+
 impl Chain {
+    /// TLS and plain text at one address: Istio's PERMISSIVE.
+    pub fn permissive(tls: ListenerTls, http: Http) -> Vec<Self> {
+        vec![
+            Chain { transport_protocol: Some("tls"), ..Self::new(Some(tls), http.clone()) },
+            Chain { transport_protocol: Some("raw_buffer"), ..Self::new(None, http) },
+        ]
+    }
+
     /// Every connection, in plain text or TLS.
     pub fn new(tls: Option<ListenerTls>, http: Http) -> Self {
         Chain { server_names: Vec::new(), transport_protocol: None, tls, http }
@@ -205,8 +224,8 @@ impl ListenerTls {
                 [{"certificate_chain": {"filename": self.chain}, "private_key": {"filename": self.key}}],
         });
         let mut context = json!({"@type": kind("extensions.transport_sockets.tls.v3.DownstreamTlsContext")});
-        if let Clients::Known(authorities) = &self.clients {
-            put(&mut context, &["require_client_certificate"], true);
+        if let Clients::Asked(authorities) | Clients::Known(authorities) = &self.clients {
+            put(&mut context, &["require_client_certificate"], matches!(self.clients, Clients::Known(_)));
             put(&mut common, &["validation_context"], json!({"trusted_ca": {"filename": authorities}}));
         }
         lay_over(&mut common, &self.fields);
@@ -218,13 +237,18 @@ impl ListenerTls {
 impl Http {
     /// With the filter, and the routes that go where it says.
     pub fn new(plugin: Plugin, hosts: Vec<VirtualHost>) -> Self {
+        Http { plugin: Some(plugin), ..Self::plain("http", hosts) }
+    }
+
+    /// Without a filter: these routes alone.
+    pub fn plain(stat_prefix: &str, hosts: Vec<VirtualHost>) -> Self {
         Http {
-            stat_prefix: "http".to_owned(),
+            stat_prefix: stat_prefix.to_owned(),
             xff_hops: 0,
             idle: IDLE,
             tags: Vec::new(),
             tracing: Map::new(),
-            plugin: Some(plugin),
+            plugin: None,
             hosts,
             fields: Map::new(),
         }
@@ -340,7 +364,8 @@ impl Route {
         Route { chosen: true, ..Self::new(action) }
     }
 
-    fn value(&self) -> Value {
+    /// As Envoy reads it.
+    pub fn value(&self) -> Value {
         let mut matching = json!({"prefix": self.prefix});
         if let Some(cluster) = &self.decided {
             let exact = json!([{"name": CLUSTER, "string_match": {"exact": cluster}}]);

@@ -49,6 +49,8 @@ pub struct Bootstrap {
     pub clusters: Vec<Cluster>,
     /// The folder whose [`CLUSTERS_FILE`] has the clusters, in place of the bootstrap itself.
     pub clusters_from: Option<PathBuf>,
+    /// The folder whose [`LISTENERS_FILE`] has the listeners, in place of the bootstrap itself.
+    pub listeners_from: Option<PathBuf>,
     /// What else stands in it, laid over the rest.
     pub fields: Map<String, Value>,
 }
@@ -58,6 +60,9 @@ const MAX_CONNECTIONS: u32 = 50_000;
 
 /// The file of [`Bootstrap::clusters_from`], as Envoy reads resources from files.
 pub const CLUSTERS_FILE: &str = "clusters.json";
+
+/// The file of [`Bootstrap::listeners_from`], as Envoy reads resources from files.
+pub const LISTENERS_FILE: &str = "listeners.json";
 
 /// The expression that takes a label out of a metric's name.
 pub fn label(name: &str) -> Value {
@@ -76,10 +81,7 @@ impl Bootstrap {
                 }],
             },
             "layered_runtime": {"layers": [
-                {
-                    "name": "static",
-                    "static_layer": {"access_log": {"text": self.text_log, "json": self.json_log}},
-                },
+                {"name": "static", "static_layer": self.runtime()},
                 {"name": "admin", "admin_layer": {}},
             ]},
             "overload_manager": {"resource_monitors": [{
@@ -90,16 +92,28 @@ impl Bootstrap {
                 },
             }]},
         });
-        let mut resources =
-            json!({"listeners": self.listeners.iter().map(Listener::value).collect::<Vec<_>>()});
-        if let Some(folder) = &self.clusters_from {
-            put(
-                &mut bootstrap,
-                &["dynamic_resources"],
-                json!({"cds_config": from_file(folder, CLUSTERS_FILE)}),
-            );
-        } else {
-            put(&mut resources, &["clusters"], self.clusters.iter().map(Cluster::value).collect::<Value>());
+        let mut resources = json!({});
+        match &self.listeners_from {
+            Some(folder) => {
+                put(&mut bootstrap, &["dynamic_resources", "lds_config"], from_file(folder, LISTENERS_FILE))
+            }
+            None => put(
+                &mut resources,
+                &["listeners"],
+                self.listeners.iter().map(Listener::value).collect::<Value>(),
+            ),
+        }
+        match &self.clusters_from {
+            Some(folder) => {
+                put(&mut bootstrap, &["dynamic_resources", "cds_config"], from_file(folder, CLUSTERS_FILE));
+            }
+            None => {
+                put(
+                    &mut resources,
+                    &["clusters"],
+                    self.clusters.iter().map(Cluster::value).collect::<Value>(),
+                );
+            }
         }
         put(&mut bootstrap, &["static_resources"], resources);
         if let Some(admin) = &self.admin {
@@ -124,7 +138,25 @@ impl Bootstrap {
 
     /// As a file for people: YAML, in which every option says why it is there.
     pub fn yaml(&self) -> String {
-        yaml::write(&self.value(), &comments::ALL)
+        let mut own = self.clone();
+        let mut above = comments::ALL.to_vec();
+        let plugins = own.listeners.iter_mut().flat_map(|listener| &mut listener.chains);
+        for plugin in plugins.filter_map(|chain| chain.http.plugin.as_mut()) {
+            if let Some(text) = plugin.configuration.for_yaml() {
+                plugin.configuration = text;
+                above.push(comments::FRACTIONS);
+            }
+        }
+        yaml::write(&own.value(), &above)
+    }
+
+    fn runtime(&self) -> Value {
+        let mut layer = json!({"access_log": {"text": self.text_log, "json": self.json_log}});
+        if self.listeners.iter().any(Listener::has_native_plugin) {
+            let feature = ["envoy", "reloadable_features", "dynamic_modules_strip_custom_stat_prefix"];
+            put(&mut layer, &feature, true);
+        }
+        layer
     }
 
     fn labels(&self) -> Vec<Value> {
@@ -140,12 +172,20 @@ impl Bootstrap {
 
 /// The content of [`CLUSTERS_FILE`].
 pub fn clusters_resource(clusters: &[Cluster]) -> Value {
-    let resource = |cluster: &Cluster| {
-        let mut value = cluster.value();
-        put(&mut value, &["@type"], kind("config.cluster.v3.Cluster"));
+    resources("config.cluster.v3.Cluster", clusters.iter().map(Cluster::value))
+}
+
+/// The content of [`LISTENERS_FILE`].
+pub fn listeners_resource(listeners: &[Listener]) -> Value {
+    resources("config.listener.v3.Listener", listeners.iter().map(Listener::value))
+}
+
+fn resources(message: &str, values: impl Iterator<Item = Value>) -> Value {
+    let resource = |mut value: Value| {
+        put(&mut value, &["@type"], kind(message));
         value
     };
-    json!({"resources": clusters.iter().map(resource).collect::<Vec<_>>()})
+    json!({"resources": values.map(resource).collect::<Vec<_>>()})
 }
 
 /// Where Envoy finds what stands in a file of this folder. It looks again whenever a file is moved there.

@@ -35,7 +35,8 @@ pub struct Options {
     /// How many proxies before this one are trusted.
     pub xff_hops: u32,
     /// The folder with `cert-chain.pem` and `key.pem` of this proxy, perhaps `root-cert.pem` of its clients and
-    /// `upstream-ca.pem` of the servers of key sets.
+    /// `upstream-ca.pem` of the servers of key sets, or [`AUTHORITIES_FILE`]. With it the listener takes TLS and plain text,
+    /// as Istio's PERMISSIVE.
     pub certificates: Option<PathBuf>,
 }
 
@@ -47,6 +48,12 @@ pub struct Plan {
     /// What is not as it might have been meant.
     pub warnings: Vec<String>,
 }
+
+/// The authorities of servers that the system's do not know.
+const OWN_AUTHORITIES: &str = "upstream-ca.pem";
+
+/// Those of `upstream-ca.pem`, and beside them the system's: Envoy takes one file.
+pub const AUTHORITIES_FILE: &str = "upstream-authorities.pem";
 
 /// Where the authorities are that a system trusts.
 const AUTHORITIES: [&str; 4] = [
@@ -83,7 +90,7 @@ impl Options {
         if !planner.errors.is_empty() {
             return Err(planner.errors);
         }
-        let mut plugin = Plugin::new(self.module.clone(), Configuration::of(policy));
+        let mut plugin = Plugin::new(self.module.clone(), Configuration::Struct(policy.clone()));
         plugin.host_variables = names.variables.clone();
         let mut http = Http::new(plugin, vec![VirtualHost::any(default)]);
         http.xff_hops = self.xff_hops;
@@ -94,7 +101,10 @@ impl Options {
         let mut listeners = vec![Listener {
             name: "http".to_owned(),
             address: Some(self.listen.clone()),
-            chains: vec![Chain::new(tls, http)],
+            chains: match tls {
+                Some(tls) => Chain::permissive(tls, http),
+                None => vec![Chain::new(None, http)],
+            },
         }];
         if self.echo {
             listeners.push(echo());
@@ -110,6 +120,31 @@ impl Options {
         };
         Ok(Plan { bootstrap, warnings: planner.warnings })
     }
+}
+
+/// Puts the system's authorities beside those of `upstream-ca.pem`, into [`AUTHORITIES_FILE`] of the same folder. Nothing is
+/// written where there is no `upstream-ca.pem`, or where the file is as it should be.
+///
+/// # Errors
+/// Why it cannot be written.
+pub fn join_authorities(folder: &Path) -> Result<(), String> {
+    let (own, both) = (folder.join(OWN_AUTHORITIES), folder.join(AUTHORITIES_FILE));
+    let read =
+        |path: &Path| std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()));
+    let Some(system) = AUTHORITIES.iter().find(|path| Path::new(path).exists()) else { return Ok(()) };
+    if !own.exists() {
+        return Ok(());
+    }
+    let text = format!("{}\n{}", read(&own)?.trim_end(), read(Path::new(system))?);
+    if std::fs::read_to_string(&both).is_ok_and(|there| there == text) {
+        return Ok(());
+    }
+    std::fs::write(&both, text).map_err(|error| {
+        format!(
+            "{}: {error}; without it the system's authorities are not trusted beside upstream-ca.pem",
+            both.display()
+        )
+    })
 }
 
 struct Planner<'a> {
@@ -257,21 +292,22 @@ impl Planner<'_> {
             if !file.exists() {
                 self.errors.push(format!(
                     "--certificates: there is no {}; it has to have cert-chain.pem and key.pem of this proxy, and \
-                     root-cert.pem if clients have to show certificates",
+                     root-cert.pem of those who sign the certificates that clients show",
                     file.display()
                 ));
             }
         }
         let authorities = folder.join("root-cert.pem");
-        let clients = if authorities.exists() { Clients::Known(authorities) } else { Clients::Unknown };
+        let clients = if authorities.exists() { Clients::Asked(authorities) } else { Clients::Unknown };
         Some(ListenerTls { chain, key, clients, fields: Map::new() })
     }
 }
 
 /// `upstream-ca.pem` of a folder, or the authorities of this system; whether they are there.
 pub fn authorities(folder: Option<&Path>) -> (PathBuf, bool) {
-    let own = folder.map(|folder| folder.join("upstream-ca.pem"));
-    if let Some(own) = own.filter(|own| own.exists()) {
+    let mut own =
+        folder.into_iter().flat_map(|folder| [AUTHORITIES_FILE, OWN_AUTHORITIES].map(|name| folder.join(name)));
+    if let Some(own) = own.find(|own| own.exists()) {
         return (own, true);
     }
     let found = AUTHORITIES.iter().find(|path| Path::new(path).exists());
@@ -291,15 +327,6 @@ pub fn echo() -> Listener {
     let chosen = answer("%REQUEST_HEADER(X-MESHFILTER-CLUSTER)%");
     let mut host = VirtualHost::any(None);
     host.routes = vec![Route::chosen(chosen), Route::new(answer(DEFAULT))];
-    let http = Http {
-        stat_prefix: ECHO.to_owned(),
-        xff_hops: 0,
-        idle: IDLE,
-        tags: Vec::new(),
-        tracing: Map::new(),
-        plugin: None,
-        hosts: vec![host],
-        fields: Map::new(),
-    };
+    let http = Http::plain(ECHO, vec![host]);
     Listener { name: ECHO.to_owned(), address: None, chains: vec![Chain::new(None, http)] }
 }

@@ -52,12 +52,14 @@ pub enum Configuration {
 }
 
 impl Configuration {
-    /// A policy in the form that arrives as it is: of numbers in a `Struct` that stand in YAML, Envoy reads those that are not
-    /// whole, or larger than 32 bits, as texts.
-    pub fn of(policy: &Value) -> Self {
-        match has_other_numbers(policy) {
-            true => Configuration::Text(policy.to_string()),
-            false => Configuration::Struct(policy.clone()),
+    /// How it has to stand in YAML, if not as it is: Envoy's reader of YAML makes texts of numbers that have a fraction,
+    /// or more than 32 bits, where no message says that they are numbers, as in a `Struct`. JSON has a reader of its own, which does not.
+    pub(crate) fn for_yaml(&self) -> Option<Self> {
+        match self {
+            Configuration::Struct(policy) if has_other_numbers(policy) => {
+                Some(Configuration::Text(format!("{policy:#}")))
+            }
+            _ => None,
         }
     }
 }

@@ -133,6 +133,15 @@ impl Writer {
                     self.item(item, indent);
                 }
             }
+            Value::String(text) if is_block(text) => {
+                self.out.push_str(if text.ends_with('\n') { " |\n" } else { " |-\n" });
+                for line in text.lines() {
+                    match line.is_empty() {
+                        true => self.out.push('\n'),
+                        false => self.line(indent.saturating_add(2), line),
+                    }
+                }
+            }
             _ => {
                 self.out.push(' ');
                 self.out.push_str(&flow(value));
@@ -172,6 +181,7 @@ impl Writer {
         let named = self.path.last().map_or(0, String::len);
         flow(value).len().saturating_add(indent).saturating_add(named) <= WIDTH
             && !has_lists_of_objects(value)
+            && !has_blocks(value)
             && !self.explains(value, &self.path)
     }
 
@@ -200,6 +210,24 @@ fn has_lists_of_objects(value: &Value) -> bool {
     match value {
         Value::Array(list) => list.len() > 1 && list.iter().any(Value::is_object),
         Value::Object(map) => map.values().any(has_lists_of_objects),
+        _ => false,
+    }
+}
+
+/// Whether a text of several lines can stand as it is.
+fn is_block(text: &str) -> bool {
+    let printable = |byte: u8| byte == b'\n' || (b' '..=b'~').contains(&byte);
+    text.contains('\n')
+        && text.bytes().all(printable)
+        && !text.starts_with([' ', '\n'])
+        && !text.ends_with("\n\n")
+}
+
+fn has_blocks(value: &Value) -> bool {
+    match value {
+        Value::String(text) => is_block(text),
+        Value::Array(list) => list.iter().any(has_blocks),
+        Value::Object(map) => map.values().any(has_blocks),
         _ => false,
     }
 }
@@ -271,6 +299,7 @@ mod tests {
             json!({"a": "line\nline\t\u{1}ü\u{2028}\"\\", "a b": {"@type": "x", "0": "0x10", "~": "~", "1e3": "1_0"}}),
             json!({"name": "z", "list": [[long], [long, [long]]]}),
             json!([{"name": "z", "list": [long, long]}, {"name": "y"}, [1]]),
+            json!({"a": "{\n  \"b\": 1\n}", "c": [{"d": {"e": "f\n\n  g\n", "h": " \n"}}, "i\nj"], "k": "l\n\n"}),
         ] {
             let text = write(&value, &[]);
             assert_eq!(read(&text), value, "{text}");

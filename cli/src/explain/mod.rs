@@ -198,8 +198,8 @@ fn explain(arguments: &Arguments) -> Result<Story, Problem> {
 
 /// Reads a policy document; what is wrong with it is told as `check` tells it.
 pub fn read(file: &str) -> Result<Document, Problem> {
-    let bytes = super::check::read(file).map_err(|error| Problem::Misused(format!("{file}: {error}")))?;
-    parse(file, &bytes)
+    let document = super::input::one(file).map_err(Problem::Misused)?;
+    parse(&document.file, &document.text)
 }
 
 /// Reads the bytes of a policy document.
@@ -250,7 +250,7 @@ fn unmet(wanted: &str, story: &Story) -> Result<Option<String>, String> {
     let none = || "none".to_owned();
     let got = match name {
         "status" => story.answer.status.map_or_else(none, |status| status.to_string()),
-        "decision" => story.decision.to_owned(),
+        "decision" => story.decision.clone().into_owned(),
         "destination" => story.destination.clone().unwrap_or_else(none),
         "route" => story.route.clone().unwrap_or_else(none),
         "details" => story.answer.details.clone(),

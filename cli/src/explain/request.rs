@@ -12,7 +12,7 @@ use crate::recorded::{self, Recorded, url};
 pub fn read(arguments: &Arguments) -> Result<(Recorded, Option<Map<String, Value>>), String> {
     let mut recorded = match &arguments.request {
         Some(file) => {
-            let bytes = crate::check::read(file).map_err(|error| format!("{file}: {error}"))?;
+            let bytes = crate::input::read(file).map_err(|error| format!("{file}: {error}"))?;
             recorded::read_one(&bytes).map_err(|error| format!("{file}: {error}"))?
         }
         None => {

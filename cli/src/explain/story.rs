@@ -1,5 +1,6 @@
 //! What the request path told, put in order: one stage after the other, and in each what was looked at.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ pub struct Story {
     /// What the client gets.
     pub answer: Told,
     /// `decision` of the metrics.
-    pub decision: &'static str,
+    pub decision: Cow<'static, str>,
     /// The chosen entry.
     pub route: Option<String>,
     /// The chosen cluster.
@@ -134,7 +135,7 @@ impl Story {
     pub fn reason(&self) -> String {
         let all = || self.stages.iter().flat_map(|stage| &stage.looked).filter(|looked| !looked.shadow);
         // A rule that found no token refuses nothing where none is needed.
-        let refused = matches!(self.decision, "authn_denied" | "authz_denied" | "rate_limited");
+        let refused = matches!(&*self.decision, "authn_denied" | "authz_denied" | "rate_limited");
         let refuses = all().rfind(|looked| looked.verdict == Verdict::Refuses && refused);
         let applied =
             || all().rfind(|looked| looked.verdict == Verdict::Applied && self.decision == "fault_aborted");
@@ -212,7 +213,7 @@ pub fn tell(
             headers: visible(&answer.headers, &[":status", "content-length", "x-upstream"]),
             delay_ms: answer.delay.as_millis(),
         },
-        decision: answer.decision,
+        decision: answer.decision.clone(),
         route: answer.route.clone(),
         destination: answer.destination.clone(),
         upstream: answer.upstream.as_ref().map(|seen| upstream(seen, request, answer)),

@@ -9,6 +9,28 @@ use super::{LOOPBACK, Request, socket};
 /// Names in lower case, and values.
 pub type Headers = Vec<(String, Vec<u8>)>;
 
+/// What an edge takes out of clients' requests: `use_remote_address` makes one of the listener.
+const OF_THE_EDGE: [&str; 18] = [
+    "x-envoy-decorator-operation",
+    "x-envoy-downstream-service-cluster",
+    "x-envoy-downstream-service-node",
+    "x-envoy-expected-rq-timeout-ms",
+    "x-envoy-force-trace",
+    "x-envoy-hedge-on-per-try-timeout",
+    "x-envoy-ip-tags",
+    "x-envoy-max-retries",
+    "x-envoy-original-path",
+    "x-envoy-original-url",
+    "x-envoy-retriable-header-names",
+    "x-envoy-retriable-status-codes",
+    "x-envoy-retry-grpc-on",
+    "x-envoy-retry-on",
+    "x-envoy-upstream-alt-stat-name",
+    "x-envoy-upstream-rq-per-try-timeout-ms",
+    "x-envoy-upstream-rq-timeout-alt-response",
+    "x-envoy-upstream-rq-timeout-ms",
+];
+
 pub(super) fn of_request(request: &Request, context: u32) -> HeaderMap {
     let scheme = if request.tls { "https" } else { "http" };
     let mut headers = HeaderMap::default();
@@ -18,11 +40,16 @@ pub(super) fn of_request(request: &Request, context: u32) -> HeaderMap {
     headers.add(b":scheme", scheme.as_bytes());
     for (name, value) in &request.headers {
         let name = name.to_ascii_lowercase();
+        if OF_THE_EDGE.contains(&name.as_str()) {
+            continue;
+        }
         match headers.get(name.as_bytes()).map(<[u8]>::to_vec) {
-            // Envoy keeps one value of it.
+            // Envoy keeps one value of it; one that is empty adds nothing.
             Some(first) if name == "authorization" => {
+                let both: Vec<&[u8]> =
+                    [first.as_slice(), value].into_iter().filter(|value| !value.is_empty()).collect();
                 headers.remove(name.as_bytes());
-                headers.add(name.as_bytes(), &[&first, b",".as_slice(), value].concat());
+                headers.add(name.as_bytes(), &both.join(b",".as_slice()));
             }
             _ => headers.add(name.as_bytes(), value),
         }
@@ -94,7 +121,7 @@ pub(super) fn local_reply(reply: &LocalReply, grpc: bool, head: bool) -> (Header
         headers.add(b":status", b"200");
         headers.add(b"content-type", b"application/grpc");
         headers.add(b"grpc-status", status.to_string().as_bytes());
-        if !reply.body.is_empty() {
+        if !reply.body.is_empty() && !head {
             headers.add(b"grpc-message", &reply.body);
         }
     } else {

@@ -3,8 +3,10 @@
 
 mod headers;
 mod path;
+mod series;
 mod stand_in;
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -20,6 +22,7 @@ use serde_json::Value;
 
 pub use headers::{Headers, is_grpc};
 pub use path::{Normalized, normalize};
+pub use series::Series;
 pub use stand_in::{StandIn, put_keys};
 
 /// What a route reads the cluster from.
@@ -103,7 +106,7 @@ impl Default for Request {
     }
 }
 
-/// What came back for one request.
+/// What came back for one request, whichever proxy gave it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
     /// `None`: closed without an answer.
@@ -123,7 +126,7 @@ pub struct Answer {
     /// What the filter wrote.
     pub filter_state: BTreeMap<String, Vec<u8>>,
     /// How the filter ended it: `decision` of the metrics.
-    pub decision: &'static str,
+    pub decision: Cow<'static, str>,
     /// The chosen entry.
     pub route: Option<String>,
     /// The chosen cluster.
@@ -133,21 +136,14 @@ pub struct Answer {
 /// A request as an upstream saw it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// Its cluster.
+    /// Its cluster, or what it calls itself: see [`upstream_name`].
     pub cluster: String,
     /// Path and query.
     pub path: Vec<u8>,
     /// With `:method` and `:authority`.
     pub headers: Headers,
-}
-
-/// A series of the metrics.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Series {
-    /// Its name.
-    pub name: String,
-    /// Its labels.
-    pub labels: BTreeMap<String, String>,
+    /// What came behind them.
+    pub body: Vec<u8>,
 }
 
 /// The fake Envoy with the filter in it.
@@ -268,7 +264,7 @@ impl Proxy {
         self.root.on_log(&stream);
         if let Ok(stream) = stream.try_borrow() {
             let facts = stream.facts();
-            answer.decision = facts.decision.as_str();
+            answer.decision = Cow::Borrowed(facts.decision.as_str());
             answer.route = facts.route.as_deref().map(str::to_owned);
             answer.destination = facts.destination.as_deref().map(str::to_owned);
         }
@@ -303,7 +299,7 @@ impl Proxy {
         let response =
             [(":status", status.as_str()), ("x-upstream", upstream_name(&cluster))].into_iter().collect();
         let path = request.get(b":path").unwrap_or_default().to_vec();
-        answer.upstream = Some(Seen { cluster, path, headers });
+        answer.upstream = Some(Seen { cluster, path, headers, body: Vec::new() });
         response
     }
 

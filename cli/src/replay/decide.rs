@@ -107,8 +107,8 @@ impl<'a> Worker<'a> {
         let [old_proxy, new_proxy] = &mut self.proxies;
         let requests = [old, new].map(|side| with_claims(&request, &recorded, side, now));
         let [old_request, new_request] = &requests;
-        old_proxy.host.fix_random(Some(random));
-        new_proxy.host.fix_random(Some(random));
+        old_proxy.host.draw_from(random);
+        new_proxy.host.draw_from(random);
         let answers = [old_proxy.send(old_request), new_proxy.send(new_request)];
         let [before, after] = &answers;
         if same(before, after) {
@@ -147,7 +147,7 @@ impl<'a> Worker<'a> {
     fn why(&self, side: &Side, request: &Request, answer: &Answer, random: u64, now: Duration) -> String {
         let Ok(mut proxy) = side.start(self.seed) else { return String::new() };
         proxy.host.set_wall_clock(now);
-        proxy.host.fix_random(Some(random));
+        proxy.host.draw_from(random);
         let (again, events) = trace::listen(|| proxy.send(request));
         if !same(&again, answer) {
             return format!("{}: the requests before it", answer.details);

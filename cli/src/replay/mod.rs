@@ -78,7 +78,11 @@ were recorded without their tokens are decided by their claims.";
 
 /// Replays the requests, and writes what differs to `output`.
 pub(crate) fn run(arguments: &Arguments, output: &mut Vec<u8>) -> Outcome {
-    let (report, wrong) = match replay(arguments) {
+    let files = match requests(arguments) {
+        Ok(files) => files,
+        Err(problem) => return Outcome::of(Err(problem), output),
+    };
+    let (report, wrong) = match replay(arguments, &files) {
         Ok(done) => done,
         Err(problem) => return Outcome::of(Err(problem), output),
     };
@@ -89,8 +93,9 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Vec<u8>) -> Outcome {
     };
     output.extend_from_slice(printed.as_bytes());
     if wrong > 0 {
-        for message in &report.unreadable {
-            eprintln!("meshfilter: {message}");
+        for (file, line, error) in &report.unreadable {
+            let file = files.get(*file).map(String::as_str).unwrap_or_default();
+            eprintln!("meshfilter: {file}:{line}: {error}");
         }
         eprintln!("meshfilter: {wrong} of the requests cannot be read, and were left out");
         return Outcome::Misused;
@@ -98,13 +103,40 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Vec<u8>) -> Outcome {
     if report.differ() > 0 { Outcome::Wrong } else { Outcome::Good }
 }
 
-fn replay(arguments: &Arguments) -> Result<(Report, u64), Problem> {
+/// The files with requests; a folder is every log and archive in it.
+fn requests(arguments: &Arguments) -> Result<Vec<String>, Problem> {
+    let mut files = Vec::new();
+    for given in &arguments.requests {
+        let wrong = |error: std::io::Error| Problem::Misused(format!("{given}: {error}"));
+        if given == "-" || !std::path::Path::new(given).is_dir() {
+            files.push(given.clone());
+            continue;
+        }
+        let before = files.len();
+        for entry in std::fs::read_dir(given).map_err(wrong)? {
+            let path = entry.map_err(wrong)?.path();
+            let ending = path.extension().and_then(|ending| ending.to_str());
+            if path.is_file() && matches!(ending, Some("json" | "jsonl" | "log" | "har")) {
+                files.push(path.display().to_string());
+            }
+        }
+        if files.len() == before {
+            return Err(Problem::Misused(format!(
+                "{given}: there is no .json, .jsonl, .log or .har file in this folder"
+            )));
+        }
+        files.get_mut(before..).into_iter().for_each(<[String]>::sort);
+    }
+    Ok(files)
+}
+
+fn replay(arguments: &Arguments, files: &[String]) -> Result<(Report, u64), Problem> {
     let keys = arguments.jwks.as_deref().map(explain::key_set).transpose()?;
     let sides = [side(&arguments.old, keys.as_ref())?, side(&arguments.new, keys.as_ref())?];
     // What a request leaves behind for others keeps all of them in their order.
     let in_order = sides.iter().any(Side::remembers);
     let threads = if in_order { 1 } else { std::thread::available_parallelism().map_or(1, usize::from) };
-    let progress = progress(&arguments.requests);
+    let progress = progress(files);
     let (send, receive) = sync_channel::<Chunk>(threads.saturating_mul(4));
     let receive = Mutex::new(receive);
     let total = Mutex::new(Report::new(arguments.first));
@@ -123,7 +155,7 @@ fn replay(arguments: &Arguments) -> Result<(Report, u64), Problem> {
                 }
             });
         }
-        failed = input::read(&arguments.requests, &progress, &send).err();
+        failed = input::read(files, &progress, &send).err();
         drop(send);
     });
     progress.finish_and_clear();

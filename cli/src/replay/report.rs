@@ -38,7 +38,7 @@ pub struct Report {
     pub requests: u64,
     /// Lines that cannot be read.
     pub wrong: u64,
-    pub unreadable: Vec<String>,
+    pub unreadable: Vec<(usize, u64, String)>,
     kinds: BTreeMap<Kind, (u64, Vec<Example>)>,
     first: usize,
 }
@@ -55,7 +55,7 @@ impl Kind {
         // Who refuses speaks for the difference; where nobody does, who chose the way.
         let policy = |answer: &Answer| {
             let inner = answer.details.split_once('[').and_then(|(_, rest)| rest.strip_suffix(']'));
-            match answer.decision {
+            match &*answer.decision {
                 "authn_denied" => "authentication".to_owned(),
                 "authz_denied" => inner.unwrap_or(&answer.details).to_owned(),
                 "rate_limited" => "rateLimits".to_owned(),
@@ -64,7 +64,7 @@ impl Kind {
         };
         let speaks = if new.decision == "allowed" && old.decision != "allowed" { old } else { new };
         Kind {
-            decision: [old.decision.to_owned(), new.decision.to_owned()],
+            decision: [old.decision.to_string(), new.decision.to_string()],
             destination: [destination(old), destination(new)],
             policy: policy(speaks),
         }
@@ -112,7 +112,7 @@ impl Report {
     pub fn cannot_read(&mut self, _: u64, (file, line): (usize, u64), error: String) {
         self.wrong = self.wrong.saturating_add(1);
         if self.unreadable.len() < MESSAGES {
-            self.unreadable.push(format!("line {line} of file {}: {error}", file.saturating_add(1)));
+            self.unreadable.push((file, line, error));
         }
     }
 

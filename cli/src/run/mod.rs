@@ -11,10 +11,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
 use self::process::Envoy;
+pub(super) use self::process::find as find_envoy;
 use self::watch::Watch;
-use super::bootstrap::{Prepared, Proxy};
-use super::envoy::plugin::Module;
-use super::{Outcome, check};
+use super::bootstrap::{Prepared, Proxy, existing_module};
+use super::{Outcome, input};
 
 /// Try a policy in a real Envoy
 ///
@@ -66,19 +66,19 @@ async fn session(arguments: &Arguments) -> Result<(), Outcome> {
     if arguments.watch && proxy.policy == "-" {
         return Err(misused("--watch: standard input does not change; give a file"));
     }
-    let text = check::read(&proxy.policy).map_err(|error| misused(&format!("{}: {error}", proxy.policy)))?;
-    let module = existing(proxy.module()?)?;
+    let document = input::one(&proxy.policy).map_err(|error| misused(&error))?;
+    let module = existing_module(proxy.module.as_deref())?;
     let binary = process::find(arguments.envoy.as_deref()).map_err(|error| misused(&error))?;
     proxy.listen = process::free(&proxy.listen, "--listen").map_err(|error| misused(&error))?;
     proxy.admin = process::free(&proxy.admin, "--admin").map_err(|error| misused(&error))?;
-    let Prepared { policy, plan } = proxy.prepare_from(&text, module.clone())?;
+    let Prepared { policy, plan } = proxy.prepare_from(&document, module.clone())?;
     let folder = tempfile::Builder::new().prefix("meshfilter-run-").tempdir();
     let folder = folder.map_err(|error| misused(&format!("no folder for Envoy's files: {error}")))?;
     let mut bootstrap = plan.bootstrap;
     let mut watch = None;
     if arguments.watch {
         watch =
-            Some(Watch::new(folder.path(), module, &mut bootstrap, text).map_err(|error| misused(&error))?);
+            Some(Watch::new(folder.path(), module, &bootstrap, document).map_err(|error| misused(&error))?);
         watch::from_files(&mut bootstrap, folder.path());
     }
     let configuration = folder.path().join("envoy.yaml");
@@ -103,8 +103,8 @@ async fn session(arguments: &Arguments) -> Result<(), Outcome> {
             return Err(Outcome::Wrong);
         }
     };
-    let scheme = if proxy.certificates.is_some() { "https" } else { "http" };
-    let base = format!("{scheme}://{}", proxy.listen);
+    // With certificates TLS is taken, too; plain text is what curl needs nothing for.
+    let base = format!("http://{}", proxy.listen);
     say(&format!(
         "{base} is ready after {:.1} s; admin interface http://{}; Ctrl-C ends it\n\n{}\nTry:\n",
         took.as_secs_f64(),
@@ -151,22 +151,6 @@ async fn session(arguments: &Arguments) -> Result<(), Outcome> {
 fn say(text: &str) {
     let mut output = std::io::stdout().lock();
     let _ = output.write_all(text.as_bytes()).and_then(|()| output.flush());
-}
-
-/// Envoy is started here and now, so the module has to be there.
-fn existing(module: Module) -> Result<Module, Outcome> {
-    let (Module::Wasm(path) | Module::Native(path)) = &module;
-    if !path.is_file() {
-        return Err(misused(&format!(
-            "--module {}: there is no such file; `make build` leaves one in target/wasm32-wasip1/release",
-            path.display()
-        )));
-    }
-    let path = std::path::absolute(path).map_err(|error| misused(&error.to_string()))?;
-    Ok(match module {
-        Module::Wasm(_) => Module::Wasm(path),
-        Module::Native(_) => Module::Native(path),
-    })
 }
 
 /// The signals that end a run.

@@ -8,10 +8,10 @@ use tokio::time::{Instant, sleep};
 
 use super::process::Envoy;
 use crate::bootstrap::Proxy;
-use crate::check;
 use crate::envoy::listener::Http;
 use crate::envoy::plugin::{Module, PLUGIN_FILE};
 use crate::envoy::{Bootstrap, CLUSTERS_FILE, Cluster, Plugin, clusters_resource};
+use crate::input::{self, Document};
 
 /// How often the file is looked at.
 pub const EVERY: Duration = Duration::from_millis(200);
@@ -24,9 +24,9 @@ pub struct Watch {
     folder: PathBuf,
     module: Module,
     /// What was last looked at, good or not.
-    seen: Vec<u8>,
+    seen: Document,
     /// What stood there the last time: a file that is being written is left alone.
-    last: Vec<u8>,
+    last: Document,
     /// Those of all policies so far: a request may still be on its way to an old one.
     clusters: Vec<Cluster>,
     pushed: Value,
@@ -37,24 +37,26 @@ pub struct Watch {
 pub fn from_files(bootstrap: &mut Bootstrap, folder: &Path) {
     bootstrap.node = Some(("meshfilter".to_owned(), "meshfilter".to_owned()));
     bootstrap.clusters_from = Some(folder.to_owned());
-    if let Some(http) = http(bootstrap) {
-        // The clusters come after the routes.
-        http.fields.insert("route_config".to_owned(), json!({"validate_clusters": false}));
+    let chains = bootstrap.listeners.iter_mut().flat_map(|listener| &mut listener.chains);
+    for http in chains.map(|chain| &mut chain.http) {
         if let Some(plugin) = &mut http.plugin {
             plugin.from = Some(folder.to_owned());
+            // The clusters come after the routes.
+            http.fields.insert("route_config".to_owned(), json!({"validate_clusters": false}));
         }
     }
 }
 
-fn http(bootstrap: &mut Bootstrap) -> Option<&mut Http> {
-    bootstrap.listeners.first_mut()?.chains.first_mut().map(|chain| &mut chain.http)
+/// Plain text and TLS have the same.
+fn http(bootstrap: &Bootstrap) -> Option<&Http> {
+    bootstrap.listeners.first()?.chains.first().map(|chain| &chain.http)
 }
 
-fn plugin(bootstrap: &mut Bootstrap) -> Option<Plugin> {
+fn plugin(bootstrap: &Bootstrap) -> Option<Plugin> {
     http(bootstrap)?.plugin.clone()
 }
 
-fn tags(bootstrap: &mut Bootstrap) -> (Vec<String>, Vec<String>) {
+fn tags(bootstrap: &Bootstrap) -> (Vec<String>, Vec<String>) {
     let logged = http(bootstrap).map(|http| http.tags.clone()).unwrap_or_default();
     (bootstrap.labels.clone(), logged)
 }
@@ -67,15 +69,15 @@ impl Watch {
     pub fn new(
         folder: &Path,
         module: Module,
-        bootstrap: &mut Bootstrap,
-        text: Vec<u8>,
+        bootstrap: &Bootstrap,
+        document: Document,
     ) -> Result<Self, String> {
         let pushed = plugin(bootstrap).map(|plugin| plugin.resource()).unwrap_or_default();
         let watch = Watch {
             folder: folder.to_owned(),
             module,
-            seen: text.clone(),
-            last: text,
+            seen: document.clone(),
+            last: document,
             clusters: bootstrap.clusters.clone(),
             pushed,
             tags: tags(bootstrap),
@@ -88,19 +90,19 @@ impl Watch {
     /// Looks at the file; gives what there is to say.
     pub async fn look(&mut self, proxy: &Proxy, envoy: &Envoy) -> Option<String> {
         // An editor may have moved it away for a moment.
-        let text = check::read(&proxy.policy).ok()?;
-        let settled = std::mem::replace(&mut self.last, text.clone()) == text;
-        if !settled || text == self.seen {
+        let document = input::one(&proxy.policy).ok()?;
+        let settled = std::mem::replace(&mut self.last, document.clone()) == document;
+        if !settled || document == self.seen {
             return None;
         }
-        self.seen.clone_from(&text);
-        let file = &proxy.policy;
-        let Ok(prepared) = proxy.prepare_from(&text, self.module.clone()) else {
+        self.seen.clone_from(&document);
+        let file = &document.file;
+        let Ok(prepared) = proxy.prepare_from(&document, self.module.clone()) else {
             return Some(format!("{file} has changed and is wrong: the policy from before stays"));
         };
-        let mut bootstrap = prepared.plan.bootstrap;
-        let tags = tags(&mut bootstrap);
-        let resource = plugin(&mut bootstrap)?.resource();
+        let bootstrap = prepared.plan.bootstrap;
+        let tags = tags(&bootstrap);
+        let resource = plugin(&bootstrap)?.resource();
         let done = match resource == self.pushed {
             true => Ok(()),
             false => self.push(bootstrap.clusters, &resource, envoy).await,

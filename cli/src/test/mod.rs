@@ -2,7 +2,6 @@
 
 mod junit;
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -10,23 +9,36 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::Outcome as Exit;
+use crate::bootstrap::existing_module;
+use crate::cases::envoy::{self, Program};
 use crate::cases::{self, Case, Only, Outcome, native};
+use crate::input;
+use crate::run::find_envoy;
 
 /// Run case files: policies with requests, and what has to come of them
 ///
 /// Each file has a policy, or names the file of one, requests in their order, and what has to come back. They run on a proxy in
-/// memory with a clock of its own, in milliseconds; no Envoy and no network is needed. The exit code is 0 if all is as
+/// memory with a clock of its own, in milliseconds; no Envoy and no network is needed. With --envoy they run through that
+/// Envoy with the module in it. The exit code is 0 if all is as
 /// expected, 1 if something is not, 2 if a file cannot be read or is no case.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// Case files, or folders with them
+    /// Case files, or folders with them; - is standard input
     #[arg(value_name = "CASES", required_unless_present = "schema")]
-    files: Vec<PathBuf>,
+    files: Vec<String>,
 
     /// Run only cases with this in their name
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
+
+    /// Run them through this envoy binary; those with `only: native` are left out
+    #[arg(long, value_name = "FILE")]
+    envoy: Option<PathBuf>,
+
+    /// What Envoy loads: meshfilter.wasm, or the native module (.so); default is the nearest, as for bootstrap
+    #[arg(long, value_name = "FILE", requires = "envoy")]
+    module: Option<PathBuf>,
 
     /// How to print what came of them
     #[arg(long, value_enum, default_value_t = Format::Text)]
@@ -53,6 +65,7 @@ Examples:
   meshfilter test cases/
   meshfilter test cases/canary.yaml --filter header
   meshfilter test cases/ --format junit > report.xml
+  meshfilter test cases/ --envoy /usr/local/bin/envoy --module meshfilter.wasm
   meshfilter test --schema > case.schema.json
 
 A case:
@@ -77,6 +90,10 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Vec<u8>) -> Exit {
         output.extend_from_slice(format!("{:#}\n", cases::schema()).as_bytes());
         return Exit::Good;
     }
+    let program = match program(arguments) {
+        Ok(program) => program,
+        Err(exit) => return exit,
+    };
     let mut exit = Exit::Good;
     let mut misused = |message: String| {
         eprintln!("meshfilter: {message}");
@@ -84,31 +101,31 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Vec<u8>) -> Exit {
     };
     let mut found = Vec::new();
     for given in &arguments.files {
-        match files(given) {
-            Ok(files) if files.is_empty() => misused(format!("{}: there is no case in it", given.display())),
+        match input::files(given) {
+            Ok(files) if files.is_empty() => misused(format!("{given}: there is no case in it")),
             Ok(files) => found.extend(files),
-            Err(error) => misused(format!("{}: {error}", given.display())),
+            Err(error) => misused(format!("{given}: {error}")),
         }
     }
     let mut read = Vec::new();
     for file in found {
-        match cases::case::read(&file) {
-            Ok(case) if is_wanted(&case, arguments.filter.as_deref()) => {
-                read.push((file.display().to_string(), case));
-            }
+        match read_case(&file) {
+            Ok(case) if is_wanted(&case, arguments.filter.as_deref()) => read.push((file, case)),
             Ok(_) => {}
             Err(error) => misused(error),
         }
     }
-    if read.is_empty() && exit == Exit::Good {
-        eprintln!(
-            "meshfilter: no case has {:?} in its name",
-            arguments.filter.as_deref().unwrap_or_default()
-        );
+    if read.is_empty() {
+        if exit == Exit::Good {
+            eprintln!(
+                "meshfilter: no case has {:?} in its name",
+                arguments.filter.as_deref().unwrap_or_default()
+            );
+        }
         return Exit::Misused;
     }
     let began = Instant::now();
-    let ran = run_all(read);
+    let ran = run_all(read, program.as_ref());
     let took = began.elapsed();
     let printed = match arguments.format {
         Format::Text => text(&ran, took),
@@ -122,29 +139,22 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Vec<u8>) -> Exit {
     }
 }
 
+/// A case from a file, or from standard input.
+fn read_case(file: &str) -> Result<Case, String> {
+    if file != "-" {
+        return cases::case::read(Path::new(file));
+    }
+    let bytes = input::read(file).map_err(|error| format!("-: {error}"))?;
+    let text = String::from_utf8(bytes).map_err(|error| format!("-: {error}; save it as UTF-8"))?;
+    cases::case::parse("stdin", &text).map_err(|error| format!("-: {error}"))
+}
+
 fn is_wanted(case: &Case, filter: Option<&str>) -> bool {
     filter.is_none_or(|filter| case.id.contains(filter) || case.name.contains(filter))
 }
 
-/// The file, or every case file in the folder.
-fn files(given: &Path) -> io::Result<Vec<PathBuf>> {
-    if !given.is_dir() {
-        return Ok(vec![given.to_owned()]);
-    }
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(given)? {
-        let path = entry?.path();
-        let extension = path.extension().and_then(|extension| extension.to_str());
-        if path.is_file() && matches!(extension, Some("yaml" | "yml" | "json")) {
-            files.push(path);
-        }
-    }
-    files.sort();
-    Ok(files)
-}
-
 /// Runs the cases on all cores; what came of them is in their order.
-fn run_all(cases: Vec<(String, Case)>) -> Vec<Ran> {
+fn run_all(cases: Vec<(String, Case)>, program: Option<&Program>) -> Vec<Ran> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(cases.len().max(1));
     let next = Mutex::new(cases.into_iter().enumerate());
     let done = Mutex::new(Vec::new());
@@ -153,7 +163,7 @@ fn run_all(cases: Vec<(String, Case)>) -> Vec<Ran> {
         for _ in 0..threads {
             scope.spawn(|| {
                 while let Some((place, (file, case))) = take() {
-                    let ran = run_one(file, &case);
+                    let ran = run_one(file, &case, program);
                     if let Ok(mut done) = done.lock() {
                         done.push((place, ran));
                     }
@@ -166,21 +176,32 @@ fn run_all(cases: Vec<(String, Case)>) -> Vec<Ran> {
     done.into_iter().map(|(_, ran)| ran).collect()
 }
 
-fn run_one(file: String, case: &Case) -> Ran {
+fn run_one(file: String, case: &Case, program: Option<&Program>) -> Ran {
     let began = Instant::now();
-    let (mut outcome, skipped) = match case.only {
-        Some(Only::Envoy) => {
-            // The policy has to be good all the same.
-            let error = native::start(case).err();
-            (
-                Outcome { error, ..Outcome::of(case) },
-                Some("it is for Envoy alone; only its policy was checked"),
-            )
-        }
-        _ => (native::outcomes(case), None),
+    let unrun = |why| {
+        // The policy has to be good all the same.
+        let error = native::start(case).err();
+        (Outcome { error, ..Outcome::of(case) }, Some(why))
+    };
+    let (mut outcome, skipped) = match (case.only, program) {
+        (Some(Only::Envoy), None) => unrun("it is for Envoy alone; only its policy was checked"),
+        (Some(Only::Native), Some(_)) => unrun("Envoy cannot do this; only its policy was checked"),
+        (_, None) => (native::outcomes(case), None),
+        (_, Some(program)) => (envoy::outcomes(case, program), None),
     };
     outcome.took = began.elapsed();
     Ran { file, outcome, skipped }
+}
+
+/// The Envoy that cases run through, if one is meant. What is wrong was said.
+fn program(arguments: &Arguments) -> Result<Option<Program>, Exit> {
+    let Some(envoy) = &arguments.envoy else { return Ok(None) };
+    let envoy = find_envoy(Some(envoy)).map_err(|error| {
+        eprintln!("meshfilter: {error}");
+        Exit::Misused
+    })?;
+    let module = existing_module(arguments.module.as_deref())?;
+    Ok(Some(Program { envoy, module }))
 }
 
 fn text(ran: &[Ran], took: Duration) -> String {

@@ -3,6 +3,7 @@ use std::time::Duration;
 use super::headers;
 use crate::host::Host;
 use crate::request::Request;
+use crate::trace;
 
 /// So many standard deviations above the mean a normal distribution is cut off.
 const NORMAL_BOUND: u32 = 6;
@@ -72,6 +73,7 @@ impl Delay {
 
 /// A number from 0 to just below 1.
 fn fraction(host: &dyn Host) -> f64 {
+    trace::drawing("length");
     // 53 bits are what a double holds exactly.
     (host.random() >> 11) as f64 / 9_007_199_254_740_992.0
 }

@@ -190,6 +190,7 @@ impl Fault {
     }
 
     fn is_drawn(&self, kind: &'static str, parts_per_million: u32, host: &dyn Host) -> bool {
+        trace::drawing(kind);
         let drawn = draw(parts_per_million, host);
         trace::tell(|| Event::Draw {
             name: self.name.clone(),

@@ -103,6 +103,7 @@ impl Sticky {
                 if let Some(value) = request.cookie_values(name).find(|value| !value.is_empty()) {
                     return Some(self.hash(value));
                 }
+                trace::drawing("sticky");
                 let value = format!("{:016x}{:016x}", host.random(), host.random());
                 let cookie = format!("{name}={value}{attributes}");
                 facts.response_edits.push(HeaderEdit::Add("set-cookie".into(), cookie.into_bytes()));
@@ -132,12 +133,17 @@ impl Split {
             (_, 0 | 1) => (0, false),
             (Some(sticky), _) => match sticky.find(request, facts, host) {
                 Some(hash) => (self.at_hash(hash), true),
-                None => (self.drawn(host.random()), false),
+                None => (self.draw(host), false),
             },
-            (None, _) => (self.drawn(host.random()), false),
+            (None, _) => (self.draw(host), false),
         };
         trace::tell(|| self.told(index, sticky));
         self.destinations.get(index)
+    }
+
+    fn draw(&self, host: &dyn Host) -> usize {
+        trace::drawing("split");
+        self.drawn(host.random())
     }
 
     fn told(&self, chosen: usize, sticky: bool) -> Event {

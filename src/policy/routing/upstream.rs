@@ -102,6 +102,7 @@ impl Forward {
             set(request, Cow::Borrowed(name), value);
         }
         for (mirror, copied) in self.mirrors.iter().zip(&mut facts.mirrors) {
+            trace::drawing("mirror");
             let drawn = fault::draw(mirror.parts_per_million, host);
             trace::tell(|| Event::Mirror {
                 cluster: mirror.cluster.to_string(),

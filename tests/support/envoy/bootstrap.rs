@@ -1,4 +1,4 @@
-//! A bootstrap for a test, made from the one that users start from: `envoy/envoy.yaml`.
+//! A bootstrap for a test: what `meshfilter bootstrap` writes, with what tests change of it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,18 +6,17 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use meshfilter_cli::cases::envoy::{self as real, Launch, Log, Upstreams, Written};
+use meshfilter_cli::envoy::cluster::Endpoint;
+use meshfilter_cli::envoy::listener::Chain;
+use meshfilter_cli::envoy::plugin::{Module, PLUGIN_FILE};
+use meshfilter_cli::envoy::{self, Address, Cluster, LISTENERS_FILE, Plugin, listeners_resource};
 use serde_json::{Map, Value, json};
 
-use super::{DRAIN, ID_HEADER, Upstreams, module, version};
-use crate::support::case::{Case, yaml};
-use crate::support::repository;
+use super::{binary, native};
+use crate::support::case::Case;
 
-/// The two forms in which Envoy carries a policy, and one that is neither.
-#[derive(Clone, Debug)]
-pub enum Configuration {
-    Struct(Value),
-    Text(String),
-}
+pub use meshfilter_cli::envoy::plugin::Configuration;
 
 /// What Envoy is started with.
 #[derive(Clone, Debug)]
@@ -37,14 +36,14 @@ pub struct Bootstrap {
     pub drain: Duration,
     /// The module, if it is not the one that `make build` leaves.
     pub module: Option<PathBuf>,
-    /// Fields of the plugin and of the connection manager, laid over what `envoy/envoy.yaml` says.
+    /// Fields of the plugin and of the connection manager, laid over the others.
     pub plugin_fields: Map<String, Value>,
     pub manager_fields: Map<String, Value>,
     /// The listener's transport socket, for TLS.
-    pub transport_socket: Option<Value>,
+    pub tls: Option<envoy::listener::ListenerTls>,
     /// Another module that runs in the same Envoy, with an empty `vm_id`.
     pub other_module: Option<PathBuf>,
-    clusters: Vec<(String, SocketAddr)>,
+    clusters: Vec<Cluster>,
 }
 
 impl Bootstrap {
@@ -58,162 +57,103 @@ impl Bootstrap {
             filter_state: Vec::new(),
             dynamic: false,
             dynamic_filter: false,
-            drain: DRAIN,
+            drain: Duration::from_secs(1),
             module: None,
             plugin_fields: Map::new(),
             manager_fields: Map::new(),
-            transport_socket: None,
+            tls: None,
             other_module: None,
-            clusters: upstreams.clusters().map(|(cluster, address)| (cluster.to_owned(), address)).collect(),
+            clusters: upstreams.as_clusters(),
         }
     }
 
-    /// What a case needs.
+    /// What a case's policy needs.
     pub fn for_case(case: &Case, upstreams: &Upstreams) -> Self {
-        let mut filter_state: Vec<String> =
-            case.requests.iter().flat_map(|request| request.expect.filter_state.keys().cloned()).collect();
-        filter_state.sort();
-        filter_state.dedup();
         Bootstrap {
             environment: case.environment.clone(),
-            filter_state,
             ..Self::new(Configuration::Struct(case.policy.clone()), upstreams)
         }
     }
 
     /// Adds a cluster.
     pub fn cluster(&mut self, name: &str, address: SocketAddr) {
-        self.clusters.push((name.to_owned(), address));
+        self.clusters.push(Cluster::new(name, vec![Endpoint::At(Address::from(address))]));
+    }
+
+    /// The Envoy that it is for.
+    pub fn launch(&self) -> Result<Launch, String> {
+        Ok(Launch { workers: self.workers, drain: self.drain, ..Launch::new(binary()?) })
     }
 
     /// Writes the files that Envoy reads, and names the first.
     pub fn write(&self, folder: &Path) -> Result<PathBuf, String> {
-        let file = repository("envoy/envoy.yaml");
-        let text = fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
-        let mut bootstrap = yaml(&text)?;
-        bootstrap["admin"]["address"] = any_port();
-        let mut tags = at(&mut bootstrap, "/stats_config/stats_tags")?.take();
-        for name in self.tags() {
-            let known = |tag: &Value| tag["tag_name"] == name.as_str();
-            if let Some(list) = tags.as_array_mut()
-                && !list.iter().any(known)
-            {
-                let regex = meshfilter::policy::metric::label_expression(&name);
-                list.push(json!({"tag_name": name, "regex": regex}));
-            }
-        }
-        bootstrap["stats_config"]["stats_tags"] = tags;
-        let resources = at(&mut bootstrap, "/static_resources")?;
-        resources["clusters"] = self.clusters.iter().map(|(name, address)| cluster(name, *address)).collect();
-        self.listener(at(resources, "/listeners/0")?, folder)?;
-        if let Some(module) = &self.other_module {
-            bootstrap["bootstrap_extensions"] = json!([service(module)]);
-        }
-        let resources = at(&mut bootstrap, "/static_resources")?;
-        if self.dynamic {
-            let listeners = resources["listeners"].take();
-            resources["listeners"] = json!([]);
-            write_resource(folder, "lds", LISTENER, &listeners[0])?;
-            bootstrap["node"] = json!({"id": "test", "cluster": "test"});
-            bootstrap["dynamic_resources"] = json!({"lds_config": source(folder, "lds")});
-        }
-        super::write_bootstrap(folder, &bootstrap)
+        self.written(folder).map(|written| written.configuration)
+    }
+
+    /// [`Self::write`] with the variables that Envoy needs.
+    pub fn written(&self, folder: &Path) -> Result<Written, String> {
+        let bootstrap = self.built(folder)?;
+        self.write_dynamic(&bootstrap, folder)?;
+        let configuration = folder.join("bootstrap.json");
+        fs::write(&configuration, bootstrap.value().to_string())
+            .map_err(|error| format!("{}: {error}", configuration.display()))?;
+        // A native module has the variables of its process.
+        let environment = if native::is_native() { self.environment.clone() } else { BTreeMap::new() };
+        Ok(Written { configuration, environment })
     }
 
     /// Replaces the listener of an Envoy that was started with `dynamic`.
     pub fn update(&self, folder: &Path) -> Result<(), String> {
-        let text = fs::read_to_string(repository("envoy/envoy.yaml")).map_err(|error| error.to_string())?;
-        let mut bootstrap = yaml(&text)?;
-        let listener = at(&mut bootstrap, "/static_resources/listeners/0")?;
-        self.listener(listener, folder)?;
-        write_resource(folder, "lds", LISTENER, listener)
+        self.write_dynamic(&self.built(folder)?, folder)
     }
 
-    fn listener(&self, listener: &mut Value, folder: &Path) -> Result<(), String> {
-        listener["address"] = any_port();
-        if let Some(socket) = &self.transport_socket {
-            at(listener, "/filter_chains/0")?["transport_socket"] = socket.clone();
+    fn built(&self, folder: &Path) -> Result<envoy::Bootstrap, String> {
+        let log = Log { folder, filter_state: &self.filter_state };
+        let upstreams = &self.clusters;
+        let mut bootstrap = real::plain(self.module()?, self.configuration.clone(), upstreams.clone(), log);
+        for Chain { tls, http, .. } in
+            bootstrap.listeners.iter_mut().flat_map(|listener| &mut listener.chains)
+        {
+            tls.clone_from(&self.tls);
+            http.fields.extend(self.manager_fields.clone());
+            let Some(plugin) = &mut http.plugin else { continue };
+            let [name, root_id, vm_id] = self.plugin.clone();
+            *plugin = Plugin { name, root_id, vm_id, ..plugin.clone() };
+            plugin.variables = self.environment.clone();
+            plugin.fields = self.plugin_fields.clone();
+            plugin.from = self.dynamic_filter.then(|| folder.to_owned());
         }
-        let manager = at(listener, "/filter_chains/0/filters/0/typed_config")?;
-        // The filter gets what the client sent, as on the fake host; what Envoy would settle before it has no say here.
-        manager["normalize_path"] = false.into();
-        manager["merge_slashes"] = false.into();
-        manager["path_with_escaped_slashes_action"] = "KEEP_UNCHANGED".into();
-        manager["common_http_protocol_options"]["headers_with_underscores_action"] = "ALLOW".into();
-        manager["xff_num_trusted_hops"] = 1.into();
-        if version()? < (1, 37) {
-            // The tags of its spans cannot be read from formats yet.
-            at(manager, "/tracing")?.take();
+        if self.dynamic {
+            bootstrap.node = Some(("test".to_owned(), "test".to_owned()));
+            bootstrap.listeners_from = Some(folder.to_owned());
         }
-        let state = |name: &String| (name.clone(), format!("%FILTER_STATE(wasm.{name}:PLAIN)%").into());
-        let state: Map<String, Value> = self.filter_state.iter().map(state).collect();
-        manager["access_log"] = json!([{
-            "name": "file",
-            "typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
-                "path": folder.join("access"),
-                "log_format": {"json_format": {
-                    "id": format!("%REQ({ID_HEADER})%"),
-                    "details": "%RESPONSE_CODE_DETAILS%",
-                    "code": "%RESPONSE_CODE%",
-                    "flags": "%RESPONSE_FLAGS%",
-                    "state": state,
-                }},
-            },
-        }]);
-        for (name, value) in &self.manager_fields {
-            manager[name] = value.clone();
+        if let Some(module) = &self.other_module {
+            bootstrap.fields.insert("bootstrap_extensions".to_owned(), json!([service(module)]));
         }
-        let filters = at(manager, "/http_filters")?.as_array_mut().ok_or("http_filters is no list")?;
-        let filter = filters.iter_mut().find(|filter| filter["name"] == "meshfilter");
-        let filter = filter.ok_or("envoy.yaml has no filter named meshfilter")?;
-        let plugin = at(filter, "/typed_config/config")?;
-        let [name, root_id, vm_id] = &self.plugin;
-        plugin["name"] = name.as_str().into();
-        plugin["root_id"] = root_id.as_str().into();
-        plugin["vm_config"]["vm_id"] = vm_id.as_str().into();
-        let module = self.module.clone().map_or_else(module, Ok)?;
-        plugin["vm_config"]["code"] = json!({"local": {"filename": module}});
-        for (name, value) in &self.plugin_fields {
-            plugin[name] = value.clone();
+        Ok(bootstrap)
+    }
+
+    fn module(&self) -> Result<Module, String> {
+        match &self.module {
+            Some(module) => Module::of(module.clone()),
+            None if native::is_native() => native::native_module().map(Module::Native),
+            None => super::module().map(Module::Wasm),
         }
-        plugin["vm_config"]["environment_variables"] = json!({"key_values": self.environment});
-        plugin["configuration"] = match &self.configuration {
-            Configuration::Struct(policy) => {
-                json!({"@type": "type.googleapis.com/google.protobuf.Struct", "value": policy})
+    }
+
+    fn write_dynamic(&self, bootstrap: &envoy::Bootstrap, folder: &Path) -> Result<(), String> {
+        if self.dynamic {
+            let listeners = listeners_resource(&bootstrap.listeners);
+            replace_file(&folder.join(LISTENERS_FILE), &listeners.to_string())?;
+        }
+        let chains = bootstrap.listeners.iter().flat_map(|listener| &listener.chains);
+        for plugin in chains.filter_map(|chain| chain.http.plugin.as_ref()) {
+            if plugin.from.is_some() {
+                replace_file(&folder.join(PLUGIN_FILE), &plugin.resource().to_string())?;
             }
-            Configuration::Text(text) => {
-                json!({"@type": "type.googleapis.com/google.protobuf.StringValue", "value": text})
-            }
-        };
-        if self.dynamic_filter {
-            write_resource(folder, "ecds", EXTENSION, filter)?;
-            *filter = json!({"name": "meshfilter", "config_discovery": {
-                "config_source": source(folder, "ecds"),
-                "type_urls": ["type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm"],
-            }});
         }
-        *at(manager, "/route_config/virtual_hosts/0/routes/1/route/cluster")? = "fallback".into();
         Ok(())
     }
-
-    /// The labels that the policy adds to the metrics.
-    fn tags(&self) -> Vec<String> {
-        let Configuration::Struct(policy) = &self.configuration else { return Vec::new() };
-        let tags = policy["telemetry"]["tags"].as_array();
-        tags.into_iter().flatten().filter_map(|tag| tag["name"].as_str().map(str::to_owned)).collect()
-    }
-}
-
-const LISTENER: &str = "envoy.config.listener.v3.Listener";
-const EXTENSION: &str = "envoy.config.core.v3.TypedExtensionConfig";
-
-/// An update has to appear at once, so the file is moved into place.
-fn write_resource(folder: &Path, name: &str, kind: &str, resource: &Value) -> Result<(), String> {
-    let mut resource = resource.clone();
-    super::native::switch(&mut resource, &mut BTreeMap::new())?;
-    resource["@type"] = format!("type.googleapis.com/{kind}").into();
-    replace_file(&folder.join(format!("{name}.json")), &json!({"resources": [resource]}).to_string())
 }
 
 /// Replaces a file as Envoy wants it: a new one is moved over it.
@@ -224,24 +164,8 @@ pub fn replace_file(path: &Path, text: &str) -> Result<(), String> {
         .map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// Where Envoy finds a resource that [`write_resource`] wrote.
-fn source(folder: &Path, name: &str) -> Value {
-    json!({
-        "resource_api_version": "V3",
-        "path_config_source": {
-            "path": folder.join(format!("{name}.json")),
-            "watched_directory": {"path": folder},
-        },
-    })
-}
-
 pub(super) fn at<'a>(value: &'a mut Value, pointer: &str) -> Result<&'a mut Value, String> {
     value.pointer_mut(pointer).ok_or_else(|| format!("envoy.yaml has no {pointer}"))
-}
-
-/// Any free port on loopback.
-pub fn any_port() -> Value {
-    json!({"socket_address": {"address": "127.0.0.1", "port_value": 0}})
 }
 
 /// A module that sees no requests.
@@ -255,21 +179,4 @@ fn service(module: &Path) -> Value {
             "vm_config": {"runtime": "envoy.wasm.runtime.v8", "code": {"local": {"filename": module}}},
         },
     }})
-}
-
-/// A cluster with one endpoint.
-pub fn cluster(name: &str, address: SocketAddr) -> Value {
-    let address = json!({"socket_address": {
-        "address": address.ip().to_string(),
-        "port_value": address.port(),
-    }});
-    json!({
-        "name": name,
-        "type": "STATIC",
-        "connect_timeout": "5s",
-        "load_assignment": {
-            "cluster_name": name,
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
-        },
-    })
 }

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::bootstrap::{any_port, at, cluster};
-use super::{Envoy, module};
+use super::bootstrap::at;
+use super::{Envoy, any_port, cluster, module};
 use crate::support::case::yaml;
 use crate::support::repository;
 
@@ -73,6 +73,15 @@ impl Sample {
             self.bootstrap
         })
     }
+}
+
+/// The policy in a bootstrap.
+pub fn policy(bootstrap: &Value) -> Result<&Value, String> {
+    let manager = bootstrap.pointer("/static_resources/listeners/0/filter_chains/0/filters/0/typed_config");
+    let filters = manager.and_then(|manager| manager["http_filters"].as_array()).ok_or("no http_filters")?;
+    let filter = filters.iter().find(|filter| filter["name"] == "meshfilter");
+    let policy = filter.and_then(|filter| filter.pointer("/typed_config/config/configuration/value"));
+    policy.ok_or_else(|| "no filter named meshfilter".to_owned())
 }
 
 /// A document of the repository.

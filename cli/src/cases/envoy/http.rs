@@ -9,16 +9,22 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::check::{Headers, Seen};
+use crate::proxy::{Headers, Seen};
 
-/// Nothing in these tests is silent for longer.
+/// Nobody is silent for longer.
 const SILENCE: Duration = Duration::from_secs(30);
+
+/// The longest line, in bytes, and the longest body.
+const LONGEST: usize = 16 << 20;
 
 /// A response.
 #[derive(Clone, Debug, Default)]
 pub struct Response {
+    /// 100 to 599.
     pub status: u16,
+    /// Names in lower case.
     pub headers: Headers,
+    /// As it came.
     pub body: Vec<u8>,
 }
 
@@ -39,6 +45,10 @@ impl Response {
 pub struct Client<S = TcpStream>(BufReader<S>);
 
 impl Client {
+    /// To this address.
+    ///
+    /// # Errors
+    /// That nobody takes the connection.
     pub fn connect(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
@@ -55,11 +65,17 @@ impl<S: Read + Write> Client<S> {
     }
 
     /// Sends any bytes.
+    ///
+    /// # Errors
+    /// That the connection is closed.
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.0.get_mut().write_all(bytes)
     }
 
-    /// Reads the answer to a request of this method; `UnexpectedEof` if the connection ends before it.
+    /// Reads the answer to a request of this method.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` if the connection ends before it, `InvalidData` if it is none.
     pub fn receive(&mut self, method: &str) -> io::Result<Response> {
         let (line, headers) = read_head(&mut self.0)?;
         let status = line.split(' ').nth(1).and_then(|status| status.parse().ok());
@@ -70,6 +86,9 @@ impl<S: Read + Write> Client<S> {
     }
 
     /// One request and its answer.
+    ///
+    /// # Errors
+    /// Those of [`Self::send`] and [`Self::receive`].
     pub fn request(&mut self, method: &str, path: &str, headers: &[(&str, &str)]) -> io::Result<Response> {
         let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
         self.send(&request_bytes(method, path.as_bytes(), "example.com", &headers))?;
@@ -86,16 +105,20 @@ pub struct Keeping {
 }
 
 impl Keeping {
+    /// To this address.
     pub fn new(address: SocketAddr) -> Self {
         Keeping { address, client: None, connections: 0 }
     }
 
-    /// One request and its answer. Nothing is tried twice: every error is an answer that was lost.
+    /// One request and its answer. Nothing is tried twice.
+    ///
+    /// # Errors
+    /// Every one is an answer that was lost.
     pub fn request(&mut self, method: &str, path: &str, headers: &[(&str, &str)]) -> io::Result<Response> {
         let mut client = match self.client.take() {
             Some(client) => client,
             None => {
-                self.connections += 1;
+                self.connections = self.connections.saturating_add(1);
                 Client::connect(self.address)?
             }
         };
@@ -108,6 +131,9 @@ impl Keeping {
 }
 
 /// One request on a connection of its own.
+///
+/// # Errors
+/// Those of [`Client`].
 pub fn request(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> io::Result<Response> {
     Client::connect(address)?.request("GET", path, headers)
 }
@@ -142,7 +168,7 @@ fn invalid(message: String) -> io::Error {
 fn read_head(reader: &mut impl BufRead) -> io::Result<(String, Headers)> {
     let mut line = || -> io::Result<Vec<u8>> {
         let mut line = Vec::new();
-        if reader.read_until(b'\n', &mut line)? == 0 {
+        if reader.by_ref().take(LONGEST as u64).read_until(b'\n', &mut line)? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         Ok(line.trim_ascii_end().to_vec())
@@ -154,10 +180,12 @@ fn read_head(reader: &mut impl BufRead) -> io::Result<(String, Headers)> {
         if line.is_empty() {
             return Ok((first, headers));
         }
-        let colon = line.iter().position(|byte| *byte == b':');
-        let (name, value) = line.split_at(colon.ok_or_else(|| invalid("a header without a colon".into()))?);
+        let mut parts = line.splitn(2, |byte| *byte == b':');
+        let (Some(name), Some(value)) = (parts.next(), parts.next()) else {
+            return Err(invalid("a header without a colon".to_owned()));
+        };
         let name = String::from_utf8_lossy(name).to_ascii_lowercase();
-        headers.push((name, value[1..].trim_ascii_start().to_vec()));
+        headers.push((name, value.trim_ascii_start().to_vec()));
     }
 }
 
@@ -167,12 +195,10 @@ fn read_body(reader: &mut impl BufRead, headers: &Headers, until_end: bool) -> i
     if value("transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case(b"chunked")) {
         loop {
             let mut line = String::new();
-            reader.read_line(&mut line)?;
+            reader.by_ref().take(LONGEST as u64).read_line(&mut line)?;
             let size = usize::from_str_radix(line.trim(), 16).map_err(|error| invalid(error.to_string()))?;
-            let start = body.len();
-            body.resize(start + size, 0);
-            reader.read_exact(&mut body[start..])?;
-            reader.read_line(&mut String::new())?;
+            read_exactly(reader, size, &mut body)?;
+            reader.by_ref().take(2).read_line(&mut String::new())?;
             if size == 0 {
                 return Ok(body);
             }
@@ -181,15 +207,26 @@ fn read_body(reader: &mut impl BufRead, headers: &Headers, until_end: bool) -> i
     match value("content-length") {
         Some(length) => {
             let length = std::str::from_utf8(length).ok().and_then(|length| length.parse().ok());
-            body.resize(length.ok_or_else(|| invalid("content-length is no number".into()))?, 0);
-            reader.read_exact(&mut body)?;
+            let length = length.ok_or_else(|| invalid("content-length is no number".to_owned()))?;
+            read_exactly(reader, length, &mut body)?;
         }
         None if until_end => {
-            reader.read_to_end(&mut body)?;
+            reader.by_ref().take(LONGEST as u64).read_to_end(&mut body)?;
         }
         None => {}
     }
     Ok(body)
+}
+
+/// So many bytes more.
+fn read_exactly(reader: &mut impl BufRead, size: usize, body: &mut Vec<u8>) -> io::Result<()> {
+    if body.len().saturating_add(size) > LONGEST {
+        return Err(invalid(format!("a body of more than {LONGEST} bytes")));
+    }
+    match reader.by_ref().take(size as u64).read_to_end(body)? {
+        read if read == size => Ok(()),
+        _ => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
 }
 
 /// What an upstream answers, from the request that it saw: headers and body. The status is 200 unless `:status` is among
@@ -206,6 +243,9 @@ pub struct Upstream {
 
 impl Upstream {
     /// Says its name in `x-upstream`, and in the body the path and the headers that it saw.
+    ///
+    /// # Errors
+    /// That this machine has no port.
     pub fn echo(name: &str) -> io::Result<Self> {
         let own = name.to_owned();
         Self::start(name, move |seen| {
@@ -220,6 +260,9 @@ impl Upstream {
     }
 
     /// Answers as it is told.
+    ///
+    /// # Errors
+    /// That this machine has no port.
     pub fn start(
         name: &str,
         respond: impl Fn(&Seen) -> (Headers, Vec<u8>) + Send + Sync + 'static,
@@ -255,6 +298,7 @@ impl Upstream {
         Ok(upstream)
     }
 
+    /// Where it is.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -262,6 +306,11 @@ impl Upstream {
     /// Remembers nothing from now on: a load lasts long.
     pub fn forget(&self) {
         self.forgetful.store(true, Ordering::Relaxed);
+    }
+
+    /// The last request.
+    pub fn last(&self) -> Option<Seen> {
+        self.seen.lock().ok()?.last().cloned()
     }
 
     /// Every request so far.
@@ -296,7 +345,7 @@ fn serve(stream: TcpStream, name: &str, remember: &dyn Fn(Seen), respond: &Respo
             }
         }
         headers.push(owned_header((":method", method)));
-        let request = Seen { upstream: name.to_owned(), path: path.as_bytes().to_vec(), headers, body };
+        let request = Seen { cluster: name.to_owned(), path: path.as_bytes().to_vec(), headers, body };
         let (headers, body) = respond(&request);
         remember(request);
         let status = headers.iter().find(|(name, _)| name == ":status").map(|(_, status)| status.as_slice());

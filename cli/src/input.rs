@@ -1,0 +1,148 @@
+//! What commands read: files, standard input, folders, and the documents in them.
+
+use std::io::{self, Read};
+use std::path::Path;
+
+/// A document of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document {
+    /// The file, as it was given or found; `-` is standard input.
+    pub file: String,
+    /// The file's bytes. Lines that belong to other documents are empty, so that every place is the file's.
+    pub text: Vec<u8>,
+}
+
+/// What a given name stands for: itself, or every YAML and JSON file in the folder.
+///
+/// # Errors
+/// That the folder cannot be read.
+pub fn files(given: &str) -> io::Result<Vec<String>> {
+    if given == "-" || !Path::new(given).is_dir() {
+        return Ok(vec![given.to_owned()]);
+    }
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(given)? {
+        let path = entry?.path();
+        let ending = path.extension().and_then(|ending| ending.to_str());
+        if path.is_file() && matches!(ending, Some("yaml" | "yml" | "json")) {
+            files.push(path.display().to_string());
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// The bytes of a file, or of standard input.
+///
+/// # Errors
+/// That it cannot be read.
+pub fn read(file: &str) -> io::Result<Vec<u8>> {
+    if file != "-" {
+        return std::fs::read(file);
+    }
+    let mut bytes = Vec::new();
+    io::stdin().read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Every document of what is given.
+///
+/// # Errors
+/// What cannot be read, and why.
+pub fn documents(given: &str) -> Result<Vec<Document>, String> {
+    let files = files(given).map_err(|error| format!("{given}: {error}"))?;
+    if files.is_empty() {
+        return Err(format!("{given}: there is no .yaml, .yml or .json file in this folder"));
+    }
+    let mut found = Vec::new();
+    for file in files {
+        let bytes = read(&file).map_err(|error| format!("{file}: {error}"))?;
+        found.extend(split(&bytes).into_iter().map(|text| Document { file: file.clone(), text }));
+    }
+    Ok(found)
+}
+
+/// The one policy of what is given.
+///
+/// # Errors
+/// What cannot be read, or that there are several.
+pub fn one(given: &str) -> Result<Document, String> {
+    let mut found = documents(given)?;
+    match found.len() {
+        1 => found.pop().ok_or_else(|| format!("{given}: there is no document")),
+        several => {
+            let mut files: Vec<&str> = found.iter().map(|document| document.file.as_str()).collect();
+            files.dedup();
+            Err(format!(
+                "{given}: there are {several} documents, and a policy is one; give the one that is meant, in a file of its \
+                 own{}",
+                if files.len() > 1 { format!(": {}", files.join(", ")) } else { String::new() }
+            ))
+        }
+    }
+}
+
+/// The documents of a text. What has nothing but comments is none, unless there is no other.
+fn split(bytes: &[u8]) -> Vec<Vec<u8>> {
+    let lines: Vec<&[u8]> = bytes.split_inclusive(|byte| *byte == b'\n').collect();
+    // No line of a text within a document begins with it: YAML wants it indented.
+    let separates = |line: &[u8]| {
+        line.strip_prefix(b"---").is_some_and(|rest| {
+            rest.is_empty() || rest.starts_with(b"\n") || rest.starts_with(b"\r") || rest.starts_with(b" ")
+        })
+    };
+    let mut parts: Vec<Vec<u8>> = vec![Vec::new()];
+    let mut is_good = false;
+    let mut good = Vec::new();
+    for (number, line) in lines.iter().enumerate() {
+        if separates(line) {
+            good.push(std::mem::take(&mut is_good));
+            parts.push(b"\n".repeat(number));
+            // What stands behind it belongs to the document.
+            let rest = line.get(3..).unwrap_or_default();
+            is_good |= has_content(rest);
+            let part = parts.last_mut();
+            part.into_iter().for_each(|part| part.extend([b"   ", rest].concat()));
+            continue;
+        }
+        is_good |= has_content(line);
+        parts.last_mut().into_iter().for_each(|part| part.extend_from_slice(line));
+    }
+    good.push(is_good);
+    if !good.contains(&true) {
+        return vec![bytes.to_vec()];
+    }
+    parts.into_iter().zip(good).filter(|(_, good)| *good).map(|(part, _)| part).collect()
+}
+
+/// Whether a line says anything.
+fn has_content(line: &[u8]) -> bool {
+    let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line).trim_ascii();
+    !line.is_empty() && !line.starts_with(b"#") && !line.starts_with(b"%") && line != b"..."
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(text: &str) -> Vec<String> {
+        split(text.as_bytes()).into_iter().map(|part| String::from_utf8(part).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_document_keeps_its_lines() {
+        assert_eq!(texts("a: 1\n---\nb: 2\n"), ["a: 1\n", "\n   \nb: 2\n"]);
+        assert_eq!(
+            texts("# first\n---\na: |\n  ---\n--- # c\n\n--- {b: 2}"),
+            ["\n   \na: |\n  ---\n", "\n\n\n\n\n\n    {b: 2}"]
+        );
+    }
+
+    #[test]
+    fn what_says_nothing_is_no_document_unless_it_is_all() {
+        assert_eq!(texts(""), [""]);
+        assert_eq!(texts("# nothing\n---\n"), ["# nothing\n---\n"]);
+        assert_eq!(texts("---\na: 1\n---\n"), ["   \na: 1\n"]);
+        assert_eq!(texts("----\n"), ["----\n"]);
+    }
+}
