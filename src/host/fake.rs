@@ -455,3 +455,25 @@ impl Host for Fake {
         self.environment.borrow().get(name).cloned()
     }
 }
+
+#[cfg(all(test, feature = "explain"))]
+mod tests {
+    use super::*;
+    use crate::trace::drawing;
+
+    #[test]
+    fn what_is_drawn_depends_on_what_it_is_for_and_on_nothing_else() {
+        let fake = Fake::new();
+        let draw = |purpose: &'static str| {
+            drawing(purpose);
+            fake.random()
+        };
+        fake.draw_from(1);
+        let (abort, split, again) = (draw("abort"), draw("split"), draw("abort"));
+        assert!(abort != split && abort != again && split != again);
+        fake.draw_from(1);
+        assert_eq!((draw("split"), draw("abort"), draw("abort")), (split, abort, again));
+        fake.draw_from(2);
+        assert_ne!(draw("split"), split);
+    }
+}

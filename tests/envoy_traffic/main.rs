@@ -5,6 +5,7 @@
 mod choice;
 mod cors;
 mod ends;
+mod explained;
 mod faults;
 mod global;
 mod keys;

@@ -5,10 +5,12 @@ use std::thread;
 
 use serde_json::{Value, json};
 
-use crate::pair::{Listener, Request, SideBySide, lua, marker, native, ours, plugin, theirs};
+use crate::explained;
+use crate::pair::{Listener, Request, SideBySide, details, lua, marker, native, ours, plugin, theirs};
 use crate::random::{Random, seed};
 use crate::support::case::yaml;
 use crate::support::envoy::wait_until;
+use crate::support::explained::Explainer;
 
 const THREADS: u64 = 4;
 const EACH: usize = 400;
@@ -377,6 +379,8 @@ fn a_route_table_and_the_same_policy_answer_alike() {
         let mut random = Random(seed.wrapping_add(thread.wrapping_mul(0x5851_f42d_4c95_7f2d)));
         let mut native = running.client("native");
         let mut each = ["ours", "route", "filter"].map(|name| running.client(name));
+        let mut explainer = Explainer::with(&json!({"http": side("ours")}), &BTreeMap::new(), None).unwrap();
+        let mut told = Vec::new();
         let mut wrong = Vec::new();
         let mut differences: BTreeMap<&str, usize> = BTreeMap::new();
         for index in 0..EACH {
@@ -400,6 +404,12 @@ fn a_route_table_and_the_same_policy_answer_alike() {
                     (expected, answer) = both();
                 }
             }
+            if index % 3 == 0
+                && !timed
+                && let Some((asked, came)) = explained::of(&request, &answer)
+            {
+                told.push((format!("o{thread}-{index}"), explainer.explain(&asked), came, request.clone()));
+            }
             if answer != expected {
                 match difference(&request) {
                     Some(reason) => *differences.entry(reason).or_default() += 1,
@@ -407,20 +417,32 @@ fn a_route_table_and_the_same_policy_answer_alike() {
                 }
             }
         }
-        (wrong, differences)
+        (wrong, differences, told)
     };
     let mut wrong = Vec::new();
+    let mut told = Vec::new();
     let mut differences: BTreeMap<&str, usize> = BTreeMap::new();
     thread::scope(|scope| {
         let threads: Vec<_> = (0..THREADS).map(|thread| scope.spawn(move || some(thread))).collect();
         for thread in threads {
-            let (more, listed) = thread.join().unwrap();
+            let (more, listed, some) = thread.join().unwrap();
             wrong.extend(more);
+            told.extend(some);
             for (reason, count) in listed {
                 *differences.entry(reason).or_default() += count;
             }
         }
     });
+    // What `explain` says of a request is what came of it.
+    assert!(told.len() * 8 > THREADS as usize * EACH, "only {} were explained", told.len());
+    let details = details(&running.envoy, 2 * THREADS as usize * EACH);
+    for (id, explained, mut came, request) in told {
+        came.answer.details = details[&id].clone();
+        let found = explained.differences_but(&came, &["x-both", "x-secret"]);
+        if !found.is_empty() {
+            wrong.push(format!("{request:?}\n  {}", found.join("\n  ")));
+        }
+    }
     println!("{} pairs; different, as listed: {differences:#?}", THREADS as usize * EACH);
     assert!(
         wrong.is_empty(),
