@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use percent_encoding::percent_decode;
 
-use crate::host::{HeaderMap, Instant};
+use crate::host::{HeaderMap, Instant, same};
 
 /// Names an attribute that the policy reads from the proxy at every request; see [`AttributeTable`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -154,7 +154,9 @@ impl Request {
             self.query().unwrap_or_default().split(|byte| *byte == b'&').filter(|pair| !pair.is_empty());
         pairs.filter_map(move |pair| {
             let (key, value) = split_once(pair, b'=').unwrap_or((pair, b""));
-            (decode(key).as_ref() == name.as_bytes()).then(|| decode(value))
+            let is_named =
+                same(key, name.as_bytes()) || (key.contains(&b'%') && *decode(key) == *name.as_bytes());
+            is_named.then(|| decode(value))
         })
     }
 
@@ -201,6 +203,12 @@ impl Request {
         let text = |twin: &[u8]| String::from_utf8_lossy(twin).into_owned();
         let twins: Vec<String> = self.headers.twins(name.as_bytes()).map(text).collect();
         twins.iter().for_each(|twin| self.remove_header(twin));
+    }
+
+    /// Whether a header's name may be as long as this; false for most lengths, at no cost.
+    #[inline]
+    pub fn may_have_name_of(&self, length: usize) -> bool {
+        self.headers.has_length(length)
     }
 
     // Editing: the snapshot changes at once, the proxy's map when the edits are applied.

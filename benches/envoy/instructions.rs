@@ -86,7 +86,9 @@ fn count_one(
     control(&proxy, &["--dump"])?;
     let path = folder.join(format!("{}.1", proxy.envoy.id()));
     let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let _ = fs::remove_file(&path);
+    // The profile stays, for `callgrind_annotate`.
+    let kept = folder.join(&configuration.name);
+    fs::rename(&path, &kept).map_err(|error| format!("{}: {error}", kept.display()))?;
     let line = |key: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(key));
         line.ok_or_else(|| format!("{} has no line {key:?}", path.display()))

@@ -111,11 +111,6 @@ pub(super) struct Prepared {
 }
 
 impl Proxy {
-    /// The module that is meant. What is wrong was said.
-    pub fn module(&self) -> Result<Module, Outcome> {
-        find_module(self.module.as_deref())
-    }
-
     /// Reads the policy and plans the Envoy around it. What is wrong was said.
     pub fn prepare(&self, module: Module) -> Result<Prepared, Outcome> {
         let document = input::one(&self.policy).map_err(|error| {

@@ -16,11 +16,12 @@ use meshfilter::config::source::{Language, Source};
 ///
 /// Both images lie in one OCI layout, FOLDER/oci, under the names VERSION and VERSION-artifact. They depend on the module
 /// and on nothing else: the same module has the same digests everywhere. Beside them lie the module, the policy
-/// document's JSON Schema, the policies as JSON, and sha256sums. No container engine and no network is needed.
+/// document's JSON Schema, the policies as JSON, and sha256sums. No container engine and no network is needed. Of a native
+/// module (.so) there is the container image alone: an image volume of Kubernetes brings it to a proxy.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
-    /// The module that `make build` leaves
+    /// The module that `make build` leaves, or the native one that `make native` does
     #[arg(value_name = "MODULE", default_value = "target/wasm32-wasip1/release/meshfilter.wasm")]
     module: PathBuf,
 
@@ -37,6 +38,7 @@ const EXAMPLES: &str = "\
 Examples:
   meshfilter image
   meshfilter image meshfilter.wasm --output release --policy policies/*.yaml
+  meshfilter image target/native/libmeshfilter.so --output dist/native
   skopeo copy oci:dist/oci:0.1.0 docker://registry.example.com/meshfilter:0.1.0";
 
 /// Writes the release, and says to `output` what it is.
@@ -48,13 +50,15 @@ fn make(arguments: &Arguments) -> Result<String, Problem> {
     let policies = arguments.policy.iter().map(|file| compile(file)).collect::<Result<Vec<_>, _>>()?;
     let module = read_module(&arguments.module)?;
     let container = image::container_image(&module)?;
-    let artifact = image::artifact(&module)?;
+    let artifact = module.platform.is_none().then(|| image::artifact(&module)).transpose()?;
     let version = &module.facts.version;
     let artifact_name = format!("{version}-artifact");
 
-    let layout = layout::files(&[(version, &container), (&artifact_name, &artifact)])?;
+    let mut images = vec![(version.as_str(), &container)];
+    images.extend(artifact.iter().map(|artifact| (artifact_name.as_str(), artifact)));
+    let layout = layout::files(&images)?;
     let mut files: Files = layout.into_iter().map(|(name, bytes)| (format!("oci/{name}"), bytes)).collect();
-    files.insert("meshfilter.wasm".to_owned(), module.bytes.clone());
+    files.insert(module.file_name().to_owned(), module.bytes.clone());
     files.insert("policy.schema.json".to_owned(), format!("{:#}\n", config::schema()).into_bytes());
     for (name, policy) in policies {
         files.insert(format!("policies/{name}.json"), policy.into_bytes());
@@ -62,18 +66,28 @@ fn make(arguments: &Arguments) -> Result<String, Problem> {
     replace(&arguments.output, files)?;
 
     let folder = arguments.output.display();
-    Ok(format!(
-        "{folder}/oci:{version}  {}  container image, {} bytes\n\
-         {folder}/oci:{artifact_name}  {}  artifact, {} bytes\n\
-         {folder}/meshfilter.wasm  {}  {} bytes, commit {}\n",
+    let mut said = format!(
+        "{folder}/oci:{version}  {}  container image, {} bytes\n",
         container.digest(),
-        container.size(),
-        artifact.digest(),
-        artifact.size(),
+        container.size()
+    );
+    if let Some(artifact) = &artifact {
+        let _ = writeln!(
+            said,
+            "{folder}/oci:{artifact_name}  {}  artifact, {} bytes",
+            artifact.digest(),
+            artifact.size()
+        );
+    }
+    let _ = writeln!(
+        said,
+        "{folder}/{}  {}  {} bytes, commit {}",
+        module.file_name(),
         module.digest(),
         module.bytes.len(),
-        module.facts.commit,
-    ))
+        module.facts.commit
+    );
+    Ok(said)
 }
 
 /// Reads a module from a file.

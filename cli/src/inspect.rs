@@ -33,6 +33,7 @@ pub struct Arguments {
 const EXAMPLES: &str = "\
 Examples:
   meshfilter inspect target/wasm32-wasip1/release/meshfilter.wasm
+  meshfilter inspect target/native/libmeshfilter.so
   meshfilter inspect dist/oci
   meshfilter inspect registry.example.com/mesh/meshfilter:0.1.0
   meshfilter inspect --format json dist/oci | jq -r '.images[].digest'";
@@ -54,7 +55,7 @@ fn inspect(arguments: &Arguments) -> Result<String, Problem> {
     let path = Path::new(&arguments.what);
     let (module, images) = if path.is_dir() {
         of_layout(path)?
-    } else if path.exists() || arguments.what.ends_with(".wasm") {
+    } else if path.exists() || arguments.what.ends_with(".wasm") || arguments.what.ends_with(".so") {
         (read_module(path)?, Vec::new())
     } else {
         of_registry(&parse(&arguments.what)?, arguments.options.plain_http)?
@@ -114,7 +115,17 @@ fn text(module: &Module, images: &[Image]) -> String {
     let mut out = String::new();
     let _ = writeln!(out, "meshfilter {}", facts.version);
     let _ = writeln!(out, "  commit    {}{created}", facts.commit);
-    let _ = writeln!(out, "  ABI       proxy-wasm {}", facts.abi);
+    match &module.platform {
+        None => {
+            let _ = writeln!(out, "  ABI       proxy-wasm {}", facts.abi);
+        }
+        Some(platform) => {
+            let _ = writeln!(out, "  ABI       {} of Envoy 1.38 and later", facts.abi.replace('-', " "));
+            let glibc = platform.glibc.as_ref().map(|glibc| format!(", glibc {glibc} or later"));
+            let _ =
+                writeln!(out, "  for       linux, {}{}", platform.architecture, glibc.unwrap_or_default());
+        }
+    }
     let _ = writeln!(out, "  policies  {}", facts.policies.join(", "));
     let _ = writeln!(out, "  module    {}, {} bytes", module.digest(), module.bytes.len());
     for image in images {
@@ -136,6 +147,8 @@ fn machine(module: &Module, images: &[Image]) -> Value {
         "commit": module.facts.commit,
         "created": module.created(),
         "abi": module.facts.abi,
+        "architecture": module.platform.as_ref().map(|platform| platform.architecture.to_string()),
+        "glibc": module.platform.as_ref().and_then(|platform| platform.glibc.clone()),
         "policies": module.facts.policies,
         "digest": module.digest(),
         "bytes": module.bytes.len(),

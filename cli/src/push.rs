@@ -18,7 +18,7 @@ use crate::package::{Problem, digest, fetchers, image, layout};
 ///
 /// REFERENCE becomes the container image, which Istio, Envoy Gateway and Kubernetes take; REFERENCE-artifact becomes the
 /// artifact, whose layer is the module itself, for Envoy's remote.http_uri. Both are checked against what the fetchers take
-/// before anything is uploaded. Credentials come from Docker's configuration ($DOCKER_CONFIG/config.json, or that of
+/// before anything is uploaded. Of a native module there is the container image alone. Credentials come from Docker's configuration ($DOCKER_CONFIG/config.json, or that of
 /// ~/.docker), where `docker login` puts them. The exit code is 0 if all is there, 1 if the module or an image is wrong, 2
 /// if the command was used wrongly or the registry does not take it.
 #[derive(clap::Args)]
@@ -61,30 +61,41 @@ fn push(arguments: &Arguments) -> Result<String, Problem> {
     let Both { container, artifact, module } = both(&arguments.from)?;
     let registry = Registry::of(&reference, arguments.options.plain_http)?;
     let (host, name) = (reference.registry().to_owned(), reference.repository().to_owned());
-    let artifact_reference = Reference::with_tag(host, name, format!("{tag}-artifact"));
-    let total = container.size().saturating_add(artifact.size());
+    let artifact =
+        artifact.map(|packed| (Reference::with_tag(host, name, format!("{tag}-artifact")), packed));
+    let total =
+        artifact.iter().map(|(_, packed)| packed.size()).fold(container.size(), usize::saturating_add);
     let progress = Progress::new(total, &reference.whole());
     registry.push(&reference, &container, |blob, there| progress.add(blob, there))?;
-    registry.push(&artifact_reference, &artifact, |blob, there| progress.add(blob, there))?;
+    if let Some((reference, packed)) = &artifact {
+        registry.push(reference, packed, |blob, there| progress.add(blob, there))?;
+    }
     progress.bar.finish_and_clear();
 
+    let image = (reference.whole(), container.digest());
+    let artifact = artifact.map(|(reference, packed)| (reference.whole(), packed.digest()));
     let url = registry.blob_url(&reference, &module.digest());
     let sha256 = module.digest().replace("sha256:", "");
-    Ok(match arguments.options.format {
-        Format::Text => format!(
+    Ok(match (arguments.options.format, artifact) {
+        (Format::Text, Some(artifact)) => format!(
             "{} {}\n  container image: Istio, Envoy Gateway, image volumes\n\
              {} {}\n  artifact: the module as it is, for Envoy itself\n    http_uri {url}\n    sha256   {sha256}\n",
-            reference.whole(),
-            container.digest(),
-            artifact_reference.whole(),
-            artifact.digest(),
+            image.0, image.1, artifact.0, artifact.1,
         ),
-        Format::Json => format!(
+        (Format::Text, None) => format!("{} {}\n  container image: image volumes\n", image.0, image.1),
+        (Format::Json, Some(artifact)) => format!(
             "{:#}\n",
             json!({
-                "image": {"reference": reference.whole(), "digest": container.digest()},
-                "artifact": {"reference": artifact_reference.whole(), "digest": artifact.digest()},
+                "image": {"reference": image.0, "digest": image.1},
+                "artifact": {"reference": artifact.0, "digest": artifact.1},
                 "module": {"url": url, "sha256": sha256},
+            })
+        ),
+        (Format::Json, None) => format!(
+            "{:#}\n",
+            json!({
+                "image": {"reference": image.0, "digest": image.1},
+                "module": {"sha256": sha256},
             })
         ),
     })
@@ -93,7 +104,8 @@ fn push(arguments: &Arguments) -> Result<String, Problem> {
 /// The two forms of one module.
 struct Both {
     container: Packed,
-    artifact: Packed,
+    /// None of a native module.
+    artifact: Option<Packed>,
     module: Module,
 }
 
@@ -102,7 +114,7 @@ fn both(from: &Path) -> Result<Both, Problem> {
         let module = read_module(from)?;
         return Ok(Both {
             container: image::container_image(&module)?,
-            artifact: image::artifact(&module)?,
+            artifact: module.platform.is_none().then(|| image::artifact(&module)).transpose()?,
             module,
         });
     }
@@ -115,12 +127,18 @@ fn both(from: &Path) -> Result<Both, Problem> {
             Form::Artifact => artifact = Some((packed, module)),
         }
     }
-    let (Some((container, module)), Some((artifact, other))) = (container, artifact) else {
+    let missing = || {
         let message = "the layout needs a container image and an artifact; `make image` makes one with both";
-        return Err(Problem::Wrong(format!("{}: {message}", from.display())));
+        Problem::Wrong(format!("{}: {message}", from.display()))
     };
-    match module == other {
-        true => Ok(Both { container, artifact, module: Module::read(module)? }),
+    let (container, bytes) = container.ok_or_else(missing)?;
+    let module = Module::read(bytes.clone())?;
+    if module.platform.is_some() && artifact.is_none() {
+        return Ok(Both { container, artifact: None, module });
+    }
+    let (artifact, other) = artifact.ok_or_else(missing)?;
+    match bytes == other {
+        true => Ok(Both { container, artifact: Some(artifact), module }),
         false => {
             let message = "the two images hold different modules; make the layout again, with `make image`";
             Err(Problem::Wrong(format!("{}: {message}", from.display())))

@@ -3,13 +3,14 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | `allocator` | small blocks, kept by each thread for its next request |
 //! | `abi` | what Envoy gives and takes, declared once; handles over its pointers |
 //! | `entry` | the hooks that Envoy calls; each catches panics |
 //! | `host` | [`meshfilter::host::Host`] by these handles |
 //! | `worker` | what one worker thread has of a configuration: its policy and its streams |
 //! | `process` | what all workers share: configurations, metrics, shared data, the timer |
 //!
-//! `unsafe` is in `abi` and `entry` alone, but for the name of a section in `version`.
+//! `unsafe` is in `abi`, `entry` and `allocator` alone, but for the name of a section in `version`.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 #![cfg_attr(
@@ -29,6 +30,10 @@
 
 #[allow(unsafe_code)]
 mod abi;
+// The sanitizer looks after the C library's blocks, and knows nothing of those that are kept.
+#[cfg(not(feature = "system-allocator"))]
+#[allow(unsafe_code)]
+mod allocator;
 mod crypto;
 #[allow(unsafe_code)]
 mod entry;

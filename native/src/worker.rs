@@ -240,7 +240,10 @@ impl Open {
     }
 
     pub fn on_response_headers(&self, filter: Filter) {
-        self.run(filter, |root| root.on_response_headers(&self.stream));
+        let heeds = self.stream.try_borrow().is_ok_and(|stream| stream.heeds_response());
+        if heeds {
+            self.run(filter, |root| root.on_response_headers(&self.stream));
+        }
     }
 
     pub fn on_stream_complete(&self, filter: Filter) {
@@ -277,7 +280,9 @@ impl Open {
     pub fn close(&self) {
         let worker = &self.worker;
         worker.host.forget(self.id);
-        if let Ok(mut waiting) = worker.waiting.try_borrow_mut() {
+        if let Ok(mut waiting) = worker.waiting.try_borrow_mut()
+            && !waiting.is_empty()
+        {
             waiting.remove(&self.id);
         }
         let _hook = worker.host.enter(0, None);

@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use crate::filter::{Contexts, Flow};
-use crate::host::allocator::Allocator;
+use crate::host::Allocator;
 use crate::host::proxy_wasm::{Envoy, logger};
 use crate::version;
 

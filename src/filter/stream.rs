@@ -141,7 +141,15 @@ impl Stream {
         })
     }
 
+    /// Whether anything is done when the response's headers are there.
+    pub fn heeds_response(&self) -> bool {
+        !self.facts.response_edits.is_empty() || self.policy.telemetry.heeds_response()
+    }
+
     pub(super) fn on_response_headers(&mut self) {
+        if !self.heeds_response() {
+            return;
+        }
         self.policy.telemetry.on_response(&mut self.facts, &*self.host);
         let edits = std::mem::take(&mut self.facts.response_edits);
         if let Err(status) = effects::apply(&*self.host, MapType::HttpResponseHeaders, edits) {

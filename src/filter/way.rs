@@ -67,7 +67,9 @@ pub(super) fn send_on(host: &dyn Host, request: &mut Request, facts: &Facts) -> 
             set(request, &mut edits, name, cluster.as_bytes());
         }
     }
-    prove(host, facts, edits.iter().chain(&own))?;
+    if host.may_be_followed() {
+        prove(host, facts, edits.iter().chain(&own))?;
+    }
     effects::apply_to_request(host, edits, own)
 }
 

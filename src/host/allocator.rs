@@ -1,4 +1,4 @@
-//! The module's allocator: small blocks that are given back are kept for the next one who asks for such a size.
+//! The modules' allocator: small blocks that are given back are kept for the next one who asks for such a size.
 //!
 //! A request takes and gives back a few dozen small blocks, the same sizes every time. The allocator of the C library
 //! looks for room and merges neighbours at each of them; here it is one step off a list and one step onto it. Blocks
@@ -31,7 +31,7 @@ struct Block {
     next: *mut Block,
 }
 
-/// Lists of free blocks in front of the C library.
+/// Lists of free blocks in front of the C library, for one thread.
 pub struct Allocator(UnsafeCell<[List; LISTS]>);
 
 // SAFETY: a module is built without threads, so nobody else can look into the lists.

@@ -78,6 +78,9 @@ fn purpose() -> &'static str {
     ""
 }
 
+/// The seed of what is drawn for each purpose, and how often that was.
+type Draws = (u64, Vec<(&'static str, u64)>);
+
 /// The fake. Share it with `Rc`; all its state is behind cells.
 #[derive(Default)]
 pub struct Fake {
@@ -85,8 +88,7 @@ pub struct Fake {
     wall_clock: Cell<Duration>,
     seed: Cell<u64>,
     fixed_random: Cell<Option<u64>>,
-    /// The seed of what is drawn for a purpose, and how often that was.
-    draws: RefCell<Option<(u64, Vec<(&'static str, u64)>)>>,
+    draws: RefCell<Option<Draws>>,
     context: Cell<u32>,
     tick: Cell<Duration>,
     next_tick: Cell<Instant>,

@@ -49,18 +49,39 @@ impl HeaderMap {
         Ok(HeaderMap { buffer, entries, lengths })
     }
 
-    /// A copy of pairs that somebody lends.
-    pub fn of(pairs: &[(&[u8], &[u8])]) -> Self {
+    /// A copy of pairs that somebody lends, with room for a few more.
+    pub fn of<'a>(pairs: impl ExactSizeIterator<Item = (&'a [u8], &'a [u8])> + Clone) -> Self {
+        const MORE: usize = 4;
+        const MORE_BYTES: usize = 128;
         let bytes = pairs
-            .iter()
+            .clone()
             .fold(0usize, |sum, (name, value)| sum.saturating_add(name.len()).saturating_add(value.len()));
         let mut map = HeaderMap {
-            buffer: Vec::with_capacity(bytes),
-            entries: Vec::with_capacity(pairs.len()),
+            buffer: Vec::with_capacity(bytes.saturating_add(MORE_BYTES)),
+            entries: Vec::with_capacity(pairs.len().saturating_add(MORE)),
             lengths: Lengths::default(),
         };
-        pairs.iter().for_each(|(name, value)| map.add(name, value));
+        if u32::try_from(bytes).is_err() {
+            pairs.for_each(|(name, value)| map.add(name, value));
+            return map;
+        }
+        // Every place in so few bytes is a u32.
+        map.entries.extend(pairs.map(|(name, value)| {
+            let start = map.buffer.len();
+            map.buffer.extend_from_slice(name);
+            map.buffer.extend_from_slice(value);
+            map.lengths.add(name.len());
+            let span = |start: usize, length: usize| (start as u32, length as u32);
+            Entry { name: span(start, name.len()), value: span(start.wrapping_add(name.len()), value.len()) }
+        }));
         map
+    }
+
+    /// Whether a name of this length is among them; most names that are looked for are absent, and this tells of most of
+    /// those.
+    #[inline]
+    pub fn has_length(&self, length: usize) -> bool {
+        self.lengths.may_contain(length)
     }
 
     /// Writes pairs the way that the proxy does.
@@ -220,8 +241,12 @@ mod tests {
     #[test]
     fn what_is_lent_is_copied() {
         let lent: [(&[u8], &[u8]); 2] = [(b":path", b"/"), (b"x", b"")];
-        assert_eq!(pairs(&HeaderMap::of(&lent)), lent);
-        assert!(pairs(&HeaderMap::of(&[])).is_empty());
+        let mut map = HeaderMap::of(lent.iter().copied());
+        assert_eq!(pairs(&map), lent);
+        assert!(map.has_length(1) && map.has_length(5) && !map.has_length(2));
+        map.add(b"y", b"1");
+        assert_eq!(map.get(b"y"), Some(b"1".as_slice()));
+        assert!(pairs(&HeaderMap::of([].into_iter())).is_empty());
     }
 
     #[test]

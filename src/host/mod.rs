@@ -4,7 +4,7 @@
 //! the proxy calls, `entry`. [`fake`] is
 //! a whole proxy in memory for tests. No call panics: where the proxy refuses, the [`Status`] comes back.
 
-#[cfg(any(target_os = "wasi", test))]
+#[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
 #[allow(unsafe_code)]
 pub mod allocator;
 #[forbid(unsafe_code)]
@@ -23,6 +23,8 @@ mod same;
 
 use std::time::Duration;
 
+#[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
+pub use allocator::Allocator;
 pub use counters::Counters;
 pub use header_map::HeaderMap;
 pub use number_hash::{NumberHash, NumberHasher};
@@ -201,6 +203,10 @@ pub trait Host {
 
     /// An attribute such as `["source", "address"]`; `None` where the proxy has none.
     fn property(&self, path: &[&str]) -> Option<Vec<u8>>;
+    /// Whether another meshfilter may stand behind this one, and has to be told what this one chose.
+    fn may_be_followed(&self) -> bool {
+        true
+    }
     /// Writes filter state `wasm.<name>`, which access logs and tracing read.
     fn set_filter_state(&self, name: &str, value: &[u8]) -> Result<()>;
 

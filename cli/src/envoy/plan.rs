@@ -305,8 +305,9 @@ impl Planner<'_> {
 
 /// `upstream-ca.pem` of a folder, or the authorities of this system; whether they are there.
 pub fn authorities(folder: Option<&Path>) -> (PathBuf, bool) {
-    let mut own =
-        folder.into_iter().flat_map(|folder| [AUTHORITIES_FILE, OWN_AUTHORITIES].map(|name| folder.join(name)));
+    let mut own = folder
+        .into_iter()
+        .flat_map(|folder| [AUTHORITIES_FILE, OWN_AUTHORITIES].map(|name| folder.join(name)));
     if let Some(own) = own.find(|own| own.exists()) {
         return (own, true);
     }

@@ -74,6 +74,11 @@ fn has_other_numbers(value: &Value) -> bool {
 }
 
 impl Module {
+    /// Whether it is a shared library.
+    pub fn is_native(&self) -> bool {
+        matches!(self, Module::Native(_))
+    }
+
     /// What a file is, by its name's end.
     pub fn of(path: PathBuf) -> Result<Self, String> {
         match path.extension().and_then(|extension| extension.to_str()) {
@@ -185,7 +190,11 @@ mod tests {
             (json!({"a": [1, {"b": 0.5}]}), true),
             (json!({"a": 4_294_967_295_u32}), true),
         ] {
-            assert_eq!(matches!(Configuration::of(&policy), Configuration::Text(_)), text, "{policy}");
+            assert_eq!(
+                matches!(Configuration::Struct(policy.clone()).for_yaml(), Some(Configuration::Text(_))),
+                text,
+                "{policy}"
+            );
         }
     }
 }

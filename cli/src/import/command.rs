@@ -12,7 +12,7 @@ use super::report::{self, Placed, Report};
 use super::scope::Wanted;
 use super::write::envoy;
 use super::{Imported, import};
-use crate::bootstrap::{absolute, endpoint, module};
+use crate::bootstrap::{absolute, endpoint, find_module};
 use crate::envoy::Address;
 use crate::envoy::plan::Options;
 use crate::{Format, Outcome, check};
@@ -240,7 +240,7 @@ impl ImportOptions {
 
     /// The Envoy that is wanted. What is wrong was said.
     pub(crate) fn envoy(&self, folder: &Path) -> Result<envoy::Wanted, Outcome> {
-        let mut options = Options::new(module(self.module.as_deref())?);
+        let mut options = Options::new(find_module(self.module.as_deref())?);
         let mut moved = BTreeMap::new();
         let mut listens = 0_usize;
         for Listen { server_port, address } in &self.listen {

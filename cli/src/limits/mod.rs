@@ -13,7 +13,7 @@ use meshfilter::json;
 use meshfilter::policy::rate_limit::global::Unit;
 use serde_json::Value;
 
-use super::{Outcome, check, report};
+use super::{Outcome, check, input, report};
 
 /// Write what a rate limit service has to know of a policy
 ///
@@ -77,7 +77,7 @@ type Shape = Vec<(String, Option<String>)>;
 
 /// Writes the configuration.
 pub(crate) fn run(arguments: &Arguments, output: &mut Vec<u8>) -> Outcome {
-    let bytes = match check::read(&arguments.policy) {
+    let bytes = match input::read(&arguments.policy) {
         Ok(bytes) => bytes,
         Err(error) => return misused(&format!("{}: {error}", arguments.policy)),
     };

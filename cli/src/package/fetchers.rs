@@ -15,6 +15,9 @@ use super::{MOST_BYTES, digest};
 /// The module's name in the layer of a container image, in whatever folder.
 pub const FILE_NAME: &str = "plugin.wasm";
 
+/// The native module's name there: volumes are made of images that have it.
+pub const NATIVE_FILE_NAME: &str = "libmeshfilter.so";
+
 /// The media type of an artifact's configuration.
 pub const MODULE_CONFIG: &str = "application/vnd.module.wasm.config.v1+json";
 
@@ -145,12 +148,13 @@ fn unpack(layer: &[u8]) -> Result<Vec<u8>, String> {
             "the layer is no tar archive packed by gzip, as its media type says: {error}; build the image again"
         )
     };
+    let is_module = |name: &str| [FILE_NAME, NATIVE_FILE_NAME].contains(&name);
     let mut archive = tar::Archive::new(GzDecoder::new(layer).take(MOST_BYTES));
     let mut others = Vec::new();
     for entry in archive.entries().map_err(broken)? {
         let mut entry = entry.map_err(broken)?;
         let path = entry.path().map_err(broken)?.into_owned();
-        if path.file_name().is_some_and(|name| name == FILE_NAME) {
+        if path.file_name().and_then(|name| name.to_str()).is_some_and(is_module) {
             let mut module = Vec::new();
             entry.read_to_end(&mut module).map_err(broken)?;
             return Ok(module);

@@ -38,17 +38,21 @@ impl Packed {
     }
 }
 
-/// The container image: `FROM scratch`, and one layer with `plugin.wasm`.
+/// The container image: `FROM scratch`, and one layer with `plugin.wasm`, or with `libmeshfilter.so`.
 pub fn container_image(module: &Module) -> Result<Packed, Problem> {
     build(|| {
-        let tar = archive(&module.bytes)?;
+        let name = if module.platform.is_some() { module.file_name() } else { FILE_NAME };
+        let tar = archive(name, &module.bytes)?;
         let mut gzip = GzBuilder::new().mtime(0).operating_system(255).write(Vec::new(), Compression::best());
         gzip.write_all(&tar)?;
         let layer = gzip.finish()?;
-        let mut history = HistoryBuilder::default().created_by(format!("COPY meshfilter.wasm /{FILE_NAME}"));
-        // Who fetches a single image does not look at its platform; who picks one of several asks for this one.
+        let mut history =
+            HistoryBuilder::default().created_by(format!("COPY {} /{name}", module.file_name()));
+        // Of wasm, who fetches a single image does not look at its platform; who picks one of several asks for this one.
         let mut configuration = ImageConfigurationBuilder::default()
-            .architecture(Arch::Amd64)
+            .architecture(
+                module.platform.as_ref().map_or(Arch::Amd64, |platform| platform.architecture.clone()),
+            )
             .os(Os::Linux)
             .rootfs(RootFsBuilder::default().typ("layers").diff_ids([digest(&tar)]).build()?);
         if let Some(created) = module.created() {
@@ -57,7 +61,9 @@ pub fn container_image(module: &Module) -> Result<Packed, Problem> {
         }
         let configuration = json_bytes(&configuration.history([history.build()?]).build()?)?;
         let mut annotations = annotations(module);
-        annotations.insert("module.wasm.image/variant".to_owned(), "compat".to_owned());
+        if module.platform.is_none() {
+            annotations.insert("module.wasm.image/variant".to_owned(), "compat".to_owned());
+        }
         let manifest = ImageManifestBuilder::default()
             .schema_version(2u32)
             .media_type(MediaType::ImageManifest)
@@ -71,7 +77,8 @@ pub fn container_image(module: &Module) -> Result<Packed, Problem> {
 
 /// The artifact: the module as it is, so that the layer's digest is the module's, and a URL of it is one of the module.
 ///
-/// The fetchers take an artifact only if it has two layers, the other one being what stands in the configuration.
+/// The fetchers take an artifact only if it has two layers, the other one being what stands in the configuration. No fetcher
+/// takes one of a native module.
 pub fn artifact(module: &Module) -> Result<Packed, Problem> {
     build(|| {
         let configuration = json_bytes(&json!({
@@ -100,7 +107,7 @@ pub fn artifact(module: &Module) -> Result<Packed, Problem> {
 }
 
 /// A tar archive with the module in it, whose only file is nobody's and of no time.
-fn archive(module: &[u8]) -> std::io::Result<Vec<u8>> {
+fn archive(name: &str, module: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut header = tar::Header::new_ustar();
     header.set_size(u64::try_from(module.len()).unwrap_or(u64::MAX));
     header.set_mode(0o644);
@@ -108,7 +115,7 @@ fn archive(module: &[u8]) -> std::io::Result<Vec<u8>> {
     header.set_gid(0);
     header.set_mtime(0);
     let mut archive = tar::Builder::new(Vec::new());
-    archive.append_data(&mut header, FILE_NAME, module)?;
+    archive.append_data(&mut header, name, module)?;
     archive.into_inner()
 }
 

@@ -6,6 +6,7 @@ pub mod fetchers;
 pub mod image;
 pub mod layout;
 pub mod module;
+pub mod native;
 pub mod registry;
 
 use std::fs::File;

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use wasmparser::{Parser, Payload};
 
+use super::native::{self, Platform};
 use super::{Problem, digest};
 use meshfilter::version;
 
@@ -13,6 +14,8 @@ pub struct Module {
     pub bytes: Vec<u8>,
     /// Who it is.
     pub facts: Facts,
+    /// What a native module is for; none for one of WebAssembly, which is for all.
+    pub platform: Option<Platform>,
 }
 
 /// What stands in the module's custom section, [`version::SECTION`].
@@ -25,7 +28,7 @@ pub struct Facts {
     pub commit: String,
     /// Seconds since 1970, as text; empty if unknown.
     pub commit_time: String,
-    /// The version of the proxy-wasm ABI.
+    /// The version of the proxy-wasm ABI; `dynamic-module` of a native module.
     pub abi: String,
     /// The sections of the policy document that it decides by.
     pub policies: Vec<String>,
@@ -34,8 +37,19 @@ pub struct Facts {
 impl Module {
     /// Reads a module; the error says why it is none of this project.
     pub fn read(bytes: Vec<u8>) -> Result<Self, Problem> {
-        let facts = facts(&bytes).map_err(Problem::Wrong)?;
-        Ok(Module { bytes, facts })
+        let (facts, platform) = match bytes.starts_with(b"\x7fELF") {
+            true => {
+                native::read(&bytes).and_then(|(section, platform)| Ok((parse(section)?, Some(platform))))
+            }
+            false => facts(&bytes).map(|facts| (facts, None)),
+        }
+        .map_err(Problem::Wrong)?;
+        Ok(Module { bytes, facts, platform })
+    }
+
+    /// The name of its file.
+    pub fn file_name(&self) -> &'static str {
+        if self.platform.is_some() { "libmeshfilter.so" } else { "meshfilter.wasm" }
     }
 
     /// Of the bytes: what Envoy and Istio call `sha256`, with `sha256:` before it.
@@ -58,7 +72,10 @@ fn is_plain(text: &str) -> bool {
 
 fn facts(bytes: &[u8]) -> Result<Facts, String> {
     if bytes.get(..4) != Some(b"\0asm") {
-        return Err("this is no WebAssembly module; `make build` makes one".to_owned());
+        return Err(
+            "this is no WebAssembly module, and no shared library; `make build` makes the one, `make native` the other"
+                .to_owned(),
+        );
     }
     let broken = |error: wasmparser::BinaryReaderError| {
         format!("this WebAssembly module is broken or cut off: {error}; build or copy it again")
@@ -83,6 +100,19 @@ fn facts(bytes: &[u8]) -> Result<Facts, String> {
             version::SECTION
         )
     })?;
+    let facts = parse(section)?;
+    let abi = format!("proxy_abi_version_{}", facts.abi.replace('.', "_"));
+    match exports.contains(&abi.as_str()) {
+        true => Ok(facts),
+        false => Err(format!(
+            "this module says that it speaks ABI {}, but does not export {abi}; build it again",
+            facts.abi
+        )),
+    }
+}
+
+/// Reads the section.
+fn parse(section: &[u8]) -> Result<Facts, String> {
     let facts: Facts = serde_json::from_slice(section).map_err(|error| {
         format!("the module's section {} cannot be read: {error}; build it again", version::SECTION)
     })?;
@@ -94,14 +124,7 @@ fn facts(bytes: &[u8]) -> Result<Facts, String> {
             version::SECTION
         ));
     }
-    let abi = format!("proxy_abi_version_{}", facts.abi.replace('.', "_"));
-    match exports.contains(&abi.as_str()) {
-        true => Ok(facts),
-        false => Err(format!(
-            "this module says that it speaks ABI {}, but does not export {abi}; build it again",
-            facts.abi
-        )),
-    }
+    Ok(facts)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ pub mod raw;
 mod scheduler;
 
 use std::ffi::c_int;
+use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
 pub use attributes::{Attribute, AttributeKind};
@@ -41,6 +42,25 @@ pub struct Callout<'a> {
     pub timeout_milliseconds: u64,
 }
 
+/// Headers that Envoy lends: their names and values.
+#[derive(Clone)]
+pub struct Pairs<'a>(std::slice::Iter<'a, EnvoyHeader>);
+
+impl<'a> Iterator for Pairs<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        // SAFETY: whoever made this vouches for the bytes as long as it lends the headers.
+        self.0.next().map(|header| unsafe { header.pair() })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.0.size_hint()
+    }
+}
+
+impl ExactSizeIterator for Pairs<'_> {}
+
 impl Filter {
     /// # Safety
     /// The filter has to live as long as calls are made: from its hook `new` until `destroy` has ended.
@@ -48,18 +68,18 @@ impl Filter {
         NonNull::new(pointer).map(Filter)
     }
 
-    /// Lends every header of a map; `None` where there is no such map now.
-    pub fn with_headers<T>(self, map: HeaderMapKind, read: impl FnOnce(&[(&[u8], &[u8])]) -> T) -> Option<T> {
+    /// Lends every header of a map, in place; `None` where there is no such map now.
+    pub fn with_headers<T>(self, map: HeaderMapKind, read: impl FnOnce(Pairs<'_>) -> T) -> Option<T> {
         // SAFETY: the filter lives; so in every call below.
         let count =
             unsafe { raw::envoy_dynamic_module_callback_http_get_headers_size(self.pointer(), map as c_int) };
-        let mut few = [EnvoyHeader::EMPTY; USUAL_HEADERS];
+        let mut few = [const { MaybeUninit::uninit() }; USUAL_HEADERS];
         let mut many = Vec::new();
-        let headers = match few.get_mut(..count) {
+        let room: &mut [MaybeUninit<EnvoyHeader>] = match few.get_mut(..count) {
             Some(few) => few,
             None => {
-                many.resize(count, EnvoyHeader::EMPTY);
-                many.as_mut_slice()
+                many.resize_with(count, MaybeUninit::uninit);
+                &mut many
             }
         };
         // SAFETY: there is room for as many as Envoy has just said there are.
@@ -67,21 +87,14 @@ impl Filter {
             raw::envoy_dynamic_module_callback_http_get_headers(
                 self.pointer(),
                 map as c_int,
-                headers.as_mut_ptr(),
+                room.as_mut_ptr().cast(),
             )
         };
-        if !there {
-            return None;
-        }
-        let mut few: [(&[u8], &[u8]); USUAL_HEADERS] = [(&[], &[]); USUAL_HEADERS];
-        // SAFETY: the bytes live until the map is edited, and nobody can while they are lent.
-        let pairs = headers.iter().map(|header| unsafe { header.pair() });
-        if let Some(few) = few.get_mut(..count) {
-            few.iter_mut().zip(pairs).for_each(|(place, pair)| *place = pair);
-            return Some(read(few));
-        }
-        let many: Vec<(&[u8], &[u8])> = pairs.collect();
-        Some(read(&many))
+        // SAFETY: Envoy has filled in every one, and the bytes live until the map is edited, which nobody can while they are
+        // lent.
+        there.then(|| {
+            read(Pairs(unsafe { std::slice::from_raw_parts(room.as_ptr().cast(), room.len()) }.iter()))
+        })
     }
 
     /// Lends the first value of a header.

@@ -52,10 +52,6 @@ pub struct EnvoyHeader {
 }
 
 impl EnvoyHeader {
-    /// Room for one.
-    pub const EMPTY: EnvoyHeader =
-        EnvoyHeader { name: std::ptr::null(), name_length: 0, value: std::ptr::null(), value_length: 0 };
-
     #[cfg(test)]
     pub fn of(name: &[u8], value: &[u8]) -> Self {
         EnvoyHeader {

@@ -47,6 +47,8 @@ pub struct NativeHost {
     metrics: RefCell<Vec<Option<Arc<Metric>>>>,
     /// What the document's attributes are called by the ABI; there are few.
     attributes: RefCell<Vec<(Vec<String>, Option<Attribute>)>>,
+    /// Room for a name that is put together.
+    name: RefCell<String>,
     /// Always empty: what is counted is added up for the whole process.
     counters: Counters,
 }
@@ -109,6 +111,7 @@ impl NativeHost {
             reply: RefCell::default(),
             metrics: RefCell::default(),
             attributes: RefCell::default(),
+            name: RefCell::default(),
             counters: Counters::default(),
         }
     }
@@ -162,7 +165,10 @@ impl NativeHost {
 
     /// A stream is gone.
     pub fn forget(&self, stream: u32) {
-        let gone = self.waiting.try_borrow_mut().ok().and_then(|mut streams| streams.remove(&stream));
+        let gone = self.waiting.try_borrow_mut().ok().and_then(|mut streams| {
+            // Mostly nobody waits, and looking at that costs less.
+            if streams.is_empty() { None } else { streams.remove(&stream) }
+        });
         if let Some(gone) = gone {
             gone.alarm.silence();
         }
@@ -311,7 +317,7 @@ impl Host for NativeHost {
                 if let Some(headers) = reply.as_ref().filter(|_| map == MapType::HttpResponseHeaders) {
                     return Ok(headers.clone());
                 }
-                let headers = self.filter()?.with_headers(kind_of(map)?, HeaderMap::of);
+                let headers = self.filter()?.with_headers(kind_of(map)?, |pairs| HeaderMap::of(pairs));
                 headers.ok_or(Status::BadArgument)
             }
         }
@@ -358,9 +364,17 @@ impl Host for NativeHost {
         }
     }
 
+    fn may_be_followed(&self) -> bool {
+        Configuration::are_several()
+    }
+
     fn set_filter_state(&self, name: &str, value: &[u8]) -> Result<()> {
         // Under the name that it has in wasm: access logs and tracing read either.
-        taken(self.filter()?.set_filter_state(&format!("wasm.{name}"), value))
+        let mut full = self.name.try_borrow_mut().map_err(|_| Status::InternalFailure)?;
+        full.clear();
+        full.push_str("wasm.");
+        full.push_str(name);
+        taken(self.filter()?.set_filter_state(&full, value))
     }
 
     fn now(&self) -> Instant {

@@ -1,4 +1,4 @@
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use meshfilter::host::{HeaderMap, HttpCall};
@@ -53,16 +53,26 @@ pub struct Answer {
 /// How long counters are added up before Envoy hears of them, in nanoseconds.
 const TELL_AFTER: u64 = 500_000_000;
 
+/// How many there are in this process. Each filter of a chain has one of its own.
+static LIVING: AtomicUsize = AtomicUsize::new(0);
+
 impl Configuration {
+    /// Whether there is more than one, so that a request may come to another one after this.
+    pub fn are_several() -> bool {
+        LIVING.load(Ordering::Relaxed) > 1
+    }
+
     pub fn new(name: &[u8], document: &[u8], envoy: abi::Configuration) -> Option<Arc<Self>> {
         static LAST: AtomicU64 = AtomicU64::new(0);
+        let alarm = Alarm::new(envoy.scheduler()?);
+        LIVING.fetch_add(1, Ordering::Relaxed);
         Some(Arc::new(Configuration {
             envoy,
             number: LAST.fetch_add(1, Ordering::Relaxed),
             name: name.to_vec(),
             document: document.to_vec(),
             metrics: MetricTable::default(),
-            alarm: Alarm::new(envoy.scheduler()?),
+            alarm,
             gone: AtomicBool::new(false),
             errands: Mutex::default(),
         }))
@@ -91,7 +101,9 @@ impl Configuration {
 
     /// Nothing came of it.
     pub fn abandon(&self) {
-        self.gone.store(true, Ordering::Release);
+        if !self.gone.swap(true, Ordering::AcqRel) {
+            LIVING.fetch_sub(1, Ordering::Relaxed);
+        }
         self.alarm.silence();
     }
 

@@ -150,6 +150,11 @@ impl Telemetry {
         }
     }
 
+    /// Whether a tag waits for the response's headers.
+    pub fn heeds_response(&self) -> bool {
+        self.requests.as_ref().is_some_and(|requests| requests.late)
+    }
+
     /// The response's headers are there.
     pub fn on_response(&self, facts: &mut Facts, host: &dyn Host) {
         let Some(requests) = &self.requests else { return };

@@ -1,7 +1,7 @@
 use oci_spec::image::ImageManifest;
 use serde_json::Value;
 
-use super::super::module::tests::module;
+use super::super::module::tests::{module, native};
 use super::*;
 
 fn read(packed: &Packed) -> ImageManifest {
@@ -107,4 +107,19 @@ fn the_layer_of_the_artifact_is_the_module() {
         (&configuration["type"], &configuration["abiVersions"]),
         (&json!("envoy_proxy"), &json!(["0.2.1"]))
     );
+}
+
+#[test]
+fn the_image_of_a_native_module_is_of_its_architecture_and_has_its_name() {
+    let packed = container_image(&native()).unwrap();
+    let configuration: Value = serde_json::from_slice(&packed.blobs[0]).unwrap();
+    assert_eq!((&configuration["os"], &configuration["architecture"]), (&json!("linux"), &json!("arm64")));
+    let manifest = read(&packed);
+    assert!(!manifest.annotations().as_ref().unwrap().contains_key("module.wasm.image/variant"));
+    let tar = archive_bytes(&packed.blobs[1]);
+    let mut archive = tar::Archive::new(tar.as_slice());
+    let names: Vec<_> =
+        archive.entries().unwrap().map(|entry| entry.unwrap().path_bytes().into_owned()).collect();
+    assert_eq!(names, [b"libmeshfilter.so"]);
+    assert_eq!(crate::push::opened(&packed).unwrap().1, native().bytes);
 }

@@ -27,6 +27,12 @@ pub fn module() -> Module {
     Module::read(small(facts, "proxy_abi_version_0_2_1")).unwrap()
 }
 
+/// A native module of the same commit; nobody reads its bytes.
+pub fn native() -> Module {
+    let platform = Platform { architecture: oci_spec::image::Arch::ARM64, glibc: Some("2.31".to_owned()) };
+    Module { bytes: b"\x7fELF".to_vec(), platform: Some(platform), ..module() }
+}
+
 fn refused(bytes: Vec<u8>) -> String {
     match Module::read(bytes) {
         Err(Problem::Wrong(message)) => message,
