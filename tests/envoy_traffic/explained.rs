@@ -13,7 +13,11 @@ const FOR_UPSTREAMS: [&str; 3] = ["x-fail", "x-slow", "x-fail-status"];
 pub fn of(request: &Request, answer: &Answer) -> Option<(proxy::Request, Exchange)> {
     let for_upstreams = |(name, _): &(String, String)| FOR_UPSTREAMS.contains(&name.as_str());
     let passed = answer.header("x-upstream").is_some();
-    if request.headers.iter().any(for_upstreams) || (passed && answer.body.is_empty()) {
+    // Envoy itself refuses what is not ASCII.
+    if !request.path.is_ascii()
+        || request.headers.iter().any(for_upstreams)
+        || (passed && answer.body.is_empty())
+    {
         return None;
     }
     let asked = proxy::Request {

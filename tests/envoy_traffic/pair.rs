@@ -221,6 +221,17 @@ pub fn details(envoy: &Envoy, count: usize) -> BTreeMap<String, String> {
     .unwrap()
 }
 
+/// [`details`] of these requests.
+pub fn details_of<'a>(envoy: &Envoy, ids: impl Iterator<Item = &'a str> + Clone) -> BTreeMap<String, String> {
+    let mut missing = Vec::new();
+    crate::support::envoy::wait_until("the access log", || {
+        let lines = details(envoy, 0);
+        missing = ids.clone().filter(|id| !lines.contains_key(*id)).collect();
+        missing.is_empty().then_some(lines)
+    })
+    .unwrap_or_else(|error| panic!("{error}: there is no line of {missing:?}"))
+}
+
 fn text(headers: Headers) -> Vec<(String, String)> {
     let text = |(name, value): (String, Vec<u8>)| (name, String::from_utf8_lossy(&value).into_owned());
     let mut headers: Vec<_> = headers.into_iter().map(text).collect();

@@ -64,9 +64,13 @@ pub fn policies(value: &Value, found: &mut Vec<Value>) {
     });
     let known = |name: &String| KNOWN.get(name).is_some();
     let sections = ["authentication", "authorization", "destinations", "http", "rateLimits", "telemetry"];
-    // A header or a cookie of a request may have a section's name; its value is no section.
+    // What has a section's name elsewhere, such as a cookie or a member of another resource, has another kind of value.
     let section = |object: &serde_json::Map<String, Value>| {
-        sections.iter().any(|name| object.get(*name).is_some_and(|value| !value.is_string()))
+        let is_own = |name: &str, value: &Value| match KNOWN[name]["type"].as_str() {
+            Some("array") => value.is_array(),
+            _ => value.is_object(),
+        };
+        sections.iter().any(|name| object.get(*name).is_some_and(|value| is_own(name, value)))
     };
     match value {
         Value::Object(object) if object.keys().all(known) && section(object) => {

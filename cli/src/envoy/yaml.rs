@@ -8,6 +8,7 @@ pub type Comment = (&'static str, &'static str);
 /// Members that come first, in this order; those that are not here follow by their names.
 const ORDER: [&str; 63] = [
     "name",
+    "@type",
     "namespace",
     "domain",
     "max_value",
@@ -18,7 +19,6 @@ const ORDER: [&str; 63] = [
     "conditions",
     "kid",
     "tag_name",
-    "@type",
     "node",
     "admin",
     "stats_config",
