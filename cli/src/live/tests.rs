@@ -226,3 +226,29 @@ fn what_deserves_a_look_is_said() {
     assert_eq!(picture.all.requests, 6);
     assert_eq!(picture.all.rps, 3.0);
 }
+
+/// What the page asks Prometheus about is what the filter counts.
+#[test]
+fn the_pages_queries_are_about_series_that_there_are() {
+    use meshfilter::policy::metric::LABELS;
+    let page = include_str!("../../../docs/live.md");
+    let queries: Vec<&str> =
+        page.split("```promql\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(queries.len(), 10);
+    let names = regex::Regex::new(r"meshfilter_[a-z_]+").unwrap();
+    let labels = regex::Regex::new(r#"by \(([a-z_, ]+)\)|([a-z_]+)(?:=|!=|=~|!~)""#).unwrap();
+    for query in queries {
+        let mut series = names.find_iter(query).peekable();
+        assert!(series.peek().is_some(), "{query}");
+        for name in series {
+            let name = name.as_str().trim_end_matches("_bucket");
+            assert!(super::metric::Metric::of(&format!("wasmcustom.{name}")).is_some(), "{query}: {name}");
+        }
+        for found in labels.captures_iter(query) {
+            let list = found.get(1).or(found.get(2)).unwrap().as_str();
+            for label in list.split(", ") {
+                assert!(label == "le" || LABELS.contains(&label), "{query}: {label}");
+            }
+        }
+    }
+}
