@@ -20,6 +20,7 @@ pub use set::WAYS;
 use super::metric::Counter;
 use super::{Facts, Mode, Source, Step, shared};
 use crate::host::{Host, Instant, Result, Status};
+use crate::matchers::host;
 use crate::policy::{Guard, Sight};
 use crate::request::Request;
 use crate::trace::{self, Event};
@@ -450,7 +451,15 @@ impl Limit {
 impl KeyPart {
     /// The value for this request, or what stands in for it.
     fn value<'a>(&'a self, request: &'a Request, facts: &'a Facts) -> Option<Cow<'a, [u8]>> {
-        self.source.value(request, facts).or(self.default.as_deref().map(Cow::Borrowed))
+        let value = self.source.value(request, facts);
+        let value = match &self.source {
+            // One host, however it is spelled, as one path is: nobody gets a bucket of his own by its case or its port.
+            Source::Header(name) if matches!(name.as_str(), "host" | ":authority") => {
+                value.map(|host| Cow::Owned(host::bare(&host).to_ascii_lowercase()))
+            }
+            _ => value,
+        };
+        value.or(self.default.as_deref().map(Cow::Borrowed))
     }
 }
 

@@ -171,6 +171,20 @@ fn each_key_has_its_own_bucket_and_a_missing_part_has_none() {
 }
 
 #[test]
+fn a_host_has_one_bucket_however_it_is_spelled() {
+    for name in ["host", ":authority", "Host"] {
+        let host = Fake::new();
+        let policy = policy(&json!([{"key": [{"header": name}], "tokenBucket": bucket(1)}]), &host);
+        let passes = |authority: &str| passes(&policy, &host, &[(":authority", authority)]);
+        assert!(passes("a.example"), "{name}");
+        for spelled in ["a.example", "A.Example", "a.example:80", "a.example.", "a.EXAMPLE.:8080"] {
+            assert!(!passes(spelled), "{name}: {spelled}");
+        }
+        assert!(passes("b.example"), "{name}");
+    }
+}
+
+#[test]
 fn the_parts_of_a_key_do_not_run_into_each_other() {
     let host = Fake::new();
     let key = json!([{"header": "x-a"}, {"header": "x-b"}]);

@@ -272,6 +272,19 @@ fn it_applies_only_where_its_match_holds_and_a_descriptor_is_whole() {
 }
 
 #[test]
+fn a_host_is_asked_about_by_one_name_however_it_is_spelled() {
+    let limit = json!({"name": "fleet", "global": {"cluster": "rls", "domain": "web", "descriptors": [
+        {"entries": [{"key": "host", "value": {"header": "host"}}]},
+    ]}});
+    for spelled in ["a.example", "A.Example:443", "a.example.:80"] {
+        let mut asking = Asking::new(&json!([limit]), &[(":authority", spelled)]);
+        asking.begin();
+        let question: RateLimitRequest = unframe(&asking.asked().1.body).unwrap();
+        assert_eq!(question.descriptors[0].entries[0].value, "a.example", "{spelled}");
+    }
+}
+
+#[test]
 fn bytes_that_are_no_text_are_counted_and_not_a_way_around() {
     let mut asking = Asking::new(&json!([entry(json!({}))]), &[]);
     asking.request = Request::new([("x-user", b"\xff\xfe".as_slice())].into_iter().collect(), Vec::new(), 0);
