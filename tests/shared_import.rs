@@ -132,3 +132,94 @@ fn profiles_are_taken_and_refused_as_linkerd_does() {
     println!("{} profiles as Linkerd takes them", cases.len());
     assert!(cases.len() > 20, "{}", cases.len());
 }
+
+/// A value that has everything a schema knows, each enumeration's first word.
+fn sample(schema: &Value) -> Value {
+    if let Some(word) = schema["enum"].as_array().and_then(|words| words.first()) {
+        return word.clone();
+    }
+    match schema["type"].as_str() {
+        Some("object") => {
+            let members = schema["properties"].as_object().into_iter().flatten();
+            let mut object: serde_json::Map<String, Value> =
+                members.map(|(name, schema)| (name.clone(), sample(schema))).collect();
+            if schema["additionalProperties"].is_object() {
+                object.insert("any".to_owned(), sample(&schema["additionalProperties"]));
+            }
+            Value::Object(object)
+        }
+        Some("array") => Value::Array(vec![sample(&schema["items"])]),
+        Some("integer" | "number") => schema["default"].as_u64().unwrap_or(1).into(),
+        Some("boolean") => true.into(),
+        _ => schema["default"].as_str().unwrap_or("x").into(),
+    }
+}
+
+#[test]
+fn no_field_of_the_gateway_api_is_unknown() {
+    let Some(folder) = shared::folder() else { return };
+    let mut leaves_seen = 0;
+    for (file, kind) in [
+        ("gateway.networking.k8s.io_v1_Gateway", "Gateway"),
+        ("gateway.networking.k8s.io_v1beta1_Gateway", "Gateway"),
+        ("gateway.networking.k8s.io_v1_HTTPRoute", "HTTPRoute"),
+        ("gateway.networking.k8s.io_v1beta1_HTTPRoute", "HTTPRoute"),
+        ("gateway.networking.k8s.io_v1_GRPCRoute", "GRPCRoute"),
+    ] {
+        let text = std::fs::read_to_string(folder.join(format!("crds/{file}.json"))).unwrap();
+        let schema: Value = serde_json::from_str(&text).unwrap();
+        let spec = sample(&schema["properties"]["spec"]);
+        // A filter has one type: one route for each of them. A rule that redirects has no backends.
+        let types = &schema["properties"]["spec"]["properties"]["rules"]["items"]["properties"]["filters"]["items"]
+            ["properties"]["type"]["enum"];
+        let types = types.as_array().cloned().unwrap_or_else(|| vec![Value::Null]);
+        for of in types {
+            let mut spec = spec.clone();
+            let Some(rule) = spec.pointer_mut("/rules/0") else {
+                leaves_seen += known(file, kind, &spec);
+                continue;
+            };
+            for pointer in ["/filters/0", "/backendRefs/0/filters/0"] {
+                let filter = rule.pointer_mut(pointer).and_then(Value::as_object_mut).unwrap();
+                let member = of.as_str().unwrap().to_ascii_lowercase();
+                filter.retain(|name, _| name.to_ascii_lowercase() == member);
+                filter.insert("type".to_owned(), of.clone());
+            }
+            spec["parentRefs"] =
+                serde_json::json!([{"name": "edge", "kind": "Service", "group": "core", "port": 80}]);
+            leaves_seen += known(file, kind, &spec);
+        }
+    }
+    println!("{leaves_seen} leaves of the Gateway API's schemas");
+    assert!(leaves_seen > 500, "{leaves_seen}");
+}
+
+/// Fails if a field is told to be unknown; gives the number of leaves.
+fn known(file: &str, kind: &str, spec: &Value) -> usize {
+    let resource = serde_json::json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": kind, "metadata": {"name": "x"}, "spec": spec,
+    });
+    for gateway in [None, Some(("default".to_owned(), "x".to_owned()))] {
+        // A route of a Service is no Gateway's.
+        if gateway.is_some() && kind != "Gateway" {
+            continue;
+        }
+        let mut inputs = Inputs::default();
+        inputs.add("x.json", resource.to_string().as_bytes(), Repairs::Told);
+        let values: Vec<Value> = inputs.resources.iter().map(|resource| resource.value.clone()).collect();
+        let found = import(&mut inputs, &Wanted { gateway, ..Wanted::default() }, Repairs::Told);
+        for error in &found.report.errors {
+            let unknown = ["is not a field here", "nothing is known of this field"];
+            assert!(
+                !unknown.iter().any(|text| error.message.contains(text)),
+                "{file}: {}: {}",
+                error.path,
+                error.message
+            );
+        }
+        complete(file, &values, &found.report);
+    }
+    let mut count = 0;
+    leaves(spec, String::new(), &mut |_, _| count += 1);
+    count
+}

@@ -154,6 +154,9 @@ fn done(arguments: &Arguments, output: &mut Vec<u8>) -> Result<Outcome, Outcome>
     };
     let mut inputs = options.read(&arguments.files)?;
     let mut imported = import(&mut inputs, &options.scope(), options.repairs());
+    let moved =
+        options.listen.iter().filter_map(|listen| Some((listen.server_port?, listen.address.clone())));
+    imported.policy.move_ports(&moved.collect());
     let mut files: Vec<(PathBuf, Vec<u8>, bool)> = Vec::new();
     // What is wrong already would be wrong once more.
     if let Some(wanted) = wanted.filter(|_| imported.report.errors.is_empty()) {
@@ -235,6 +238,8 @@ impl ImportOptions {
                 .iter()
                 .find(|listen| listen.server_port.is_none())
                 .map(|listen| listen.address.port),
+            endpoints: self.endpoint.iter().map(|(name, _)| name.clone()).collect(),
+            echo: self.echo,
         }
     }
 

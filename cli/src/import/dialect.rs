@@ -7,7 +7,7 @@ use super::mesh::{Mesh, Origin};
 use super::read::Resource;
 use super::repair::Move;
 use super::scope::Scope;
-use super::{consul, istio, kubernetes, linkerd, openapi, smi};
+use super::{consul, gateway, istio, kubernetes, linkerd, openapi, smi};
 
 /// A family of kinds.
 pub struct Dialect {
@@ -91,6 +91,7 @@ pub struct Context<'a> {
 pub static DIALECTS: &[&Dialect] = &[
     &kubernetes::DIALECT,
     &istio::DIALECT,
+    &gateway::DIALECT,
     &linkerd::DIALECT,
     &smi::DIALECT,
     &consul::DIALECT,
@@ -129,6 +130,8 @@ pub fn find(
 fn group_by_content(resource: &Resource) -> Option<&'static str> {
     let spec = resource.value.get("spec")?;
     match resource.kind.as_str() {
+        "Gateway" if spec.get("listeners").is_some() => Some("gateway.networking.k8s.io"),
+        "Gateway" => Some("networking.istio.io"),
         "AuthorizationPolicy" if spec.get("requiredAuthenticationRefs").is_some() => {
             Some("policy.linkerd.io")
         }

@@ -15,6 +15,7 @@ mod command;
 mod consul;
 pub mod dialect;
 pub mod field;
+mod gateway;
 mod istio;
 mod kubernetes;
 mod linkerd;

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::dialect::{Audience, Context};
 use super::field::{Field, Object};
 use super::mesh::services::{Labels, selects};
+use super::mesh::{Destination, hosts};
 use super::read::Resource;
 
 /// Istio's root namespace, unless MeshConfig says another.
@@ -34,6 +35,10 @@ pub struct Scope {
     pub target: Option<String>,
     /// All namespaces of the input.
     pub namespaces: BTreeSet<String>,
+    /// Names of which options say where they are.
+    pub endpoints: Vec<String>,
+    /// Whether Envoy itself answers for everything else.
+    pub echo: bool,
 }
 
 /// What is known of the proxy before the input is read.
@@ -47,6 +52,10 @@ pub struct Wanted {
     pub gateway: Option<(String, String)>,
     /// The port of `--listen`, where that is given.
     pub port: Option<u16>,
+    /// The names of `--endpoint`.
+    pub endpoints: Vec<String>,
+    /// `--echo`.
+    pub echo: bool,
 }
 
 /// What a policy is for.
@@ -77,6 +86,8 @@ impl Scope {
             gateway: wanted.gateway.clone(),
             port: wanted.port,
             target: None,
+            endpoints: wanted.endpoints.clone(),
+            echo: wanted.echo,
             namespaces: all.iter().filter_map(|resource| resource.namespace.clone()).collect(),
         };
         scope.namespaces.insert(scope.default_namespace.clone());
@@ -205,6 +216,16 @@ impl Scope {
         }
     }
 
+    /// Whether options say where a destination is.
+    pub fn is_given(&self, to: &Destination) -> bool {
+        self.echo || self.endpoints.iter().any(|name| to.is_called(name, true))
+    }
+
+    /// Whether options say where anything is but what nothing matches.
+    pub fn gives_anything(&self) -> bool {
+        self.endpoints.iter().any(|name| name != crate::envoy::plan::DEFAULT)
+    }
+
     /// Takes the fields that say whom a policy is for.
     pub fn take(&self, spec: &Object<'_>, selector: &'static str) {
         let to = "the proxy that this policy is for";
@@ -267,6 +288,6 @@ pub fn take_labels(field: &Field<'_>, to: &str) -> Labels {
 impl Context<'_> {
     /// The full name of a host that a resource names.
     pub fn host(&self, host: &str, resource: &Resource) -> String {
-        super::mesh::hosts::full(host, self.namespace(resource), &self.scope.namespaces)
+        hosts::full(host, self.namespace(resource), &self.scope.namespaces)
     }
 }

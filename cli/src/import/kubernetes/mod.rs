@@ -1,5 +1,6 @@
 //! What Kubernetes itself knows: services, what answers for them, secrets.
 
+mod ingress;
 mod services;
 mod workloads;
 
@@ -22,6 +23,11 @@ const KINDS: &[Kind] = &[
     kind("DaemonSet", &["apps"], Phase::Workloads, workloads::template),
     kind("ReplicaSet", &["apps"], Phase::Workloads, workloads::template),
     kind("Secret", &[""], Phase::Services, secret),
+    Kind {
+        annotations: ingress::ANNOTATIONS,
+        ..kind("Ingress", &["networking.k8s.io", "extensions"], Phase::Policies, ingress::read)
+    },
+    kind("IngressClass", &["networking.k8s.io"], Phase::Settings, ingress::class),
 ];
 
 const fn kind(

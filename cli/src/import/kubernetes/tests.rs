@@ -103,3 +103,57 @@ stringData: {ca.crt: root}
     let imported = crate::import::testing::imported(&broken);
     assert_eq!(errors(&imported.report), ["4: data[tls.key]: this is not base64"]);
 }
+
+#[test]
+fn an_ingress_has_exact_paths_before_prefixes() {
+    let text = "\
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: web}
+spec:
+  ingressClassName: nginx
+  defaultBackend: {service: {name: other, port: {number: 80}}}
+  rules:
+  - host: a.example.com
+    http:
+      paths:
+      - {path: /, pathType: Prefix, backend: {service: {name: a, port: {name: http}}}}
+      - {path: /api, pathType: Prefix, backend: {service: {name: b, port: {number: 8080}}}}
+      - {path: /api, pathType: Exact, backend: {service: {name: c, port: {number: 80}}}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: a}
+spec: {ports: [{name: http, port: 81}]}
+";
+    let imported = imported(text);
+    assert_eq!(errors(&imported.report), Vec::<String>::new());
+    let found: Vec<String> = imported.policy.value["http"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| {
+            format!("{} {} {}", entry["name"], entry["hosts"], entry["route"][0]["destination"]["port"])
+        })
+        .collect();
+    assert_eq!(
+        found,
+        [
+            r#""web/0-2" ["a.example.com"] {"number":80}"#,
+            r#""web/0-1" ["a.example.com"] {"number":8080}"#,
+            r#""web/0-0" ["a.example.com"] {"number":81}"#,
+            r#""web/default" null {"number":80}"#,
+        ]
+    );
+    let annotated = text.replace(
+        "{name: web}",
+        "{name: web, annotations: {nginx.ingress.kubernetes.io/rewrite-target: /, nginx.ingress.kubernetes.io/proxy-body-size: 1m}}",
+    );
+    let imported = crate::import::testing::imported(&annotated);
+    let told = errors(&imported.report);
+    assert_eq!(told.len(), 1);
+    assert!(
+        told[0].contains("rewrite-target is another program's; write what it does into the policy"),
+        "{told:?}"
+    );
+}

@@ -12,6 +12,7 @@ use super::dialect::{Audience, Context, Dialect, Kind, Phase, no_finish, no_hint
 use super::field::Object;
 use super::read::Resource;
 
+pub use route::{ANNOTATIONS, annotations};
 pub use service_profile::has_profile;
 
 /// Linkerd.

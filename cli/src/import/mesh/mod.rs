@@ -4,6 +4,7 @@
 //! too. What Envoy itself does has types, which become the builder's.
 
 pub mod condition;
+pub mod gateways;
 pub mod hosts;
 pub mod services;
 pub mod traffic;
@@ -53,6 +54,8 @@ pub struct Mesh {
     pub secrets: BTreeMap<(String, String), Secret>,
     /// What a dialect has found out once for all of its resources, under a name of its own.
     pub found: BTreeMap<&'static str, Value>,
+    /// What routes of the Gateway API hang on.
+    pub gateways: gateways::Gateways,
 }
 
 /// Where something of the model comes from.
@@ -255,6 +258,26 @@ pub struct RetryBudget {
 }
 
 impl Destination {
+    /// Whether a user means it by a name: any of its names, with `:PORT` or not, with `|SUBSET` or not; `short`: also by its
+    /// name alone.
+    pub fn is_called(&self, name: &str, short: bool) -> bool {
+        let (host, subset) = match name.split_once('|') {
+            Some((host, subset)) => (host, Some(subset)),
+            None => (name, None),
+        };
+        if subset != self.subset.as_deref() {
+            return false;
+        }
+        let (host, port) = match host.rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>().ok())) {
+            Some((host, Some(port))) => (host, Some(port)),
+            _ => (host, None),
+        };
+        if port.is_some() && port != Some(self.port.unwrap_or(80)) {
+            return false;
+        }
+        hosts::names(&self.host, short).iter().any(|known| known == host)
+    }
+
     /// In the policy's words.
     pub fn value(&self) -> Value {
         let mut value = Map::new();

@@ -1,7 +1,7 @@
 //! A mesh and its policy → an Envoy: the builder's plan for the policy, and over it what the mesh says of servers and of
 //! traffic.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
@@ -129,7 +129,8 @@ impl Writer<'_> {
         let short = hosts::with_short_names(hosts.iter().map(String::as_str), &self.scope.namespace);
         for named in &names.destinations {
             let to = destination(named);
-            let given = self.given(|name| name == named.cluster || is_called(name, &to, &short));
+            let given =
+                self.given(|name| name == named.cluster || to.is_called(name, short.contains(&to.host)));
             let known = || {
                 let labels = policy_for(&self.mesh.rules, &to).1.unwrap_or_default();
                 if to.subset.is_some() && labels.is_empty() {
@@ -643,26 +644,6 @@ impl Writer<'_> {
             }
         }
     }
-}
-
-/// Whether a user means a destination by a name: any of its names, with `:PORT` or not, with `|SUBSET` or not. `short` are the
-/// hosts that are called by their name alone.
-fn is_called(name: &str, to: &Destination, short: &BTreeSet<String>) -> bool {
-    let (host, subset) = match name.split_once('|') {
-        Some((host, subset)) => (host, Some(subset)),
-        None => (name, None),
-    };
-    if subset != to.subset.as_deref() {
-        return false;
-    }
-    let (host, port) = match host.rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>().ok())) {
-        Some((host, Some(port))) => (host, Some(port)),
-        _ => (host, None),
-    };
-    if port.is_some() && port != Some(to.port.unwrap_or(80)) {
-        return false;
-    }
-    hosts::names(&to.host, short.contains(&to.host)).iter().any(|known| known == host)
 }
 
 /// Only the hosts of these servers; those that redirect do.

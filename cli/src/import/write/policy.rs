@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use meshfilter::config::{self, Errors};
 use serde_json::{Map, Value, json};
 
+use crate::envoy::Address;
 use crate::envoy::policy::name_key_clusters;
 use crate::envoy::yaml;
 use crate::import::mesh::{Mesh, Origin, hosts};
@@ -45,6 +46,20 @@ impl Policy {
         }
         name_key_clusters(&mut policy.value);
         policy
+    }
+
+    /// Ports of listeners that are moved are those where clients really come.
+    pub fn move_ports(&mut self, moved: &BTreeMap<u16, Address>) {
+        let entries = self.value.get_mut("http").and_then(Value::as_array_mut);
+        for entry in entries.into_iter().flatten() {
+            for matched in entry.get_mut("match").and_then(Value::as_array_mut).into_iter().flatten() {
+                let Some(port) = matched.get_mut("port") else { continue };
+                let number = port.as_u64().and_then(|number| u16::try_from(number).ok());
+                if let Some(address) = number.and_then(|number| moved.get(&number)) {
+                    *port = address.port.into();
+                }
+            }
+        }
     }
 
     /// As a file for people.

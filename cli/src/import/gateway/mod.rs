@@ -1,0 +1,60 @@
+//! The Gateway API: Gateway, HTTPRoute, GRPCRoute, ReferenceGrant.
+//!
+//! [`rules`] reads what stands in a route's `rules`, for whoever has routes of this shape; [`routes`] knows on which Gateways
+//! a route hangs.
+
+mod filters;
+mod grants;
+mod listeners;
+mod matches;
+mod routes;
+pub mod rules;
+
+use super::dialect::{Audience, Context, Dialect, Kind, Phase, no_finish, no_hint, no_repair};
+use super::field::Object;
+use super::read::Resource;
+
+/// The Gateway API.
+pub static DIALECT: Dialect =
+    Dialect { name: "Gateway API", kinds: KINDS, istio_metrics: false, finish: no_finish };
+
+/// Its group.
+pub const GROUP: &str = "gateway.networking.k8s.io";
+
+const KINDS: &[Kind] = &[
+    kind("ReferenceGrant", Phase::Services, grants::read),
+    kind("Gateway", Phase::Listeners, listeners::read),
+    Kind {
+        annotations: crate::import::linkerd::ANNOTATIONS,
+        ..kind("HTTPRoute", Phase::Policies, routes::http)
+    },
+    Kind {
+        annotations: crate::import::linkerd::ANNOTATIONS,
+        ..kind("GRPCRoute", Phase::Policies, routes::grpc)
+    },
+    kind("GatewayClass", Phase::Settings, class),
+];
+
+const fn kind(name: &'static str, phase: Phase, read: fn(&Object<'_>, &Resource, &mut Context<'_>)) -> Kind {
+    Kind {
+        name,
+        groups: &[GROUP],
+        phase,
+        audience: Audience::Everyone,
+        read,
+        labels: false,
+        annotations: &[],
+        repair: no_repair,
+        hint: no_hint,
+    }
+}
+
+/// It says which program makes Gateways.
+fn class(top: &Object<'_>, _: &Resource, _: &mut Context<'_>) {
+    if let Some(spec) = top.field("spec") {
+        spec.no_meaning("it says which program makes Gateways, and this one is made by import");
+    }
+}
+
+#[cfg(test)]
+mod tests;

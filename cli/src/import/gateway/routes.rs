@@ -1,0 +1,340 @@
+//! HTTPRoute and GRPCRoute: which Gateways take them, with which hosts, on which ports.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use super::GROUP;
+use super::rules::{self, Without};
+use crate::import::dialect::Context;
+use crate::import::field::{Field, Object};
+use crate::import::mesh::gateways::{Listener, Namespaces};
+use crate::import::mesh::{Destination, Entry, hosts};
+use crate::import::read::Resource;
+use crate::import::scope::labels_of;
+
+/// Reads an HTTPRoute.
+pub fn http(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
+    read(top, resource, cx, rules::http);
+}
+
+/// Reads a GRPCRoute.
+pub fn grpc(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
+    read(top, resource, cx, rules::grpc);
+}
+
+type Reader = fn(&Object<'_>, &Resource, &Context<'_>, &Without) -> Vec<Entry>;
+
+fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>, reader: Reader) {
+    // Linkerd's way to say how long and how often.
+    let annotated = crate::import::linkerd::annotations(top, resource.kind == "GRPCRoute");
+    let Some(spec) = top.field("spec").and_then(|spec| spec.object()) else {
+        resource.log.error("spec", "a route without a spec says nothing", "give it parentRefs and rules");
+        return;
+    };
+    let named: Vec<String> = spec
+        .field("hostnames")
+        .map(|field| {
+            field.taken("the hosts of the entries");
+            field.texts().iter().map(|host| host.trim_end_matches('.').to_ascii_lowercase()).collect()
+        })
+        .unwrap_or_default();
+    let parents = parents(&spec, &named, resource, cx);
+    if let Some(field) = spec.field("useDefaultGateways") {
+        field.refuse("no Gateway is the default one here", "name it in parentRefs");
+    }
+    let Some(parents) = parents else {
+        if let Some(rules) = spec.field("rules") {
+            rules.no_meaning("no parent of this route is this proxy");
+        }
+        return;
+    };
+    let without = parents.service.clone().map_or(Without::Fails, Without::To);
+    let entries = reader(&spec, resource, cx, &without);
+    if !spec.has("rules") {
+        resource.log.error("spec", "it has no rules: there is nothing to route", "give it spec.rules");
+    }
+    for (ports, hosts) in &parents.groups {
+        for entry in &entries {
+            let mut entry = entry.clone();
+            entry.hosts = hosts.iter().cloned().collect();
+            let answers = ["redirect", "directResponse"].iter().any(|name| entry.value.contains_key(*name));
+            for (name, value) in annotated.iter().filter(|_| !answers) {
+                entry.value.entry(name.clone()).or_insert_with(|| value.clone());
+            }
+            if let Some(ports) = ports {
+                on_ports(&mut entry, ports);
+            }
+            if cx.scope.gateway.is_some() {
+                redirect_port(&mut entry, ports.as_ref(), &parents.ports);
+            }
+            cx.mesh.entries.push(entry);
+        }
+    }
+}
+
+/// Who takes a route.
+#[derive(Default)]
+struct Parents {
+    /// The hosts of the route, by the ports on which it has them; no ports: on all of them.
+    groups: Vec<(Option<BTreeSet<u16>>, BTreeSet<String>)>,
+    /// The ports of all listeners that it is on.
+    ports: BTreeSet<u16>,
+    /// The Service that it is for, where it is for one and not for Gateways.
+    service: Option<Destination>,
+}
+
+/// Who takes a route; `None` where that is not this proxy. Where nobody does, that is an error.
+fn parents(spec: &Object<'_>, named: &[String], resource: &Resource, cx: &Context<'_>) -> Option<Parents> {
+    let field = spec.field("parentRefs");
+    let items = field.as_ref().map(Field::items).unwrap_or_default();
+    let mut parents = Parents::default();
+    let mut taken: Vec<(String, u16)> = Vec::new();
+    let mut all_ports = BTreeSet::new();
+    let mut services = BTreeSet::new();
+    let (mut reasons, mut elsewhere) = (Vec::new(), false);
+    for item in &items {
+        let Some(parent) = Parent::read(item, resource, cx) else { continue };
+        match parent.take(named, resource, cx) {
+            Taken::By(listeners) => {
+                let key = (parent.namespace.clone(), parent.name.clone());
+                let of_gateway = cx.mesh.gateways.listeners.get(&key).into_iter().flatten();
+                all_ports.extend(of_gateway.map(|listener| listener.port));
+                for (listener, hosts) in listeners {
+                    taken.extend(hosts.into_iter().map(|host| (host, listener.port)));
+                }
+            }
+            Taken::ByService(destination) => {
+                services.insert(destination.host.clone());
+                parents.service.get_or_insert(destination);
+            }
+            Taken::Elsewhere => elsewhere = true,
+            Taken::Not(reason) => reasons.push((item, reason)),
+        }
+    }
+    if taken.is_empty() && services.is_empty() {
+        match (reasons.is_empty(), elsewhere, field) {
+            (true, true, _) => {}
+            (true, false, field) => {
+                let remedy = "name a Gateway of the input in parentRefs";
+                match field {
+                    Some(field) => {
+                        field.problem_here("it names no Gateway: no Gateway takes this route", remedy)
+                    }
+                    None => {
+                        resource.log.error(
+                            "spec",
+                            "it has no parentRefs: no Gateway takes this route",
+                            remedy,
+                        );
+                    }
+                }
+            }
+            (false, _, _) => {
+                for (item, (reason, remedy)) in reasons {
+                    item.problem_here(format!("no Gateway takes this route by parentRefs: {reason}"), remedy);
+                }
+            }
+        }
+        return None;
+    }
+    for (item, (reason, remedy)) in reasons {
+        item.warn(format!("this parent does not take the route: {reason}"), remedy);
+    }
+    if !services.is_empty() && taken.is_empty() {
+        parents.groups.push((None, services));
+        return Some(parents);
+    }
+    parents.service = None;
+    parents.ports = taken.iter().map(|(_, port)| *port).collect();
+    let mut by_port: BTreeMap<u16, BTreeSet<String>> = BTreeMap::new();
+    for (host, port) in taken {
+        by_port.entry(port).or_default().insert(host);
+    }
+    if cx.scope.gateway.is_none() {
+        let hosts = by_port.into_values().flatten().chain(services).collect();
+        parents.groups.push((None, hosts));
+        return Some(parents);
+    }
+    let mut by_hosts: BTreeMap<BTreeSet<String>, BTreeSet<u16>> = BTreeMap::new();
+    for (port, hosts) in by_port {
+        by_hosts.entry(hosts).or_default().insert(port);
+    }
+    for (hosts, ports) in by_hosts {
+        parents.groups.push(((ports != all_ports).then_some(ports), hosts));
+    }
+    Some(parents)
+}
+
+/// One `parentRef`.
+struct Parent {
+    group: String,
+    kind: String,
+    namespace: String,
+    name: String,
+    section: Option<String>,
+    port: Option<u16>,
+}
+
+/// What becomes of a route at a parent.
+enum Taken<'m> {
+    /// Listeners take it, each with the hosts that both have.
+    By(Vec<(&'m Listener, Vec<String>)>),
+    /// It is for requests to a service.
+    ByService(Destination),
+    /// The parent is another proxy.
+    Elsewhere,
+    /// It is not taken: why, and what to do.
+    Not((String, String)),
+}
+
+impl Parent {
+    fn read(item: &Field<'_>, resource: &Resource, cx: &Context<'_>) -> Option<Self> {
+        const TO: &str = "who has the route";
+        let object = item.object()?;
+        let text = |name: &'static str| -> Option<String> {
+            let field = object.field(name)?;
+            let text = field.text()?;
+            field.taken(TO);
+            Some(text.to_owned())
+        };
+        let parent = Parent {
+            group: text("group").unwrap_or_else(|| GROUP.to_owned()),
+            kind: text("kind").unwrap_or_else(|| "Gateway".to_owned()),
+            namespace: text("namespace").unwrap_or_else(|| cx.namespace(resource).to_owned()),
+            name: text("name").unwrap_or_default(),
+            section: text("sectionName").filter(|name| !name.is_empty()),
+            port: object.field("port").and_then(|field| {
+                let port = field.whole(1, 65_535)?;
+                field.taken(TO);
+                u16::try_from(port).ok()
+            }),
+        };
+        Some(parent)
+    }
+
+    fn take<'m>(&self, named: &[String], resource: &Resource, cx: &'m Context<'_>) -> Taken<'m> {
+        let not = |reason: String, remedy: &str| Taken::Not((reason, remedy.to_owned()));
+        let Parent { namespace, name, .. } = self;
+        match (self.group.as_str(), self.kind.as_str()) {
+            (GROUP, "Gateway") => {}
+            ("" | "core", "Service") => {
+                if cx.scope.gateway.is_some() {
+                    return Taken::Elsewhere;
+                }
+                let host = hosts::of_service(name, namespace);
+                let port = self.port.or_else(|| cx.mesh.services.only_port(&host));
+                return Taken::ByService(Destination { host, subset: None, port });
+            }
+            (group, kind) => {
+                return not(format!("nothing is known of {kind} of {group} as a parent"), "name a Gateway");
+            }
+        }
+        let key = (namespace.clone(), name.clone());
+        if cx.scope.gateway.as_ref().is_some_and(|gateway| *gateway != key) {
+            return Taken::Elsewhere;
+        }
+        let Some(listeners) = cx.mesh.gateways.listeners.get(&key) else {
+            return not(format!("there is no Gateway {namespace}/{name}"), "put it into the input");
+        };
+        let mut found: Vec<&Listener> = listeners.iter().collect();
+        if let Some(section) = &self.section {
+            found.retain(|listener| listener.name == *section);
+            if found.is_empty() {
+                let known: Vec<&str> = listeners.iter().map(|listener| listener.name.as_str()).collect();
+                return not(
+                    format!(
+                        "{namespace}/{name} has no listener {section} that takes HTTP, but {}",
+                        known.join(", ")
+                    ),
+                    "name one of them in sectionName",
+                );
+            }
+        }
+        if let Some(port) = self.port {
+            found.retain(|listener| listener.port == port);
+            if found.is_empty() {
+                return not(
+                    format!("{namespace}/{name} has no such listener on port {port}"),
+                    "leave port out",
+                );
+            }
+        }
+        found.retain(|listener| listener.kinds.contains(&resource.kind));
+        if found.is_empty() {
+            return not(
+                format!("{namespace}/{name} takes no {}", resource.kind),
+                "name its kind in allowedRoutes.kinds",
+            );
+        }
+        let own = cx.namespace(resource);
+        found.retain(|listener| match &listener.namespaces {
+            Namespaces::Same => own == namespace,
+            Namespaces::All => true,
+            Namespaces::Selected(selector) => selector.has(&namespace_labels(own, cx)),
+        });
+        if found.is_empty() {
+            return not(
+                format!("{namespace}/{name} takes no routes of the namespace {own}"),
+                "let allowedRoutes.namespaces of a listener have it",
+            );
+        }
+        let common = |listener: &Listener| -> Vec<String> {
+            if named.is_empty() {
+                return vec![listener.host.clone()];
+            }
+            named.iter().filter_map(|host| hosts::common(host, &listener.host)).map(str::to_owned).collect()
+        };
+        let taken: Vec<(&Listener, Vec<String>)> = found
+            .into_iter()
+            .map(|listener| (listener, common(listener)))
+            .filter(|(_, hosts)| !hosts.is_empty())
+            .collect();
+        if taken.is_empty() {
+            return not(
+                format!("no listener of {namespace}/{name} has its hostnames"),
+                "let hostnames be within a listener's hostname",
+            );
+        }
+        Taken::By(taken)
+    }
+}
+
+/// The labels of a namespace; its name is one of them.
+fn namespace_labels(name: &str, cx: &Context<'_>) -> BTreeMap<String, String> {
+    let found = cx.all("Namespace").find(|resource| resource.name == name);
+    let labels = found.and_then(|resource| resource.value.pointer("/metadata/labels"));
+    let mut labels = labels.map(labels_of).unwrap_or_default();
+    labels.insert("kubernetes.io/metadata.name".to_owned(), name.to_owned());
+    labels
+}
+
+/// Only on these ports.
+fn on_ports(entry: &mut Entry, ports: &BTreeSet<u16>) {
+    let matches = entry.value.get("match").and_then(Value::as_array).cloned();
+    let matches = matches.unwrap_or_else(|| vec![json!({})]);
+    let on = matches.iter().flat_map(|matched| {
+        ports.iter().map(move |port| {
+            let mut matched = matched.clone();
+            if let Some(matched) = matched.as_object_mut() {
+                matched.insert("port".to_owned(), json!(port));
+            }
+            matched
+        })
+    });
+    let on: Vec<Value> = on.collect();
+    entry.value.insert("match".to_owned(), Value::Array(on));
+}
+
+/// A redirect that says neither port nor scheme keeps the listener's port.
+fn redirect_port(entry: &mut Entry, ports: Option<&BTreeSet<u16>>, all: &BTreeSet<u16>) {
+    let Some(redirect) = entry.value.get_mut("redirect").and_then(Value::as_object_mut) else { return };
+    if redirect.contains_key("port") || redirect.contains_key("derivePort") {
+        return;
+    }
+    let ports = ports.unwrap_or(all);
+    match ports.first().filter(|_| ports.len() == 1) {
+        Some(port) => redirect.insert("port".to_owned(), json!(port)),
+        None => redirect.insert("derivePort".to_owned(), "FROM_REQUEST_PORT".into()),
+    };
+}
