@@ -10,6 +10,7 @@ mod support;
 
 mod consul;
 mod gateway;
+mod gateway_api;
 mod linkerd;
 mod peers;
 mod started;
@@ -69,7 +70,9 @@ impl<'a> Import<'a> {
         let mut inputs = Inputs::default();
         inputs.add("mesh.yaml", self.yaml.as_bytes(), Repairs::Told);
         let gateway = self.gateway.map(|(namespace, name)| (namespace.to_owned(), name.to_owned()));
-        let imported = import(&mut inputs, &Wanted { gateway, ..Wanted::default() }, Repairs::Told);
+        let named = self.endpoints.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let scope = Wanted { gateway, endpoints: named, ..Wanted::default() };
+        let imported = import(&mut inputs, &scope, Repairs::Told);
         assert!(imported.report.errors.is_empty(), "{:#?}", imported.report.errors);
         let mut options = Options::new(Module::of(module().unwrap()).unwrap());
         let any = Address::new("127.0.0.1", 0);
