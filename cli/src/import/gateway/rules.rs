@@ -253,11 +253,11 @@ fn backends(
 
 /// Lets a share of requests fail as those fail that have no backend.
 fn abort(value: &mut Map<String, Value>, share: Value, is_grpc: bool) {
-    let mut abort = json!({"percentage": {"value": share}});
-    match is_grpc {
-        true => abort["grpcStatus"] = "UNAVAILABLE".into(),
-        false => abort["httpStatus"] = 500.into(),
-    }
+    let percentage = json!({"value": share});
+    let abort = match is_grpc {
+        true => json!({"percentage": percentage, "grpcStatus": "UNAVAILABLE"}),
+        false => json!({"percentage": percentage, "httpStatus": 500}),
+    };
     value.insert("fault".to_owned(), json!({ "abort": abort }));
 }
 
