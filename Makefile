@@ -8,10 +8,10 @@ BENCHED := empty,filters,native-tuned-new,native-default,native-default-new,mesh
 BENCHED := $(BENCHED),faults,rate-limits,telemetry,entries-1000,rules-1000,meshfilter-2-workers,keys
 
 .DEFAULT_GOAL := help
-.PHONY: help demo fleet build native image bench bench-native bench-sdk test lint unit envoy-native malformed parity adversarial fuzz envoy-oldest node envoy soak package tools
+.PHONY: help demo fleet build native native-memory image image-native bench bench-native bench-sdk test lint unit envoy-native malformed parity adversarial fuzz envoy-oldest node envoy soak package tools
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: build ## The policies in a real Envoy, with real requests; ONCE=1 ends by itself and fails if a step does
 	@scripts/install-tools.sh envoy
@@ -58,12 +58,19 @@ bench: tools build ## What requests cost in Envoy, bare, with its own filters an
 unit: ## Unit tests and the cases on the fake host: no Envoy needed
 	cargo test
 
-envoy-native: tools native ## The cases, key sets, mTLS and panics through real Envoys with the native module, the oldest ones that take it, too
+native-memory: ## The native module's own tests, every hook among them, with the address sanitizer
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS='-Zsanitizer=address' CARGO_TARGET_DIR=target/asan cargo test --package meshfilter-native \
+	  --features system-allocator,panics --target "$$(rustc -vV | sed -n 's/^host: //p')"
+
+image-native: native ## Container image of the native module, in dist/native
+	cargo run --quiet -- image $(NATIVE) --output dist/native
+
+envoy-native: tools native ## Cases, traffic, parity, load and panics through real Envoys with the native module, the oldest ones that take it, too
 	@scripts/install-tools.sh envoy-1.38 envoy-1.39
 	cargo test --package meshfilter-native --features panics
 	cargo build --package meshfilter-native --features panics
 	cargo test --test native
-	MESHFILTER_MODULE=native cargo test --test envoy_cases --test envoy_keys --test mtls --test envoy_command
+	MESHFILTER_MODULE=native cargo test --test envoy_cases --test envoy_keys --test mtls --test envoy_command --test envoy_behaviour
 	MESHFILTER_MODULE=native MESHFILTER_ENVOY="$(CURDIR)/.tools/envoy-1.39" cargo test --test envoy_cases -- telemetry
 	MESHFILTER_MODULE=native MESHFILTER_ENVOY="$(CURDIR)/.tools/envoy-1.38" cargo test --test envoy_cases -- telemetry
 

@@ -16,7 +16,7 @@ if [ $# -gt 0 ]; then output=target/native/$target; fi
 if [ "$triple" != "$target" ]; then
   command=zigbuild
   export PATH="$PWD/.tools/zig/bin:$PATH" PYTHONPATH="$PWD/.tools/zig${PYTHONPATH:+:$PYTHONPATH}"
-  cargo zigbuild --version >/dev/null 2>&1 || {
+  cargo-zigbuild --version >/dev/null 2>&1 || {
     echo 'build-native: an older glibc needs cargo-zigbuild and zig: scripts/install-tools.sh zig, and see docs/native.md' >&2
     exit 2
   }

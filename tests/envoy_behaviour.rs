@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -304,4 +304,96 @@ fn a_client_that_leaves_during_a_delay_leaves_nothing_behind() {
         began.elapsed()
     );
     running.assert_unharmed();
+}
+
+/// A server that takes connections and says nothing.
+fn silent() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || listener.incoming().collect::<Vec<_>>());
+    address
+}
+
+/// What a stream can wait for, each with its path.
+const WAITS: [&str; 3] = ["/delay", "/keys", "/service"];
+
+/// A policy under which a request waits for a delay's end, for keys, or for a service's answer, until somebody ends it.
+fn waiting() -> Value {
+    document(
+        r#"
+authentication:
+  jwtRules: [{issuer: i, jwksUri: https://silent/keys, jwksCluster: silent}]
+  requirements: [{match: [{uri: {prefix: /keys}}], require: {any: [i]}}, {require: none}]
+http:
+- {match: [{uri: {prefix: /delay}}], fault: {delay: {percentage: {value: 100}, fixedDelay: 30s}}}
+- {route: [{destination: {host: v1}}]}
+rateLimits:
+- match: [{uri: {prefix: /service}}]
+  global: {cluster: silent, domain: d, timeout: 30s, descriptors: [{entries: [{key: k, value: {header: x-k}}]}]}
+telemetry: {tags: [{name: took, value: {property: request.duration}, in: [logs]}]}
+"#,
+    )
+}
+
+/// Streams that nobody waits for any more: their clients leave, their listener is replaced, the proxy is shut down.
+#[test]
+fn streams_end_in_every_state_and_take_nobody_with_them() {
+    let (silent, upstreams) = (silent(), Upstreams::start().unwrap());
+    let mut bootstrap = Bootstrap::new(Configuration::Struct(waiting()), &upstreams);
+    bootstrap.workers = 2;
+    bootstrap.dynamic = true;
+    bootstrap.drain = Duration::from_secs(1);
+    bootstrap.cluster("silent", silent);
+    let envoy = Envoy::start(&bootstrap).unwrap();
+    let address = envoy.address().unwrap();
+    let token = "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJpIiwiZXhwIjo5OTk5OTk5OTk5fQ.c2ln";
+    let bearer = format!("Bearer {token}");
+    let headers = [("x-k", "v"), ("authorization", bearer.as_str())];
+    let open = |clients: &mut Vec<Client>| {
+        for path in WAITS.iter().cycle().take(60) {
+            let mut client = Client::connect(address).unwrap();
+            client.send(&request_bytes("GET", path.as_bytes(), "example.com", &headers)).unwrap();
+            clients.push(client);
+        }
+    };
+    let active = || envoy.stat("http.http.downstream_rq_active");
+    let waits =
+        |reason: &str| envoy.stat(&format!("wasmcustom.meshfilter_waiting_requests<reason={reason}>"));
+    let works = || assert_eq!(request(address, "/", &[]).unwrap().status, 200);
+    for round in 0..3 {
+        let mut clients = Vec::new();
+        open(&mut clients);
+        wait_until("all wait", || (active() == 60).then_some(()))
+            .unwrap_or_else(|error| panic!("{error}: {}\n{}", active(), envoy.log()));
+        wait_until("for each reason", || {
+            ["delay", "keys", "answers"].iter().all(|reason| waits(reason) == 20).then_some(())
+        })
+        .unwrap_or_else(|error| panic!("{error}, round {round}"));
+        if round == 1 {
+            // A push: the new listener decides, and the old one's streams are cut off when its time is over.
+            bootstrap.manager_fields.insert("server_name".to_owned(), "pushed".into());
+            bootstrap.update(envoy.folder()).unwrap();
+            wait_until("the pushed listener", || {
+                let answer = request(address, "/", &[]).unwrap();
+                (answer.header("server").as_deref() == Some("pushed")).then_some(())
+            })
+            .unwrap();
+        } else {
+            drop(clients);
+        }
+        wait_until("all are gone", || (active() == 0).then_some(()))
+            .unwrap_or_else(|error| panic!("{error}: {}", active()));
+        wait_until("nobody is counted", || {
+            ["delay", "keys", "answers"].iter().all(|reason| waits(reason) == 0).then_some(())
+        })
+        .unwrap_or_else(|error| panic!("{error}, round {round}"));
+        works();
+    }
+    let log = envoy.log();
+    assert!(!log.contains("[critical]"), "{log}");
+    let mut clients = Vec::new();
+    open(&mut clients);
+    wait_until("all wait", || (active() == 60).then_some(())).unwrap();
+    // A crash would be a signal.
+    assert_eq!(envoy.shut_down().unwrap(), Some(0));
 }

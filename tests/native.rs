@@ -3,15 +3,27 @@
 
 mod support;
 
+use std::fs;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 
+use meshfilter_cli::envoy::plan::Options;
+use meshfilter_cli::envoy::plugin;
+use meshfilter_cli::package::image::container_image;
+use meshfilter_cli::package::module::Module;
 use serde_json::{Value, json};
 use support::envoy::{self, Envoy, Upstreams, cluster};
 use support::http::request;
 use support::repository;
 
 const HEADER: &str = "x-meshfilter-test-panic";
+
+fn module() -> PathBuf {
+    let module = repository("target/debug/libmeshfilter_native.so");
+    assert!(module.exists(), "run `cargo build --package meshfilter-native --features panics`");
+    module
+}
 
 /// An Envoy with two workers; whatever is under `/slow` waits a little.
 fn proxy(upstreams: &Upstreams) -> Value {
@@ -26,8 +38,7 @@ fn proxy(upstreams: &Upstreams) -> Value {
         "name": "meshfilter",
         "configuration": {"@type": "type.googleapis.com/google.protobuf.Struct", "value": document},
     });
-    let module = repository("target/debug/libmeshfilter_native.so");
-    assert!(module.exists(), "run `cargo build --package meshfilter-native --features panics`");
+    let module = module();
     let router = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router";
     let manager = json!({
         "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
@@ -101,4 +112,57 @@ fn a_panic_ends_nothing_but_its_request() {
         over.store(true, Ordering::Relaxed);
     });
     assert_eq!(request(address, "/", &[]).unwrap().status, 200);
+}
+
+#[test]
+fn a_file_says_what_it_is_and_becomes_an_image_of_its_architecture() {
+    let bytes = fs::read(module()).unwrap();
+    let module = Module::read(bytes.clone()).unwrap();
+    assert_eq!((module.facts.abi.as_str(), module.file_name()), ("dynamic-module", "libmeshfilter.so"));
+    let platform = module.platform.as_ref().unwrap();
+    let machine = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+    assert_eq!(platform.architecture.to_string(), machine);
+    assert!(platform.glibc.as_ref().is_some_and(|glibc| glibc.starts_with("2.")), "{platform:?}");
+    let image = container_image(&module).unwrap();
+    let configuration: Value = serde_json::from_slice(&image.blobs[0]).unwrap();
+    assert_eq!(configuration["architecture"], machine);
+    // Cut off, it is no module.
+    assert!(Module::read(bytes[..bytes.len() / 2].to_vec()).is_err());
+}
+
+/// What `meshfilter bootstrap --module libmeshfilter.so` writes.
+#[test]
+fn the_builders_bootstrap_runs_with_it_and_metrics_have_their_names() {
+    let policy = json!({
+        "http": [{"name": "all", "route": [{"destination": {"cluster": "v2"}}]}],
+        "telemetry": {},
+    });
+    let upstreams = Upstreams::start().unwrap();
+    let endpoints = upstreams
+        .clusters()
+        .map(|(name, address)| (name.to_owned(), vec![address.to_string().parse().unwrap()]));
+    let mut endpoints: Vec<_> = endpoints.filter(|(name, _)| ["v1", "v2"].contains(&name.as_str())).collect();
+    endpoints[0].0 = "default".to_owned();
+    let options = Options {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        admin: "127.0.0.1:0".parse().unwrap(),
+        module: plugin::Module::of(module()).unwrap(),
+        endpoints,
+        echo: false,
+        xff_hops: 0,
+        certificates: None,
+    };
+    let plan = options.plan(&policy).unwrap();
+    let envoy = Envoy::start_with(&plan.bootstrap.value()).unwrap();
+    let answer = request(envoy.address().unwrap(), "/", &[]).unwrap();
+    assert_eq!((answer.status, answer.header("x-upstream").as_deref()), (200, Some("v2")), "{}", envoy.log());
+    envoy::wait_until("the counter, by its name", || {
+        let counted = |(series, count): (support::check::Series, u64)| {
+            series.name == "meshfilter_requests_total"
+                && series.labels.get("route").is_some_and(|route| route == "all")
+                && count == 1
+        };
+        envoy.prometheus().into_iter().any(counted).then_some(())
+    })
+    .unwrap_or_else(|error| panic!("{error}: {:?}", envoy.prometheus()));
 }

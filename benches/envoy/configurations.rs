@@ -222,6 +222,16 @@ fn chain(modules: &Modules) -> Vec<Configuration> {
         Configuration::bare(),
         Configuration::new("empty", "an empty wasm filter", vec![policies::wasm(&modules.empty)], &[Good]),
         Configuration::ours(modules, "nothing", "meshfilter, an empty document", &json!({}), &[Good]),
+        Configuration {
+            routes: native::plain_route(),
+            ..Configuration::ours(
+                modules,
+                "nothing-plain",
+                "meshfilter, an empty document and a plain route",
+                &json!({}),
+                &[Good],
+            )
+        },
         tuned(),
         default(),
         filters(modules),

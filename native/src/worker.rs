@@ -249,7 +249,10 @@ impl Open {
     pub fn on_stream_complete(&self, filter: Filter) {
         // It takes no more calls, should it still wait.
         self.worker.host.forget(self.id);
-        self.run(filter, |root| root.on_log(&self.stream));
+        self.run(filter, |root| {
+            self.worker.host.is_over(self.stream.try_borrow().ok().and_then(|stream| stream.received_at()));
+            root.on_log(&self.stream);
+        });
     }
 
     /// Another thread wanted this one woken, through this stream.

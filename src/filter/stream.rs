@@ -62,6 +62,11 @@ impl Stream {
         self.id
     }
 
+    /// When its request came; none if it did not yet.
+    pub fn received_at(&self) -> Option<Instant> {
+        self.received_at
+    }
+
     /// What is known of the request so far.
     pub fn facts(&self) -> &Facts {
         &self.facts

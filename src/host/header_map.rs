@@ -8,25 +8,35 @@ use super::{Status, same};
 pub struct HeaderMap {
     buffer: Vec<u8>,
     entries: Vec<Entry>,
-    lengths: Lengths,
+    looks: Looks,
 }
 
-/// Which lengths the names have: most names that are looked for are absent, and this tells of most of those.
+/// What the names look like: most names that are looked for are absent, and this tells of nearly all of those.
 #[derive(Clone, Copy, Debug, Default)]
-struct Lengths(u64);
+struct Looks {
+    /// Which lengths they have.
+    lengths: u64,
+    /// And which lengths together with which last bytes.
+    ends: u64,
+}
 
-impl Lengths {
-    fn add(&mut self, length: usize) {
-        self.0 |= Self::bit(length);
+impl Looks {
+    #[inline]
+    fn add(&mut self, name: &[u8]) {
+        self.lengths |= Self::length(name.len());
+        self.ends |= Self::end(name);
     }
 
-    fn may_contain(self, length: usize) -> bool {
-        self.0 & Self::bit(length) != 0
-    }
-
-    /// All long ones share the last.
-    fn bit(length: usize) -> u64 {
+    /// All long ones share the last bit.
+    #[inline]
+    fn length(length: usize) -> u64 {
         1 << length.min(63)
+    }
+
+    #[inline]
+    fn end(name: &[u8]) -> u64 {
+        let last = usize::from(name.last().copied().unwrap_or_default());
+        1 << (name.len().wrapping_mul(7).wrapping_add(last) & 63)
     }
 }
 
@@ -44,9 +54,9 @@ impl HeaderMap {
     pub fn parse(buffer: Vec<u8>) -> Result<Self, Status> {
         let entries = if buffer.is_empty() { Some(Vec::new()) } else { parse_entries(&buffer) };
         let entries = entries.ok_or(Status::ParseFailure)?;
-        let mut lengths = Lengths::default();
-        entries.iter().for_each(|entry| lengths.add(entry.name.1 as usize));
-        Ok(HeaderMap { buffer, entries, lengths })
+        let mut looks = Looks::default();
+        entries.iter().for_each(|entry| looks.add(slice(&buffer, entry.name)));
+        Ok(HeaderMap { buffer, entries, looks })
     }
 
     /// A copy of pairs that somebody lends, with room for a few more.
@@ -59,7 +69,7 @@ impl HeaderMap {
         let mut map = HeaderMap {
             buffer: Vec::with_capacity(bytes.saturating_add(MORE_BYTES)),
             entries: Vec::with_capacity(pairs.len().saturating_add(MORE)),
-            lengths: Lengths::default(),
+            looks: Looks::default(),
         };
         if u32::try_from(bytes).is_err() {
             pairs.for_each(|(name, value)| map.add(name, value));
@@ -70,7 +80,7 @@ impl HeaderMap {
             let start = map.buffer.len();
             map.buffer.extend_from_slice(name);
             map.buffer.extend_from_slice(value);
-            map.lengths.add(name.len());
+            map.looks.add(name);
             let span = |start: usize, length: usize| (start as u32, length as u32);
             Entry { name: span(start, name.len()), value: span(start.wrapping_add(name.len()), value.len()) }
         }));
@@ -81,7 +91,7 @@ impl HeaderMap {
     /// those.
     #[inline]
     pub fn has_length(&self, length: usize) -> bool {
-        self.lengths.may_contain(length)
+        self.looks.lengths & Looks::length(length) != 0
     }
 
     /// Writes pairs the way that the proxy does.
@@ -109,7 +119,8 @@ impl HeaderMap {
 
     /// Every value of a header. Envoy gives names in lower case; `name` must be, too.
     pub fn values<'a>(&'a self, name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
-        let entries = if self.lengths.may_contain(name.len()) { self.entries.as_slice() } else { &[] };
+        let may_be_there = self.looks.ends & Looks::end(name) != 0;
+        let entries = if may_be_there { self.entries.as_slice() } else { &[] };
         entries
             .iter()
             .filter(move |entry| is_named(&self.buffer, entry, name))
@@ -124,7 +135,7 @@ impl HeaderMap {
     /// Names that a gateway interface takes for `name`, as `x_user` for `x-user`: it turns dashes into underscores (RFC 3875,
     /// 4.1.18), and some turn everything into them that is no letter or digit, as in `x.user`.
     pub fn twins<'a>(&'a self, name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
-        let entries = if self.lengths.may_contain(name.len()) { self.entries.as_slice() } else { &[] };
+        let entries = if self.has_length(name.len()) { self.entries.as_slice() } else { &[] };
         let names = entries
             .iter()
             .filter(|entry| entry.name.1 as usize == name.len())
@@ -148,7 +159,7 @@ impl HeaderMap {
 
     /// Adds a pair at the end.
     pub fn add(&mut self, name: &[u8], value: &[u8]) {
-        self.lengths.add(name.len());
+        self.looks.add(name);
         let (name, value) = (self.append(name), self.append(value));
         self.entries.push(Entry { name, value });
     }

@@ -61,6 +61,8 @@ struct Current {
     filter: Option<Filter>,
     /// The stream that the hook is about, and its filter.
     hook: (u32, Option<Filter>),
+    /// When that stream's request came, once it is over: Envoy itself says how long it took only afterwards.
+    over_since: Option<Instant>,
     /// The configuration, in the main thread's hooks.
     configuration: Option<abi::Configuration>,
     /// Whether metrics can be defined.
@@ -129,6 +131,11 @@ impl NativeHost {
     fn begin(&self, current: Current) -> Hook<'_> {
         self.now.set(None);
         Hook { host: self, outer: self.current.replace(current) }
+    }
+
+    /// The stream of this hook is over; its request came then.
+    pub fn is_over(&self, since: Option<Instant>) {
+        self.current.set(Current { over_since: since, ..self.current.get() });
     }
 
     /// Makes the calls that follow be about no stream, though the hook's filter takes what is counted.
@@ -360,7 +367,13 @@ impl Host for NativeHost {
         match path {
             ["plugin_name"] => Some(self.configuration.name.clone()),
             ["filter_state", name] => self.filter().ok()?.filter_state(name),
-            _ => self.filter().ok()?.attribute(self.attribute(path)?),
+            _ => {
+                let known = self.filter().ok()?.attribute(self.attribute(path)?);
+                known.or_else(|| {
+                    let took = self.now().saturating_sub(self.current.get().over_since?);
+                    (path == ["request", "duration"]).then(|| took.to_le_bytes().to_vec())
+                })
+            }
         }
     }
 

@@ -103,6 +103,12 @@ impl Envoy {
     pub fn refuse(bootstrap: &Bootstrap) -> Result<(Option<i32>, String), String> {
         bootstrap.launch()?.spawn(|folder| bootstrap.written(folder))?.ended()
     }
+
+    /// Ends it as an operator does, with requests under way or not; its exit code, none if a signal ended it.
+    pub fn shut_down(self) -> Result<Option<i32>, String> {
+        self.admin_post("/quitquitquit").map_err(|error| error.to_string())?;
+        Ok(self.0.ended()?.0)
+    }
 }
 
 /// Writes a bootstrap, with the module that is asked for.
