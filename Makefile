@@ -65,12 +65,14 @@ native-memory: ## The native module's own tests, every hook among them, with the
 image-native: native ## Container image of the native module, in dist/native
 	cargo run --quiet -- image $(NATIVE) --output dist/native
 
-envoy-native: tools native ## Cases, traffic, parity, load and panics through real Envoys with the native module, the oldest ones that take it, too
+# A push of another wasm module and the crash of a VM have no native twin.
+envoy-native: tools native ## Cases, key sets, mTLS, parity, pushes and panics through real Envoys with the native module, the oldest ones that take it, too
 	@scripts/install-tools.sh envoy-1.38 envoy-1.39
 	cargo test --package meshfilter-native --features panics
 	cargo build --package meshfilter-native --features panics
 	cargo test --test native
-	MESHFILTER_MODULE=native cargo test --test envoy_cases --test envoy_keys --test mtls --test envoy_command --test envoy_behaviour
+	MESHFILTER_MODULE=native cargo test --test envoy_cases --test envoy_keys --test mtls --test envoy_command --test envoy_behaviour --test parity_identity
+	MESHFILTER_MODULE=native cargo test --test operate -- --skip another_module --skip crash
 	MESHFILTER_MODULE=native MESHFILTER_ENVOY="$(CURDIR)/.tools/envoy-1.39" cargo test --test envoy_cases -- telemetry
 	MESHFILTER_MODULE=native MESHFILTER_ENVOY="$(CURDIR)/.tools/envoy-1.38" cargo test --test envoy_cases -- telemetry
 

@@ -206,7 +206,9 @@ fn a_wrong_update_is_rejected_and_the_old_policy_decides_on() {
         (envoy.stat("listener_manager.lds.update_rejected") > 0).then_some(())
     })
     .unwrap();
-    assert!(envoy.log().contains("http[0].rote: there is no field"), "{}", envoy.log());
+    // Envoy writes its log a little later.
+    wait_until("the reason", || envoy.log().contains("http[0].rote: there is no field").then_some(()))
+        .unwrap_or_else(|error| panic!("{error}: {}", envoy.log()));
     assert_eq!(told("one"), Some(()));
 
     bootstrap.configuration = Configuration::Struct(says("two"));
