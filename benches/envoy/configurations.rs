@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::native;
-use crate::policies;
+use crate::policies::{self, Metrics};
 use crate::requests::{Paths, Tokens, Traffic};
 use crate::support::envoy;
 
@@ -25,6 +25,8 @@ pub enum Group {
     Alone,
     /// Many `http` entries.
     Entries,
+    /// Many entries, each for another host.
+    Hosts,
     /// Many authorization rules.
     Rules,
     /// Two workers.
@@ -61,6 +63,10 @@ pub struct Configuration {
     /// The same with limits of so few tokens that the third request is refused; `None` where there is no limit.
     pub limited: Option<Vec<Value>>,
     pub routes: Vec<Value>,
+    /// In place of one with these routes for every host.
+    pub virtual_hosts: Option<Vec<Value>>,
+    /// What Envoy itself does at a request's end.
+    pub access_log: Vec<Value>,
     pub traffic: Traffic,
     /// What is subtracted from it.
     pub bare: String,
@@ -86,6 +92,9 @@ pub fn all(modules: &Modules) -> Vec<Configuration> {
     for count in [10, 100, 1000] {
         all.extend(many(modules, count));
     }
+    for count in [10, 1000] {
+        all.extend(hosts(modules, count));
+    }
     all.extend(variants(modules));
     all
 }
@@ -100,6 +109,8 @@ impl Configuration {
             filters: Vec::new(),
             limited: None,
             routes: native::plain_route(),
+            virtual_hosts: None,
+            access_log: Vec::new(),
             traffic: Traffic::USUAL,
             bare: "bare".to_owned(),
             native: None,
@@ -180,6 +191,16 @@ fn tuned() -> Configuration {
     }
 }
 
+/// The same, and what meshfilter's telemetry tells about every request.
+fn tuned_and_metrics() -> Configuration {
+    Configuration {
+        name: "native-metrics".to_owned(),
+        title: "native filters, tuned, and metrics".to_owned(),
+        access_log: vec![native::metrics()],
+        ..tuned()
+    }
+}
+
 fn default() -> Configuration {
     Configuration {
         limited: Some(native_chain(false, FEW)),
@@ -190,24 +211,46 @@ fn default() -> Configuration {
     }
 }
 
-fn ours(modules: &Modules) -> Configuration {
-    let limited = vec![policies::meshfilter(&modules.meshfilter, &policies::chain(FEW))];
+/// What stands in documents beside what the native filters do.
+#[derive(Clone, Copy)]
+struct Kind {
+    suffix: &'static str,
+    title: &'static str,
+    metrics: Metrics,
+    native: &'static str,
+}
+
+/// What the tuned filters do, and no more.
+const LIKE: Kind =
+    Kind { suffix: "-like", title: ", like for like", metrics: Metrics::Cheap, native: "native-tuned" };
+/// Every request counted and timed.
+const FULL: Kind = Kind { suffix: "", title: "", metrics: Metrics::Full, native: "native-metrics" };
+
+fn ours(modules: &Modules, kind: Kind) -> Configuration {
+    let filters =
+        |tokens| vec![policies::meshfilter(&modules.meshfilter, &policies::chain(tokens, kind.metrics))];
     Configuration {
-        limited: Some(limited),
-        ..Configuration::ours(modules, "meshfilter", "meshfilter", &policies::chain(PLENTY), &CHAIN_PROBES)
-            .beside("native-tuned")
+        limited: Some(filters(FEW)),
+        routes: policies::routes(),
+        ..named("meshfilter", "meshfilter", kind, filters(PLENTY))
     }
 }
 
 /// Routing is left to Envoy, as beside its own filters.
-fn filters(modules: &Modules) -> Configuration {
-    let filters = |tokens| vec![policies::meshfilter(&modules.meshfilter, &policies::filters(tokens))];
+fn filters(modules: &Modules, kind: Kind) -> Configuration {
+    let filters =
+        |tokens| vec![policies::meshfilter(&modules.meshfilter, &policies::filters(tokens, kind.metrics))];
     Configuration {
         limited: Some(filters(FEW)),
         routes: native::routes(),
-        ..Configuration::new("filters", "meshfilter, routing left to Envoy", filters(PLENTY), &CHAIN_PROBES)
+        ..named("filters", "meshfilter, routing left to Envoy", kind, filters(PLENTY))
     }
-    .beside("native-tuned")
+}
+
+fn named(name: &str, title: &str, kind: Kind, filters: Vec<Value>) -> Configuration {
+    let Kind { suffix, title: more, .. } = kind;
+    Configuration::new(&format!("{name}{suffix}"), &format!("{title}{more}"), filters, &CHAIN_PROBES)
+        .beside(kind.native)
 }
 
 fn chain(modules: &Modules) -> Vec<Configuration> {
@@ -233,13 +276,16 @@ fn chain(modules: &Modules) -> Vec<Configuration> {
             )
         },
         tuned(),
+        tuned_and_metrics(),
         default(),
-        filters(modules),
-        ours(modules),
+        filters(modules, LIKE),
+        filters(modules, FULL),
+        ours(modules, LIKE),
+        ours(modules, FULL),
         new(tuned(), None),
         new(default(), None),
-        new(filters(modules), Some("native-default-new")),
-        new(ours(modules), Some("native-default-new")),
+        new(filters(modules, FULL), Some("native-default-new")),
+        new(ours(modules, FULL), Some("native-default-new")),
     ]
 }
 
@@ -282,7 +328,7 @@ fn alone(modules: &Modules) -> Vec<Configuration> {
             ..own("rate-limits", &policies::rate_limits(PLENTY), &[Good])
         },
         native("telemetry", "header_to_metadata", vec![native::header_to_metadata()], &[Good]),
-        own("telemetry", &policies::telemetry(), &[Good]),
+        own("telemetry", &policies::telemetry(Metrics::Full), &[Good]),
     ];
     all.into_iter().map(|configuration| Configuration { group: Group::Alone, ..configuration }).collect()
 }
@@ -326,9 +372,30 @@ fn many(modules: &Modules, count: usize) -> [Configuration; 4] {
     ]
 }
 
+/// So many entries, each for a host of its own, beside as many virtual hosts.
+fn hosts(modules: &Modules, count: usize) -> [Configuration; 2] {
+    let traffic = Traffic { paths: Paths::Hosts(count), ..Traffic::USUAL };
+    let (native, own) = (format!("native-hosts-{count}"), format!("hosts-{count}"));
+    let title = |whose: &str| format!("{count} hosts, {whose}");
+    [
+        Configuration {
+            group: Group::Hosts,
+            traffic,
+            virtual_hosts: Some(native::many_hosts(count)),
+            ..Configuration::new(&native, &title("Envoy's virtual hosts"), Vec::new(), &[])
+        },
+        Configuration {
+            group: Group::Hosts,
+            traffic,
+            ..Configuration::ours(modules, &own, &title("meshfilter"), &policies::many_hosts(count), &[])
+                .beside(&native)
+        },
+    ]
+}
+
 /// The chain with two workers, and with many headers.
 fn variants(modules: &Modules) -> Vec<Configuration> {
-    let chains = || [Configuration::bare(), tuned(), ours(modules)];
+    let chains = || [Configuration::bare(), tuned(), ours(modules, FULL).beside("native-tuned")];
     let workers = chains().map(|configuration| Configuration {
         group: Group::Workers,
         workers: 2,

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::policies::{AUDIENCE, ISSUER, key_set};
+use crate::requests::host;
 
 /// The filter that passes requests on, which stands last.
 pub fn router() -> Value {
@@ -103,6 +104,31 @@ pub fn header_to_metadata() -> Value {
     )
 }
 
+/// The counter and the histogram that meshfilter's telemetry has, by Envoy's logger of statistics.
+pub fn metrics() -> Value {
+    let tag = |(name, value): (&str, &str)| json!({"name": name, "value_format": value});
+    let labels = [
+        ("route", "%ROUTE_NAME%"),
+        ("destination", "%UPSTREAM_CLUSTER%"),
+        ("decision", "%RESPONSE_CODE_DETAILS%"),
+        ("response_code", "%RESPONSE_CODE%"),
+    ]
+    .map(tag);
+    json!({
+        "name": "envoy.access_loggers.stats",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.access_loggers.stats.v3.Config",
+            "stat_prefix": "measured",
+            "counters": [{"stat": {"name": "requests", "tags": labels}, "value_fixed": 1}],
+            "histograms": [{
+                "stat": {"name": "duration", "tags": &labels[..3]},
+                "unit": "Milliseconds",
+                "value_format": "%DURATION%",
+            }],
+        },
+    })
+}
+
 /// The canary header, and a split for everybody else.
 pub fn routes() -> Vec<Value> {
     let canary = json!({"name": "canary", "string_match": {"exact": "true"}});
@@ -124,6 +150,21 @@ pub fn many_routes(count: usize) -> Vec<Value> {
         })
     };
     (0..count).map(route).collect()
+}
+
+/// One virtual host for each of so many hosts.
+pub fn many_hosts(count: usize) -> Vec<Value> {
+    let virtual_host = |number: usize| {
+        json!({
+            "name": format!("host-{number}"),
+            "domains": [host(number)],
+            "routes": [{
+                "match": {"prefix": "/"},
+                "route": {"cluster": if number.is_multiple_of(2) { "webapp|v1" } else { "webapp|v2" }},
+            }],
+        })
+    };
+    (0..count).map(virtual_host).collect()
 }
 
 /// Everything to one upstream.

@@ -39,21 +39,21 @@ struct Section {
 pub fn plot(results: &Results) -> String {
     let chain = [
         "empty",
+        "nothing-plain",
         "native-tuned",
-        "native-default",
+        "filters-like",
+        "native-metrics",
         "filters",
-        "meshfilter",
         "native-default-new",
         "filters-new",
-        "meshfilter-new",
     ];
     let of_group = |group: Group| {
-        let figures = results.figures.iter().filter(|figure| figure.group == group);
-        figures.map(|figure| figure.name.clone()).collect()
+        let counted = results.instructions.iter().filter(|counts| counts.group == group);
+        counted.map(|counts| counts.name.clone()).collect()
     };
     let sections = [
         Section {
-            title: "Processor time added to a bare Envoy (tuned native filters = 1)",
+            title: "Instructions that a request takes beyond a bare Envoy (tuned native filters = 1)",
             one: "native-tuned",
             names: chain.map(str::to_owned).to_vec(),
         },
@@ -63,9 +63,9 @@ pub fn plot(results: &Results) -> String {
             names: of_group(Group::Rules),
         },
         Section {
-            title: "http entries (10 entries in meshfilter = 1)",
-            one: "entries-10",
-            names: of_group(Group::Entries),
+            title: "Hosts (10 hosts in meshfilter = 1)",
+            one: "hosts-10",
+            names: of_group(Group::Hosts),
         },
     ];
     let mut body = String::new();
@@ -75,7 +75,7 @@ pub fn plot(results: &Results) -> String {
     }
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {y}\" width=\"{WIDTH}\" height=\"{y}\" role=\"img\" \
-         aria-label=\"Processor time added to a bare Envoy\">\n<style>\n{STYLE}</style>\n{body}</svg>\n"
+         aria-label=\"Instructions that a request takes beyond a bare Envoy\">\n<style>\n{STYLE}</style>\n{body}</svg>\n"
     )
 }
 
@@ -85,13 +85,13 @@ fn draw(results: &Results, section: &Section, top: f64, body: &mut String) -> f6
         .names
         .iter()
         .filter_map(|name| {
-            let ratio = results.ratio(name, section.one)?;
+            let ratio = results.instruction_ratio(name, section.one)?;
             let class = match name.as_str() {
                 "empty" => "other",
                 name if name.starts_with("native") => "native",
                 _ => "ours",
             };
-            Some((results.figure(name)?.title.as_str(), ratio.lowest, class))
+            Some((results.counts(name)?.title.as_str(), ratio, class))
         })
         .collect();
     if bars.is_empty() {

@@ -7,6 +7,7 @@ use meshfilter_cli::envoy::listener::{Action, Route};
 use meshfilter_cli::envoy::plugin::{Configuration, Module};
 use serde_json::{Map, Value, json};
 
+use crate::requests::host;
 use crate::support::sign;
 
 pub const ISSUER: &str = "https://auth.example.com";
@@ -68,6 +69,18 @@ pub fn many_entries(count: usize) -> Value {
     json!({"http": (0..count).map(entry).collect::<Vec<_>>()})
 }
 
+/// One entry for each of so many hosts.
+pub fn many_hosts(count: usize) -> Value {
+    let entry = |number: usize| {
+        let subset = if number.is_multiple_of(2) { "v1" } else { "v2" };
+        json!({
+            "hosts": [host(number)],
+            "route": [{"destination": {"host": "webapp", "subset": subset}}],
+        })
+    };
+    json!({"http": (0..count).map(entry).collect::<Vec<_>>()})
+}
+
 pub fn rate_limits(tokens: u32) -> Value {
     json!({"rateLimits": [{
         "name": "all",
@@ -84,26 +97,39 @@ pub fn keyed_rate_limits() -> Value {
     }]})
 }
 
-pub fn telemetry() -> Value {
-    json!({"telemetry": {"tags": [
+/// What is told of every request beside its tag.
+#[derive(Clone, Copy)]
+pub enum Metrics {
+    /// What there is unless somebody asks for something else: counted with the response's code, and timed.
+    Full,
+    /// Counted, which costs no call.
+    Cheap,
+}
+
+pub fn telemetry(metrics: Metrics) -> Value {
+    let mut telemetry = json!({"tags": [
         {"name": "tenant", "value": {"header": "x-tenant"}, "default": "none", "in": ["logs"]},
-    ]}})
+    ]});
+    if let Metrics::Cheap = metrics {
+        telemetry["metrics"] = json!({"responseCode": false, "duration": false});
+    }
+    json!({"telemetry": telemetry})
 }
 
 /// All of them in one document.
-pub fn chain(tokens: u32) -> Value {
+pub fn chain(tokens: u32, metrics: Metrics) -> Value {
     let [canary, weighted] = routing_entries();
-    document(vec![fault_entry(), canary, weighted], tokens)
+    document(vec![fault_entry(), canary, weighted], tokens, metrics)
 }
 
 /// What Envoy has filters for; routing is left to its routes.
-pub fn filters(tokens: u32) -> Value {
-    document(vec![fault_entry()], tokens)
+pub fn filters(tokens: u32, metrics: Metrics) -> Value {
+    document(vec![fault_entry()], tokens, metrics)
 }
 
-fn document(http: Vec<Value>, tokens: u32) -> Value {
+fn document(http: Vec<Value>, tokens: u32, metrics: Metrics) -> Value {
     let mut whole = Map::from_iter([("http".to_owned(), Value::from(http))]);
-    for part in [authentication(), authorization(), rate_limits(tokens), telemetry()] {
+    for part in [authentication(), authorization(), rate_limits(tokens), telemetry(metrics)] {
         if let Value::Object(sections) = part {
             whole.extend(sections);
         }

@@ -150,6 +150,8 @@ fn threads(process: u32) -> Result<Vec<i32>, String> {
 fn bootstrap(configuration: &Configuration, filters: &[Value], upstreams: &[SocketAddr]) -> Value {
     let clusters: Vec<Value> =
         UPSTREAMS.iter().zip(upstreams).map(|(name, address)| cluster(name, *address)).collect();
+    let for_all = || vec![json!({"name": "measured", "domains": ["*"], "routes": configuration.routes})];
+    let virtual_hosts = configuration.virtual_hosts.clone().unwrap_or_else(for_all);
     let mut filters = filters.to_vec();
     filters.push(native::router());
     // Nothing of what Envoy does by itself falls into some slices and not into others.
@@ -173,12 +175,9 @@ fn bootstrap(configuration: &Configuration, filters: &[Value], upstreams: &[Sock
                         "use_remote_address": true,
                         "normalize_path": true,
                         "merge_slashes": true,
+                        "access_log": configuration.access_log,
                         "http_filters": filters,
-                        "route_config": {"virtual_hosts": [{
-                            "name": "measured",
-                            "domains": ["*"],
-                            "routes": configuration.routes,
-                        }]},
+                        "route_config": {"virtual_hosts": virtual_hosts},
                     },
                 }]}],
             }],

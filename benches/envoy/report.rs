@@ -1,10 +1,11 @@
 //! The results as Markdown that terminals can show, too.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use crate::configurations::Group;
 use crate::instructions::Counts;
-use crate::results::{Figure, Ratio, Results};
+use crate::results::{Figure, Machine, Ratio, Results};
 use crate::targets::{Found, targets};
 
 /// The reference of what has no counterpart of its own.
@@ -14,20 +15,31 @@ const MEBIBYTE: f64 = 1024.0 * 1024.0;
 
 /// All tables.
 pub fn report(results: &Results) -> String {
-    let machine = &results.machine;
-    let mut text = format!(
-        "{} rounds of {} requests for each configuration; {}, {} processors, Linux {}, Envoy {}.\n\n",
-        results.rounds, results.slice, machine.processor, machine.processors, machine.kernel, machine.envoy
-    );
-    let _ = write!(text, "### Targets\n\n{}\n", target_table(results));
+    let Machine { processor, processors, kernel, envoy } = &results.machine;
+    let mut text = format!("Envoy {envoy}, the module of {} bytes", results.module);
+    if !results.figures.is_empty() {
+        let _ = write!(
+            text,
+            "; time: {} rounds of {} requests for each configuration, {processor}, {processors} processors, Linux {kernel}",
+            results.rounds, results.slice
+        );
+    }
+    let _ = write!(text, ".\n\n### Targets\n\n{}\n", target_table(results));
+    let mut counted: BTreeMap<Group, Vec<&Counts>> = BTreeMap::new();
+    results.instructions.iter().for_each(|counts| counted.entry(counts.group).or_default().push(counts));
+    for (group, counts) in counted {
+        let _ = write!(
+            text,
+            "### {}, in instructions\n\n{}\n",
+            title(group),
+            instruction_table(results, &counts)
+        );
+    }
     for (group, figures) in results.groups() {
-        let _ = write!(text, "### {}\n\n{}\n", title(group), table(results, &figures));
+        let _ = write!(text, "### {}, in time\n\n{}\n", title(group), table(results, &figures));
     }
     if !results.starts.is_empty() {
         let _ = write!(text, "### Start and memory\n\n{}\n", start_table(results));
-    }
-    if !results.instructions.is_empty() {
-        let _ = write!(text, "### Instructions\n\n{}\n", instruction_table(results));
     }
     if let Some(keys) = &results.keys {
         let growth = keys.growth as f64 / MEBIBYTE;
@@ -46,6 +58,7 @@ fn title(group: Group) -> &'static str {
         Group::Chain => "The whole chain",
         Group::Alone => "Each policy alone",
         Group::Entries => "Many entries",
+        Group::Hosts => "Many hosts",
         Group::Rules => "Many authorization rules",
         Group::Workers => "Two workers",
         Group::Headers => "60 request headers",
@@ -57,18 +70,21 @@ fn target_table(results: &Results) -> String {
     for target in targets(results) {
         let found = match target.found {
             None => "not measured".to_owned(),
-            Some(Found::Ratio(ratio)) => shown(Some(ratio)),
+            Some(Found::Instructions(instructions)) => thousands(instructions),
+            Some(Found::Multiple(multiple)) => format!("{multiple:.2}"),
             Some(Found::Size(size)) => format!("{size:.2}"),
         };
         let holds = match target.holds() {
-            None if target.found.is_some() => "unclear",
             None => "",
             Some(true) => "yes",
             Some(false) => "**no**",
         };
         rows.push([
             target.what.to_owned(),
-            format!("{} {}", target.most, target.unit),
+            match target.found {
+                Some(Found::Instructions(_)) => thousands(target.most),
+                _ => format!("{} {}", target.most, target.unit),
+            },
             found,
             holds.to_owned(),
         ]);
@@ -95,27 +111,37 @@ fn table(results: &Results, figures: &[&Figure]) -> String {
     aligned(&rows)
 }
 
-fn instruction_table(results: &Results) -> String {
+fn instruction_table(results: &Results, counted: &[&Counts]) -> String {
     let mut rows = vec![
-        ["", "instructions", "added", "× tuned", "code misses", "data misses", "far misses"]
-            .map(str::to_owned),
+        ["", "instructions", "added", "× tuned", "× its counterpart", "the module's own"].map(str::to_owned),
     ];
-    let find = |name: &str| results.instructions.iter().find(|counts| counts.name == name);
-    let added = |counts: &Counts| Some(counts.instructions - find(BARE)?.instructions);
-    for counts in &results.instructions {
-        let added_here = added(counts).filter(|_| counts.name != BARE);
-        let ratio = added_here.zip(find(TUNED).and_then(added)).map(|(here, tuned)| here / tuned);
+    for counts in counted {
+        let name = &counts.name;
+        let is_bare = *name == counts.bare;
+        let ratio = |to: Option<&str>| {
+            let ratio = results.instruction_ratio(name, to.filter(|_| !is_bare)?);
+            ratio.map(|ratio| format!("{ratio:.2}"))
+        };
+        let added = results.more_instructions(name).filter(|_| !is_bare).map(thousands);
         rows.push([
             counts.title.clone(),
-            format!("{:.0}", counts.instructions),
-            added_here.map_or(String::new(), |added| format!("{added:.0}")),
-            ratio.map_or(String::new(), |ratio| format!("{ratio:.2}")),
-            format!("{:.0}", counts.code_misses),
-            format!("{:.0}", counts.data_misses),
-            format!("{:.0}", counts.far_misses),
+            thousands(counts.instructions),
+            added.unwrap_or_default(),
+            ratio(Some(TUNED)).unwrap_or_default(),
+            ratio(counts.native.as_deref()).unwrap_or_default(),
+            if counts.module > 0.0 { thousands(counts.module) } else { String::new() },
         ]);
     }
     aligned(&rows)
+}
+
+/// A whole number that eyes can read.
+fn thousands(number: f64) -> String {
+    let digits = format!("{:.0}", number.abs());
+    let head = digits.len() % 3;
+    let mut parts: Vec<&str> = Vec::from_iter((head > 0).then(|| &digits[..head]));
+    parts.extend((head..digits.len()).step_by(3).map(|start| &digits[start..start + 3]));
+    format!("{}{}", if number < -0.5 { "-" } else { "" }, parts.join(" "))
 }
 
 fn start_table(results: &Results) -> String {

@@ -33,6 +33,8 @@ pub enum Paths {
     One,
     /// Each of so many services in turn.
     Services(usize),
+    /// Each of so many hosts in turn.
+    Hosts(usize),
 }
 
 /// What a configuration gets.
@@ -103,14 +105,15 @@ impl Wallet {
         // Every path with every user would be many; in turn they are as good.
         let count = match traffic.paths {
             Paths::One => tokens.len(),
-            Paths::Services(count) => tokens.len().max(count),
+            Paths::Services(count) | Paths::Hosts(count) => tokens.len().max(count),
         };
         let request = |number: usize| {
-            let path = match traffic.paths {
-                Paths::One => "/api/orders?page=2".to_owned(),
-                Paths::Services(count) => format!("/service-{}/orders?page=2", number % count),
-            };
-            let mut request = Request { path, ..Request::new(Some(&tokens[number % tokens.len()])) };
+            let mut request = Request::new(Some(&tokens[number % tokens.len()]));
+            match traffic.paths {
+                Paths::One => {}
+                Paths::Services(count) => request.path = format!("/service-{}/orders?page=2", number % count),
+                Paths::Hosts(count) => request.host = host(number % count),
+            }
             let base = request.headers.len() + 1;
             request.headers.extend(
                 (base..traffic.headers).map(|number| (format!("x-more-{number}"), format!("{number:032x}"))),
@@ -174,9 +177,15 @@ impl Source for Keys {
     }
 }
 
+/// The name of one of many hosts.
+pub fn host(number: usize) -> String {
+    format!("shop-{number}.example.com")
+}
+
 /// One request.
 #[derive(Clone, Debug)]
 pub struct Request {
+    pub host: String,
     pub path: String,
     pub headers: Vec<(String, String)>,
 }
@@ -199,7 +208,7 @@ impl Request {
         if let Some(token) = token {
             headers.push(("authorization".to_owned(), format!("Bearer {token}")));
         }
-        Request { path: "/api/orders?page=2".to_owned(), headers }
+        Request { host: "shop.example.com".to_owned(), path: "/api/orders?page=2".to_owned(), headers }
     }
 
     /// With a header more, or another value of one.
@@ -210,7 +219,7 @@ impl Request {
     }
 
     pub fn bytes(&self) -> Vec<u8> {
-        let mut text = format!("GET {} HTTP/1.1\r\nhost: shop.example.com\r\n", self.path);
+        let mut text = format!("GET {} HTTP/1.1\r\nhost: {}\r\n", self.path, self.host);
         for (name, value) in &self.headers {
             text.push_str(&format!("{name}: {value}\r\n"));
         }

@@ -13,14 +13,18 @@ use crate::resources::{ManyKeys, Start};
 const APART: f64 = 0.05;
 /// Microseconds; less than this is too little to be compared with.
 const LITTLE: f64 = 1.0;
+/// Instructions; fewer are too few to be compared with.
+const FEW: f64 = 1000.0;
 
 /// Everything that a run found.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Results {
+    /// How often the time of every configuration was measured.
     pub rounds: usize,
     /// Requests of a slice.
     pub slice: usize,
     pub machine: Machine,
+    /// Empty where no time was measured.
     pub figures: Vec<Figure>,
     /// Bytes of the module's file.
     pub module: u64,
@@ -110,6 +114,22 @@ impl Results {
             Some(added(one, of)? / other)
         };
         Some(Ratio { lowest: ratio(|figure| figure.lowest)?, tenth: ratio(|figure| figure.tenth)? })
+    }
+
+    pub fn counts(&self, name: &str) -> Option<&Counts> {
+        self.instructions.iter().find(|counts| counts.name == name)
+    }
+
+    /// Instructions that a configuration adds to a bare Envoy.
+    pub fn more_instructions(&self, name: &str) -> Option<f64> {
+        let counts = self.counts(name)?;
+        Some(counts.instructions - self.counts(&counts.bare)?.instructions)
+    }
+
+    /// How many times as many instructions one adds as another; `None` where the other adds next to none.
+    pub fn instruction_ratio(&self, one: &str, other: &str) -> Option<f64> {
+        let other = self.more_instructions(other).filter(|other| *other >= FEW)?;
+        Some(self.more_instructions(one)? / other)
     }
 
     /// Bytes of memory that an Envoy has after it was started with so many workers.

@@ -28,6 +28,21 @@ const KEYS: &str = "keys";
 const INSTRUCTIONS: &str = "instructions";
 /// What is started and looked at.
 const STARTED: [&str; 4] = ["bare", "empty", "native-tuned", "meshfilter"];
+/// What is counted beside the chain.
+const COUNTED: [&str; 12] = [
+    "native-entries-10",
+    "entries-10",
+    "native-entries-1000",
+    "entries-1000",
+    "native-hosts-10",
+    "hosts-10",
+    "native-hosts-1000",
+    "hosts-1000",
+    "native-rules-10",
+    "rules-10",
+    "native-rules-1000",
+    "rules-1000",
+];
 
 /// Measures what requests cost in Envoy.
 #[derive(Parser)]
@@ -50,6 +65,9 @@ struct Arguments {
     /// Go before everything else on this machine, as real-time processes: for a machine that is busy
     #[arg(long)]
     first: bool,
+    /// Make the page and the picture from this run, whatever it measured
+    #[arg(long)]
+    page: bool,
     /// Draw the page and the picture from the figures of the last whole run, and measure nothing
     #[arg(long)]
     redraw: bool,
@@ -93,10 +111,13 @@ fn run(arguments: &Arguments) -> Result<(), String> {
     }
     let results = measure(arguments)?;
     println!("{}", report(&results));
-    match arguments.only.is_empty() && arguments.other.is_empty() && arguments.rounds >= WHOLE {
+    let whole = arguments.only.is_empty() && arguments.other.is_empty() && arguments.rounds >= WHOLE;
+    match whole || arguments.page {
         true => documents::write(&results),
         false => {
-            eprintln!("docs/performance.* stay as they are: this was not everything, {WHOLE} times");
+            eprintln!(
+                "docs/performance.* stay as they are: this was not everything, {WHOLE} times, and not told to make them"
+            );
             Ok(())
         }
     }
@@ -136,10 +157,11 @@ fn measure(arguments: &Arguments) -> Result<Results, String> {
     let instructions = match wanted(INSTRUCTIONS) {
         // Not everybody who measures everything has it.
         true if instructions::available() || !arguments.only.is_empty() => {
-            // Those that are named beside it, or all.
-            let all = arguments.only.iter().all(|only| only == INSTRUCTIONS);
-            let counted = |one: &&Configuration| {
-                one.group == Group::Chain && (all || arguments.only.contains(&one.name))
+            // Those that are named beside it, or all that say something new.
+            let all = arguments.only.iter().all(|only| [INSTRUCTIONS, STARTS, KEYS].contains(&only.as_str()));
+            let counted = |one: &&Configuration| match all {
+                true => one.group == Group::Chain || COUNTED.contains(&one.name.as_str()),
+                false => arguments.only.contains(&one.name),
             };
             let counted = with_others(known.iter().filter(counted).cloned().collect());
             instructions::count(&mut load, &counted, &wallet, &processors)?

@@ -71,8 +71,7 @@ fn pairs<'a, V: AsRef<str>>(headers: &'a [(String, V)]) -> Vec<(&'a str, &'a str
 impl Host for Sdk {
     fn header_map(&self, map: MapType) -> Result<HeaderMap> {
         let pairs = hostcalls::get_map_bytes(map_type(map)).map_err(reason)?;
-        let pairs: Vec<_> = pairs.iter().map(|(name, value)| (name.as_bytes(), value.as_slice())).collect();
-        Ok(HeaderMap::of(&pairs))
+        Ok(HeaderMap::of(pairs.iter().map(|(name, value)| (name.as_bytes(), value.as_slice()))))
     }
 
     fn set_header(&self, map: MapType, name: &str, value: &[u8]) -> Result<()> {
