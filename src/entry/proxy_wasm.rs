@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use crate::filter::{Contexts, Flow};
 use crate::host::Allocator;
-use crate::host::proxy_wasm::{Envoy, logger};
+use crate::host::proxy_wasm::{Envoy, logger, room_for};
 use crate::version;
 
 #[global_allocator]
@@ -55,8 +55,7 @@ extern "C" fn proxy_abi_version_0_2_1() {}
 /// Room for what a hostcall gives; `host::proxy_wasm` takes it over.
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_memory_allocate(size: usize) -> *mut u8 {
-    // Every byte of it is written by the host before it is read.
-    Box::into_raw(Box::<[u8]>::new_uninit_slice(size)).cast()
+    room_for(size)
 }
 
 /// A new root where `root` is 0, else a new stream of that root.

@@ -1,4 +1,4 @@
-/// Whether both are the same bytes. It compares eight at a time: a module's `memcmp` compares one at a time, and a native one
+/// Whether both are the same bytes. It compares many at a time: a module's `memcmp` compares one at a time, and a native one
 /// is worth its call only where there are many.
 pub fn same(one: &[u8], other: &[u8]) -> bool {
     const MANY: usize = 64;
@@ -8,6 +8,21 @@ pub fn same(one: &[u8], other: &[u8]) -> bool {
     if cfg!(not(target_family = "wasm")) && one.len() >= MANY {
         return one == other;
     }
+    // Long ones in large steps: a module pays for each look into its memory, and for each turn of a loop.
+    let (blocks, rest) = one.as_chunks();
+    let (other_blocks, other_rest) = other.as_chunks();
+    blocks.iter().zip(other_blocks).all(|(one, other)| same_block(one, other)) && same_rest(rest, other_rest)
+}
+
+#[inline]
+fn same_block(one: &[u8; 32], other: &[u8; 32]) -> bool {
+    let words = one.as_chunks().0.iter().zip(other.as_chunks().0);
+    words.fold(0, |differs, (one, other)| differs | (u64::from_ne_bytes(*one) ^ u64::from_ne_bytes(*other)))
+        == 0
+}
+
+#[inline]
+fn same_rest(one: &[u8], other: &[u8]) -> bool {
     let equal = |one: &[u8; 8], other: &[u8; 8]| u64::from_ne_bytes(*one) == u64::from_ne_bytes(*other);
     match (one.last_chunk(), other.last_chunk()) {
         // The last eight overlap the others where the length is no multiple of eight.

@@ -155,6 +155,15 @@ fn reason(status: u32) -> Status {
     }
 }
 
+/// So much more than it asks for is given to a proxy that hands data over: whoever takes it may add a little, as a header, and
+/// the rest need not move.
+const MORE: usize = 64;
+
+/// Room for so many bytes that the proxy is about to hand over; every one of them is written before it is read.
+pub fn room_for(size: usize) -> *mut u8 {
+    Box::into_raw(Box::<[u8]>::new_uninit_slice(size.saturating_add(MORE))).cast()
+}
+
 /// Runs a call that hands a buffer over, and takes the buffer.
 fn owned(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Result<Vec<u8>> {
     let mut data: *mut u8 = null_mut();
@@ -163,9 +172,9 @@ fn owned(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Result<Vec<u8>> 
     if data.is_null() {
         return Ok(Vec::new());
     }
-    // SAFETY: the host wrote `size` bytes into a block that it asked of `proxy_on_memory_allocate`, which
-    // makes it from a boxed slice of that size and gives it away.
-    Ok(unsafe { Vec::from_raw_parts(data, size, size) })
+    // SAFETY: the host wrote `size` bytes into a block that it asked of `proxy_on_memory_allocate`, which makes it with
+    // `room_for` and gives it away.
+    Ok(unsafe { Vec::from_raw_parts(data, size, size.saturating_add(MORE)) })
 }
 
 /// The parts with a NUL between them, if there is room; the room holds nothing but NULs.

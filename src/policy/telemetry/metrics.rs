@@ -140,11 +140,13 @@ impl RequestMetrics {
         let Ok(mut sets) = self.sets.try_borrow_mut() else { return Counted::AsOther };
         let mut counted = Counted::AsItIs;
         sets.set_key(outcome);
-        if sets.find().is_none() && sets.sets.len() >= self.max_sets && !outcome.labels.is_empty() {
+        let mut ids = sets.find();
+        if ids.is_none() && sets.sets.len() >= self.max_sets && !outcome.labels.is_empty() {
             counted = Counted::AsOther;
             sets.forget_tags(outcome.labels.len());
+            ids = sets.find();
         }
-        let ids = sets.find().or_else(|| sets.define(outcome, &self.what, tags, counted, host));
+        let ids = ids.or_else(|| sets.define(outcome, &self.what, tags, counted, host));
         if let Some(Ids { requests, duration }) = ids {
             host.increment(requests, 1);
             if let (Some(duration), Some(milliseconds)) = (duration, outcome.milliseconds) {
