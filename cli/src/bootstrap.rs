@@ -26,7 +26,7 @@ pub struct Arguments {
     output: Option<PathBuf>,
 }
 
-// What bootstrap and run have in common. Clap would print a doc comment.
+// What stands around a policy. Clap would print a doc comment.
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct Proxy {
     /// The policy in YAML or JSON; - is standard input, a folder is the one file in it

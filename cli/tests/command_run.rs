@@ -45,6 +45,15 @@ fn what_is_missing_is_told_in_one_line() {
         ),
         (vec!["-", "--watch"], "meshfilter: --watch: standard input does not change; give a file"),
         (
+            vec!["--watch", "--import", &policy, "-"],
+            "meshfilter: --watch: standard input does not change; give a file",
+        ),
+        (vec!["--import", "absent.yaml"], "meshfilter: absent.yaml: No such file"),
+        (
+            vec![&policy, "--labels", "app=a"],
+            "meshfilter: --labels says something of a mesh: it goes with --import FILE, not with a policy",
+        ),
+        (
             vec![&policy, "--module", &module, "--envoy", &envoy, any[0], any[1], any[2], any[3]],
             "Permission denied",
         ),
@@ -91,4 +100,10 @@ fn a_wrong_policy_starts_nothing() {
     let (code, said) = run(&arguments);
     assert_eq!(code, Some(1));
     assert!(said.contains("http[0].rote: there is no field \"rote\" here"), "{said}");
+    // And what is imported does not, either.
+    let mesh = file("wrong-mesh.yaml", "kind: VirtualService\nmetadata: {name: a}\nspec: {htp: []}\n");
+    let (rest, from) = (arguments[1..].to_vec(), ["--import", &mesh]);
+    let (code, said) = run(&[rest, from.to_vec()].concat());
+    assert_eq!(code, Some(1));
+    assert!(said.contains("spec.htp: htp is not a field here; did you mean http?"), "{said}");
 }

@@ -205,6 +205,89 @@ fn what_is_pushed_under_load_loses_no_request_and_what_is_wrong_changes_nothing(
     assert!(said.ends_with("meshfilter: ended\n"), "{said}");
 }
 
+/// A mesh in which requests go to a version, and where its spans go.
+fn mesh(version: &str, least: &str) -> String {
+    format!(
+        "\
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: reviews}}
+spec:
+  hosts: [reviews]
+  http: [{{route: [{{destination: {{host: reviews, subset: {version}}}}}]}}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: reviews}}
+spec:
+  host: reviews
+  trafficPolicy: {{connectionPool: {{tcp: {{maxConnections: 9}}}}}}
+  subsets: [{{name: v1, labels: {{version: v1}}}}, {{name: v2, labels: {{version: v2}}}}]
+---
+kind: IstioOperator
+apiVersion: install.istio.io/v1alpha1
+spec:
+  meshConfig:
+    enableTracing: true
+    defaultConfig: {{tracing: {{sampling: {least}, zipkin: {{address: '127.0.0.1:9411'}}}}}}
+"
+    )
+}
+
+#[test]
+fn what_is_imported_runs_and_is_imported_again() {
+    let folder = folder("import");
+    let (meshes, other) = (folder.join("mesh"), folder.join("other.yaml"));
+    std::fs::create_dir_all(&meshes).unwrap();
+    put(&meshes.join("mesh.yaml"), &mesh("v1", "1.0"));
+    let allow = "\
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: readers}
+spec: {selector: {matchLabels: {app: reviews}}, rules: [{to: [{operation: {methods: [GET]}}]}]}
+";
+    put(&other, allow);
+    let files = [meshes.to_str().unwrap(), other.to_str().unwrap()];
+    let mut run = Run::start(
+        &folder,
+        &["--watch", "--echo", "--labels", "app=reviews", "--import", files[0], files[1]],
+    );
+    let address = run.address();
+    let ask = |method: &str| {
+        let mut client = Client::connect(address).unwrap();
+        client.send(&request_bytes(method, b"/", "reviews", &[("x-any", "1")])).unwrap();
+        let answer = client.receive(method).unwrap();
+        (answer.status, answer.header("x-destination").unwrap_or_default())
+    };
+    let at = |version: &str| (200, format!("reviews.default.svc.cluster.local|{version}"));
+    assert_eq!(ask("GET"), at("v1"));
+    assert_eq!(ask("POST").0, 403);
+    assert!(run.output().contains("-H 'host: reviews'"), "{}", run.output());
+    put(&meshes.join("mesh.yaml"), &mesh("v2", "1.0"));
+    run.says("mesh.yaml has changed: pushed\n", 1);
+    assert_eq!(ask("GET"), at("v2"));
+    put(&other, &allow.replace("GET", "POST"));
+    run.says("other.yaml has changed: pushed\n", 1);
+    assert_eq!((ask("GET").0, ask("POST")), (403, at("v2")));
+    // What nobody knows is told, and changes nothing.
+    put(&other, &allow.replace("methods", "metods"));
+    run.says("other.yaml has changed and is wrong: the policy from before stays", 1);
+    assert!(run.errors().contains("spec.rules[0].to[0].operation.metods"), "{}", run.errors());
+    assert_eq!(ask("POST"), at("v2"));
+    // A file that comes is imported, too; Envoy's own part waits for a restart.
+    put(&other, &allow.replace("GET", "POST"));
+    let more = meshes.join("more.yaml");
+    put(&more, &allow.replace("readers", "askers"));
+    run.says("more.yaml", 1);
+    wait_until("both may", || ((ask("GET"), ask("POST")) == (at("v2"), at("v2"))).then_some(())).unwrap();
+    put(&meshes.join("mesh.yaml"), &mesh("v2", "50.0"));
+    run.says("comes with a restart", 1);
+    let envoy = run.envoy();
+    run.signal(Signal::INT);
+    let (status, said) = run.ended(envoy);
+    assert_eq!(status.code(), Some(0), "{said}");
+}
+
 #[test]
 fn whoever_ends_it_leaves_nothing() {
     let folder = folder("ends");

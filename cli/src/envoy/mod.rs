@@ -47,7 +47,7 @@ pub struct Bootstrap {
     pub listeners: Vec<Listener>,
     /// All of them.
     pub clusters: Vec<Cluster>,
-    /// The folder whose [`CLUSTERS_FILE`] has the clusters, in place of the bootstrap itself.
+    /// The folder whose [`CLUSTERS_FILE`] has further clusters, which may change.
     pub clusters_from: Option<PathBuf>,
     /// The folder whose [`LISTENERS_FILE`] has the listeners, in place of the bootstrap itself.
     pub listeners_from: Option<PathBuf>,
@@ -103,17 +103,11 @@ impl Bootstrap {
                 self.listeners.iter().map(Listener::value).collect::<Value>(),
             ),
         }
-        match &self.clusters_from {
-            Some(folder) => {
-                put(&mut bootstrap, &["dynamic_resources", "cds_config"], from_file(folder, CLUSTERS_FILE));
-            }
-            None => {
-                put(
-                    &mut resources,
-                    &["clusters"],
-                    self.clusters.iter().map(Cluster::value).collect::<Value>(),
-                );
-            }
+        if let Some(folder) = &self.clusters_from {
+            put(&mut bootstrap, &["dynamic_resources", "cds_config"], from_file(folder, CLUSTERS_FILE));
+        }
+        if self.clusters_from.is_none() || !self.clusters.is_empty() {
+            put(&mut resources, &["clusters"], self.clusters.iter().map(Cluster::value).collect::<Value>());
         }
         put(&mut bootstrap, &["static_resources"], resources);
         if let Some(admin) = &self.admin {

@@ -13,6 +13,9 @@ use super::{Address, Bootstrap, Cluster, Listener, Plugin};
 /// The cluster of requests that the policy sends nowhere.
 pub const DEFAULT: &str = "default";
 
+/// How the names of clusters begin to which spans go.
+pub const TRACING: &str = "tracing|";
+
 /// The listener that answers in the place of upstreams.
 const ECHO: &str = "echo";
 
@@ -63,11 +66,16 @@ const AUTHORITIES: [&str; 4] = [
     "/etc/ssl/cert.pem",
 ];
 
+/// Where clients come where nobody says it.
+pub fn default_listen() -> Address {
+    Address::new("127.0.0.1", 10_000)
+}
+
 impl Options {
     /// What is usual, with this module.
     pub fn new(module: Module) -> Self {
         Options {
-            listen: Address::new("127.0.0.1", 10_000),
+            listen: default_listen(),
             admin: Address::new("127.0.0.1", 9_901),
             module,
             endpoints: Vec::new(),

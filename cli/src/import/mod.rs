@@ -21,6 +21,7 @@ mod kubernetes;
 mod linkerd;
 pub mod mesh;
 mod openapi;
+mod options;
 pub mod read;
 pub mod repair;
 pub mod report;
@@ -35,6 +36,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 pub(crate) use command::{Arguments, run};
+pub(crate) use options::ImportOptions;
 
 use self::dialect::{Audience, Context, Dialect, Index, Kind};
 use self::field::{Field, Object, Reading};

@@ -1,6 +1,7 @@
 //! `meshfilter run`: a policy in a real Envoy, to try it.
 
 mod process;
+mod subject;
 mod summary;
 mod watch;
 
@@ -12,26 +13,36 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use self::process::Envoy;
 pub(super) use self::process::find as find_envoy;
+use self::subject::Subject;
 use self::watch::Watch;
-use super::bootstrap::{Prepared, Proxy, existing_module};
-use super::{Outcome, input};
+use super::Outcome;
+use super::bootstrap::existing_module;
+use super::import::ImportOptions;
 
 /// Try a policy in a real Envoy
 ///
-/// Starts Envoy with what `meshfilter bootstrap` writes, waits until it is ready, and says what the policy does and
-/// three requests to try it with. From then on the access log is shown. Ctrl-C ends everything.
+/// Starts Envoy with what `meshfilter bootstrap` writes, or `meshfilter import` with --import, waits until it is ready, and
+/// says what the policy does and three requests to try it with. From then on the access log is shown. Ctrl-C ends everything.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
+    /// The policy in YAML or JSON; - is standard input, a folder is the one file in it
+    #[arg(value_name = "POLICY", required_unless_present = "import", conflicts_with = "import")]
+    policy: Option<String>,
+
+    /// Import the YAML of a mesh and run what comes of it: files, folders, - is standard input
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    import: Vec<String>,
+
     #[command(flatten)]
-    proxy: Proxy,
+    options: ImportOptions,
 
     /// The envoy binary; default is $ENVOY, .tools/envoy, or the first in PATH
     #[arg(long, value_name = "FILE")]
     envoy: Option<PathBuf>,
 
-    /// When the policy changes, check it and push it without losing a request; a wrong one is told, and the old one
-    /// stays
+    /// When a file changes, check or import it and push the policy without losing a request; a wrong one is told, and the
+    /// old one stays
     #[arg(long)]
     watch: bool,
 }
@@ -41,6 +52,8 @@ Examples:
   meshfilter run examples/policies/canary.yaml --echo
   meshfilter run policy.yaml --endpoint 'webapp|v1=127.0.0.1:8081' --endpoint 'webapp|v2=127.0.0.1:8082' --watch
   meshfilter run policy.yaml --echo --listen 127.0.0.1:0 --admin 127.0.0.1:0
+  meshfilter run --import mesh.yaml --echo --watch
+  kubectl get virtualservices,authorizationpolicies -n shop -o yaml | meshfilter run --import - --labels app=reviews --echo
 
 The exit code is 0 after Ctrl-C, 1 if the policy is wrong or Envoy ends by itself, 2 if something is missing.";
 
@@ -62,23 +75,41 @@ fn misused(problem: &str) -> Outcome {
 }
 
 async fn session(arguments: &Arguments) -> Result<(), Outcome> {
-    let mut proxy = arguments.proxy.clone();
-    if arguments.watch && proxy.policy == "-" {
+    let is_input = |name: &String| name == "-";
+    if arguments.watch && arguments.policy.iter().chain(&arguments.import).any(is_input) {
         return Err(misused("--watch: standard input does not change; give a file"));
     }
-    let document = input::one(&proxy.policy).map_err(|error| misused(&error))?;
-    let module = existing_module(proxy.module.as_deref())?;
+    let options = &arguments.options;
+    let proxy = match &arguments.policy {
+        Some(policy) => Some(options.proxy(policy).map_err(|option| {
+            misused(&format!(
+                "{option} says something of a mesh: it goes with --import FILE, not with a policy"
+            ))
+        })?),
+        None => None,
+    };
+    // What is missing is told before anything is done.
+    let read = |subject: &Subject| subject.read().map_err(|error| misused(&error));
+    let unsettled = match &proxy {
+        Some(proxy) => Subject::Policy(Box::new(proxy.clone())),
+        None => Subject::Import {
+            files: arguments.import.clone(),
+            options: Box::new(options.clone()),
+            scope: options.scope(),
+        },
+    };
+    let texts = read(&unsettled)?;
+    let module = existing_module(options.module())?;
     let binary = process::find(arguments.envoy.as_deref()).map_err(|error| misused(&error))?;
-    proxy.listen = process::free(&proxy.listen, "--listen").map_err(|error| misused(&error))?;
-    proxy.admin = process::free(&proxy.admin, "--admin").map_err(|error| misused(&error))?;
-    let Prepared { policy, plan } = proxy.prepare_from(&document, module.clone())?;
+    let subject = unsettled.settled().map_err(|error| misused(&error))?;
     let folder = tempfile::Builder::new().prefix("meshfilter-run-").tempdir();
     let folder = folder.map_err(|error| misused(&format!("no folder for Envoy's files: {error}")))?;
-    let mut bootstrap = plan.bootstrap;
+    let (policy, mut bootstrap) = subject.prepare(&texts, module.clone(), folder.path())?;
+    subject::are_free(&bootstrap).map_err(|error| misused(&error))?;
+    let bases = subject::bases(&bootstrap);
     let mut watch = None;
     if arguments.watch {
-        watch =
-            Some(Watch::new(folder.path(), module, &bootstrap, document).map_err(|error| misused(&error))?);
+        watch = Some(Watch::new(folder.path(), module, &bootstrap, texts).map_err(|error| misused(&error))?);
         watch::from_files(&mut bootstrap, folder.path());
     }
     let configuration = folder.path().join("envoy.yaml");
@@ -86,7 +117,7 @@ async fn session(arguments: &Arguments) -> Result<(), Outcome> {
         .map_err(|error| misused(&format!("{}: {error}", configuration.display())))?;
 
     let mut ends = Ends::new().map_err(|error| misused(&error.to_string()))?;
-    let mut envoy = Envoy::start(&binary, folder.path(), &configuration, proxy.admin.clone())
+    let mut envoy = Envoy::start(&binary, folder.path(), &configuration, subject.admin().clone())
         .map_err(|error| misused(&error))?;
     let ready = tokio::select! {
         ready = envoy.ready() => ready,
@@ -103,15 +134,15 @@ async fn session(arguments: &Arguments) -> Result<(), Outcome> {
             return Err(Outcome::Wrong);
         }
     };
-    // With certificates TLS is taken, too; plain text is what curl needs nothing for.
-    let base = format!("http://{}", proxy.listen);
     say(&format!(
-        "{base} is ready after {:.1} s; admin interface http://{}; Ctrl-C ends it\n\n{}\nTry:\n",
+        "{} {} ready after {:.1} s; admin interface http://{}; Ctrl-C ends it\n\n{}\nTry:\n",
+        bases.join(", "),
+        if bases.len() > 1 { "are" } else { "is" },
         took.as_secs_f64(),
-        proxy.admin,
+        subject.admin(),
         summary::table(&policy)
     ));
-    for request in summary::requests(&policy, &base) {
+    for request in summary::requests(&policy, bases.first().map_or("", String::as_str)) {
         say(&format!("  {request}\n"));
     }
     say("\n");
@@ -133,7 +164,7 @@ async fn session(arguments: &Arguments) -> Result<(), Outcome> {
         }
         if let Some(watch) = &mut watch {
             let said = tokio::select! {
-                said = watch.look(&proxy, &envoy) => said,
+                said = watch.look(&subject, &envoy) => said,
                 () = ends.wait() => {
                     envoy.stop().await;
                     eprintln!("meshfilter: ended");

@@ -56,7 +56,7 @@ pub fn find(given: Option<&Path>) -> Result<PathBuf, String> {
         })
 }
 
-/// An address that is free now: the given one, or any where its port is 0.
+/// An address that is free now: the given one, or any where its port is 0; `option` is how it is given, up to the address.
 ///
 /// # Errors
 /// That somebody has it, and what to do.
@@ -65,13 +65,19 @@ pub fn free(address: &Address, option: &str) -> Result<Address, String> {
         TcpListener::bind((address.host.as_str(), address.port)).map_err(|error| match error.kind() {
             std::io::ErrorKind::AddrInUse => {
                 format!(
-                    "{address} is taken by another program; end it, or use another port: {option} {}",
+                    "{address} is taken by another program; end it, or use another port: {option}{}",
                     Address::new(address.host.clone(), address.port.saturating_add(1))
                 )
             }
-            _ => format!("{option} {address}: {error}"),
+            std::io::ErrorKind::PermissionDenied => {
+                format!(
+                    "{address} needs more rights than this user has; use another port: {option}{}",
+                    Address::new(address.host.clone(), address.port.saturating_add(8000))
+                )
+            }
+            _ => format!("{option}{address}: {error}"),
         })?;
-    let port = listener.local_addr().map_err(|error| format!("{option} {address}: {error}"))?.port();
+    let port = listener.local_addr().map_err(|error| format!("{option}{address}: {error}"))?.port();
     Ok(Address::new(address.host.clone(), port))
 }
 

@@ -76,10 +76,20 @@ fn aligned(rows: &[[String; 3]]) -> String {
 /// Three requests to try: those that the policy's own matches describe, and what everybody sends.
 pub fn requests(policy: &Value, base: &str) -> Vec<String> {
     let entries = list(policy, "/http").chain(list(policy, "/rateLimits"));
-    let described = entries.flat_map(|entry| list(entry, "/match")).filter_map(request);
+    let described = entries.flat_map(|entry| {
+        let of = move |matching: &Value| {
+            let (options, path) = request(matching)?;
+            let host = if matching.get("authority").is_some() { String::new() } else { host(entry) };
+            Some((host + &options, path))
+        };
+        list(entry, "/match").filter_map(of)
+    });
     let rules = list(policy, "/authentication/jwtRules").take(1);
     let with_token = rules.map(|_| (String::from(" -H 'authorization: Bearer TOKEN'"), "/".to_owned()));
-    let usual = ["/", "/api/orders", "/?debug=1"].map(|path| (String::new(), path.to_owned()));
+    // Where every entry has its hosts, nobody else comes anywhere.
+    let bound = list(policy, "/http").all(|entry| !host(entry).is_empty());
+    let usual_host = list(policy, "/http").next().filter(|_| bound).map(host).unwrap_or_default();
+    let usual = ["/", "/api/orders", "/?debug=1"].map(|path| (usual_host.clone(), path.to_owned()));
     let [first, rest @ ..] = usual;
     let mut lines: Vec<String> = Vec::new();
     for (options, path) in [first].into_iter().chain(described).chain(with_token).chain(rest) {
@@ -92,6 +102,14 @@ pub fn requests(policy: &Value, base: &str) -> Vec<String> {
         }
     }
     lines
+}
+
+/// The option for the first host of an entry.
+fn host(entry: &Value) -> String {
+    let safe =
+        |host: &&str| host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b':'));
+    let first = list(entry, "/hosts").filter_map(Value::as_str).find(safe);
+    first.map(|host| format!(" -H 'host: {host}'")).unwrap_or_default()
 }
 
 /// The options and the path of a request that a match takes; `None` where that cannot be told.
@@ -367,6 +385,16 @@ mod tests {
             ]
         );
         assert_eq!(requests(&json!({}), base).len(), 3);
+        let hosts =
+            json!({"http": [{"hosts": ["*.a.example", "a.example"], "match": [{"uri": {"exact": "/x"}}]}]});
+        assert_eq!(
+            requests(&hosts, base),
+            [
+                "curl -i -H 'host: a.example' http://127.0.0.1:10000/",
+                "curl -i -H 'host: a.example' http://127.0.0.1:10000/x",
+                "curl -i -H 'host: a.example' http://127.0.0.1:10000/api/orders",
+            ]
+        );
         // What could mean something else to a shell is left out.
         let odd = json!({"http": [{"match": [{"headers": {"a": {"exact": "'; ls '"}}}]}]});
         assert!(requests(&odd, base).iter().all(|line| !line.contains("ls")));

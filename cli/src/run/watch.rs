@@ -1,55 +1,79 @@
-//! A policy that changes while Envoy runs: what is good is pushed, what is wrong is told.
+//! Files that change while Envoy runs: what is good is pushed, what is wrong is told.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use super::process::Envoy;
-use crate::bootstrap::Proxy;
+use super::subject::{Subject, changed};
 use crate::envoy::listener::Http;
+use crate::envoy::plan::TRACING;
 use crate::envoy::plugin::{Module, PLUGIN_FILE};
-use crate::envoy::{Bootstrap, CLUSTERS_FILE, Cluster, Plugin, clusters_resource};
-use crate::input::{self, Document};
+use crate::envoy::{Bootstrap, CLUSTERS_FILE, Cluster, Plugin, clusters_resource, put_field};
+use crate::input::Document;
 
-/// How often the file is looked at.
+/// How often the files are looked at.
 pub const EVERY: Duration = Duration::from_millis(200);
 
 /// How long Envoy may take to say what it thinks of a push.
 const TAKEN_WITHIN: Duration = Duration::from_secs(15);
 
-/// The file, and what Envoy has of it.
+/// The files, and what Envoy has of them.
 pub struct Watch {
     folder: PathBuf,
     module: Module,
     /// What was last looked at, good or not.
-    seen: Document,
+    seen: Vec<Document>,
     /// What stood there the last time: a file that is being written is left alone.
-    last: Document,
+    last: Vec<Document>,
     /// Those of all policies so far: a request may still be on its way to an old one.
     clusters: Vec<Cluster>,
     pushed: Value,
     tags: (Vec<String>, Vec<String>),
+    /// What Envoy has from its start.
+    rest: Value,
 }
 
 /// What belongs together in a bootstrap, and comes from files where it may change.
 pub fn from_files(bootstrap: &mut Bootstrap, folder: &Path) {
     bootstrap.node = Some(("meshfilter".to_owned(), "meshfilter".to_owned()));
     bootstrap.clusters_from = Some(folder.to_owned());
+    bootstrap.clusters.retain(stays);
     let chains = bootstrap.listeners.iter_mut().flat_map(|listener| &mut listener.chains);
     for http in chains.map(|chain| &mut chain.http) {
         if let Some(plugin) = &mut http.plugin {
             plugin.from = Some(folder.to_owned());
             // The clusters come after the routes.
-            http.fields.insert("route_config".to_owned(), json!({"validate_clusters": false}));
+            put_field(&mut http.fields, &["route_config", "validate_clusters"], false);
         }
     }
 }
 
-/// Plain text and TLS have the same.
+/// Listeners with a tracer are refused where its cluster comes later.
+fn stays(cluster: &Cluster) -> bool {
+    cluster.name.starts_with(TRACING)
+}
+
+/// Plain text and TLS, and every port, have the same.
 fn http(bootstrap: &Bootstrap) -> Option<&Http> {
-    bootstrap.listeners.first()?.chains.first().map(|chain| &chain.http)
+    let mut chains = bootstrap.listeners.iter().flat_map(|listener| &listener.chains);
+    chains.find(|chain| chain.http.plugin.is_some()).map(|chain| &chain.http)
+}
+
+/// What is not pushed.
+fn rest(bootstrap: &Bootstrap) -> Value {
+    let mut rest = bootstrap.clone();
+    rest.clusters.retain(stays);
+    rest.labels.clear();
+    for chain in rest.listeners.iter_mut().flat_map(|listener| &mut listener.chains) {
+        chain.http.tags.clear();
+        if let Some(plugin) = &mut chain.http.plugin {
+            plugin.from = Some(PathBuf::new());
+        }
+    }
+    rest.value()
 }
 
 fn plugin(bootstrap: &Bootstrap) -> Option<Plugin> {
@@ -70,50 +94,52 @@ impl Watch {
         folder: &Path,
         module: Module,
         bootstrap: &Bootstrap,
-        document: Document,
+        texts: Vec<Document>,
     ) -> Result<Self, String> {
         let pushed = plugin(bootstrap).map(|plugin| plugin.resource()).unwrap_or_default();
         let watch = Watch {
             folder: folder.to_owned(),
             module,
-            seen: document.clone(),
-            last: document,
-            clusters: bootstrap.clusters.clone(),
+            seen: texts.clone(),
+            last: texts,
+            clusters: bootstrap.clusters.iter().filter(|cluster| !stays(cluster)).cloned().collect(),
             pushed,
             tags: tags(bootstrap),
+            rest: rest(bootstrap),
         };
         watch.replace(CLUSTERS_FILE, &clusters_resource(&watch.clusters))?;
         watch.replace(PLUGIN_FILE, &watch.pushed)?;
         Ok(watch)
     }
 
-    /// Looks at the file; gives what there is to say.
-    pub async fn look(&mut self, proxy: &Proxy, envoy: &Envoy) -> Option<String> {
-        // An editor may have moved it away for a moment.
-        let document = input::one(&proxy.policy).ok()?;
-        let settled = std::mem::replace(&mut self.last, document.clone()) == document;
-        if !settled || document == self.seen {
+    /// Looks at the files; gives what there is to say.
+    pub async fn look(&mut self, subject: &Subject, envoy: &Envoy) -> Option<String> {
+        // An editor may have moved one away for a moment.
+        let texts = subject.read().ok()?;
+        let settled = std::mem::replace(&mut self.last, texts.clone()) == texts;
+        if !settled || texts == self.seen {
             return None;
         }
-        self.seen.clone_from(&document);
-        let file = &document.file;
-        let Ok(prepared) = proxy.prepare_from(&document, self.module.clone()) else {
-            return Some(format!("{file} has changed and is wrong: the policy from before stays"));
+        let changed = changed(&std::mem::replace(&mut self.seen, texts.clone()), &texts);
+        let Ok((_, bootstrap)) = subject.prepare(&texts, self.module.clone(), &self.folder) else {
+            let verb = if changed.contains(" have ") { "are" } else { "is" };
+            return Some(format!("{changed} and {verb} wrong: the policy from before stays"));
         };
-        let bootstrap = prepared.plan.bootstrap;
-        let tags = tags(&bootstrap);
+        let (tags, rest) = (tags(&bootstrap), rest(&bootstrap));
         let resource = plugin(&bootstrap)?.resource();
-        let done = match resource == self.pushed {
-            true => Ok(()),
-            false => self.push(bootstrap.clusters, &resource, envoy).await,
-        };
-        match done {
-            Err(error) => Some(format!("{file} has changed: {error}; the policy from before stays")),
+        let mut clusters = bootstrap.clusters;
+        clusters.retain(|cluster| !stays(cluster));
+        match self.push(clusters, &resource, envoy).await {
+            Err(error) => Some(format!("{changed}: {error}; the policy from before stays")),
             Ok(()) => {
-                self.pushed = resource;
-                let mut said = format!("{file} has changed: pushed");
+                let mut said = format!("{changed}: pushed");
                 if tags != self.tags {
                     said.push_str("; its new tags reach metrics, logs and spans after a restart");
+                }
+                if rest != self.rest {
+                    said.push_str(
+                        "; what is new of its listeners, TLS, hashes, logs and spans comes with a restart",
+                    );
                 }
                 Some(said)
             }
@@ -139,6 +165,9 @@ impl Watch {
             counts.changed(envoy).await?;
             self.warm(envoy).await;
         }
+        if *plugin == self.pushed {
+            return Ok(());
+        }
         let counts = Counts::now(
             envoy,
             "extension_config_discovery.http_filter.meshfilter.config_reload",
@@ -146,7 +175,9 @@ impl Watch {
         );
         let counts = counts.await;
         self.replace(PLUGIN_FILE, plugin)?;
-        counts.changed(envoy).await
+        counts.changed(envoy).await?;
+        self.pushed = plugin.clone();
+        Ok(())
     }
 
     /// Waits until new clusters know where they are; those that DNS does not know never will.

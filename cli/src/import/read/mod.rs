@@ -2,10 +2,6 @@
 
 mod text;
 
-use std::fs;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
-
 use meshfilter::config::source::{Language, Place, Source};
 use serde_json::Value;
 
@@ -13,6 +9,7 @@ pub use text::Trouble;
 
 use super::repair::Repairs;
 use super::report::{Log, Placed};
+use crate::input::{self, Document};
 
 /// A text that was read, and the documents in it.
 #[derive(Debug)]
@@ -68,14 +65,16 @@ impl Inputs {
     /// # Errors
     /// A file that is not there or that cannot be read.
     pub fn read(files: &[String], repairs: Repairs) -> Result<Self, String> {
+        Ok(Inputs::of(&texts(files)?, repairs))
+    }
+
+    /// Reads texts.
+    pub fn of(texts: &[Document], repairs: Repairs) -> Self {
         let mut inputs = Inputs::default();
-        for file in files {
-            for path in paths(file)? {
-                let bytes = bytes(&path).map_err(|error| format!("{path}: {error}"))?;
-                inputs.add(&path, &bytes, repairs);
-            }
+        for Document { file, text } in texts {
+            inputs.add(file, text, repairs);
         }
-        Ok(inputs)
+        inputs
     }
 
     /// Reads one text; what is wrong with it is among the errors.
@@ -165,32 +164,23 @@ impl Inputs {
     }
 }
 
-/// The files that an argument means.
-fn paths(file: &str) -> Result<Vec<String>, String> {
-    if file == "-" || !Path::new(file).is_dir() {
-        return Ok(vec![file.to_owned()]);
+/// The whole text of every file that the arguments mean.
+///
+/// # Errors
+/// A file that is not there or that cannot be read.
+pub fn texts(files: &[String]) -> Result<Vec<Document>, String> {
+    let mut found = Vec::new();
+    for given in files {
+        let paths = input::files(given).map_err(|error| format!("{given}: {error}"))?;
+        if paths.is_empty() {
+            return Err(format!("{given}: there is no *.yaml, *.yml or *.json in this folder"));
+        }
+        for file in paths {
+            let text = input::read(&file).map_err(|error| format!("{file}: {error}"))?;
+            found.push(Document { file, text });
+        }
     }
-    let listed = fs::read_dir(file).map_err(|error| format!("{file}: {error}"))?;
-    let is_resource = |path: &PathBuf| {
-        let extension = path.extension().and_then(|extension| extension.to_str());
-        matches!(extension, Some("yaml" | "yml" | "json")) && path.is_file()
-    };
-    let mut found: Vec<PathBuf> =
-        listed.filter_map(|entry| Some(entry.ok()?.path())).filter(is_resource).collect();
-    found.sort();
-    if found.is_empty() {
-        return Err(format!("{file}: there is no *.yaml, *.yml or *.json in this folder"));
-    }
-    Ok(found.iter().map(|path| path.display().to_string()).collect())
-}
-
-fn bytes(file: &str) -> io::Result<Vec<u8>> {
-    if file != "-" {
-        return fs::read(file);
-    }
-    let mut bytes = Vec::new();
-    io::stdin().read_to_end(&mut bytes)?;
-    Ok(bytes)
+    Ok(found)
 }
 
 /// In which language a text is.

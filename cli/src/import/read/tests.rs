@@ -1,3 +1,5 @@
+use std::fs;
+
 use super::*;
 
 fn read(file: &str, text: &[u8]) -> Inputs {

@@ -1,5 +1,6 @@
 //! The report as text and as JSON.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use serde_json::{Value, json};
@@ -28,16 +29,23 @@ pub fn text(report: &Report, inputs: &Inputs, colours: bool) -> String {
             let _ = writeln!(out, "  {:<13} {:<widest$}  {}", words(field.verdict), field.path, said(field));
         }
     }
+    out.push_str(&problems(report, inputs, colours));
+    out
+}
+
+/// What is wrong and what is told, each with its place, and a line for every file.
+pub fn problems(report: &Report, inputs: &Inputs, colours: bool) -> String {
+    let mut resources: BTreeMap<&str, usize> = BTreeMap::new();
+    for told in &report.resources {
+        let count = resources.entry(&told.file).or_default();
+        *count = count.saturating_add(1);
+    }
+    let (mut errors, mut warnings) = (by_file(&report.errors), by_file(&report.warnings));
     let mut files: Vec<Checked> = Vec::new();
     for input in &inputs.texts {
-        let of = |problems: &[Placed]| -> Vec<report::Problem> {
-            let own = problems.iter().filter(|problem| problem.file == input.name);
-            let mut problems: Vec<report::Problem> = own.map(problem).collect();
-            problems.sort_by_key(|problem| (problem.place.line, problem.place.column));
-            problems
-        };
-        let (errors, warnings) = (of(&report.errors), of(&report.warnings));
-        let resources = report.resources.iter().filter(|told| told.file == input.name).count();
+        let name = input.name.as_str();
+        let errors = errors.remove(name).unwrap_or_default();
+        let resources = resources.get(name).copied().unwrap_or_default();
         let summary = errors
             .is_empty()
             .then(|| format!("{resources} resource{}", if resources == 1 { "" } else { "s" }));
@@ -46,12 +54,12 @@ pub fn text(report: &Report, inputs: &Inputs, colours: bool) -> String {
             // The lines of a file that holds secrets are not shown.
             text: if has_secrets(&input.text) { String::new() } else { input.text.clone() },
             errors,
-            warnings,
+            warnings: warnings.remove(name).unwrap_or_default(),
             summary,
             policy: Value::Null,
         });
     }
-    out.push_str(&report::text(&files, colours));
+    let mut out = report::text(&files, colours);
     for (problems, word) in [(&report.errors, ""), (&report.warnings, "warning: ")] {
         for problem in problems.iter().filter(|problem| problem.file.is_empty()) {
             let remedy =
@@ -60,6 +68,18 @@ pub fn text(report: &Report, inputs: &Inputs, colours: bool) -> String {
         }
     }
     out
+}
+
+/// Problems of files, in the order of their lines.
+fn by_file(placed: &[Placed]) -> BTreeMap<&str, Vec<report::Problem>> {
+    let mut files: BTreeMap<&str, Vec<report::Problem>> = BTreeMap::new();
+    for one in placed.iter().filter(|one| !one.file.is_empty()) {
+        files.entry(&one.file).or_default().push(problem(one));
+    }
+    for problems in files.values_mut() {
+        problems.sort_by_key(|problem| (problem.place.line, problem.place.column));
+    }
+    files
 }
 
 fn has_secrets(text: &str) -> bool {

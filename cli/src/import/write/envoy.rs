@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::policy::Policy;
 use crate::envoy::cluster::{Cluster, Endpoint, Protocol, UpstreamTls};
 use crate::envoy::listener::{Action, Chain, Clients, Http, Listener, ListenerTls, Route, VirtualHost};
-use crate::envoy::plan::{DEFAULT, Options, Plan};
+use crate::envoy::plan::{DEFAULT, Options, Plan, TRACING};
 use crate::envoy::policy::{Destination as Named, Names};
 use crate::envoy::{Address, Bootstrap};
 use crate::import::mesh::traffic::{TrafficPolicy, TrafficTls, policy_for};
@@ -593,7 +593,7 @@ impl Writer<'_> {
         let tracing = &self.mesh.tracing;
         let Some(collector) = tracing.collector.as_ref().filter(|_| !tracing.disabled) else { return };
         let (host, port) = &collector.address;
-        let name = format!("tracing|{host}:{port}");
+        let name = format!("{TRACING}{host}:{port}");
         let full = hosts::full(host, &self.scope.namespace, &self.scope.namespaces);
         let given = self.given(|known| {
             known == host
