@@ -262,11 +262,14 @@ impl Request {
 /// A header value without the bytes that none may carry: control characters but the tab (RFC 9110, 5.5). One of them in a
 /// header, and the proxy refuses the request.
 pub fn clean(value: &[u8]) -> Cow<'_, [u8]> {
+    // Nearly none has any, and looking at all is faster than stopping at the first.
+    if !value.iter().fold(false, |found, byte| found | byte.is_ascii_control()) {
+        return Cow::Borrowed(value);
+    }
     let stays = |byte: &u8| *byte == b'\t' || !byte.is_ascii_control();
-    if !value.iter().all(stays) {
-        Cow::Owned(value.iter().copied().filter(stays).collect())
-    } else {
-        Cow::Borrowed(value)
+    match value.iter().all(stays) {
+        true => Cow::Borrowed(value),
+        false => Cow::Owned(value.iter().copied().filter(stays).collect()),
     }
 }
 

@@ -224,9 +224,8 @@ fn a_request_of_the_sample_policy_makes_these_hostcalls_and_no_others() {
         // Whether the token is still good; Envoy is asked once a second.
         ("wall_clock", 1),
         // x-user, no token any more, and where to.
-        ("add_header", 1),
+        ("add_header", 2),
         ("remove_header", 1),
-        ("set_header", 1),
         // One bucket, which nobody else took from.
         ("shared_data_swap", 1),
         // Five tags, and for a later meshfilter what was chosen here: nothing else is proof against a client.

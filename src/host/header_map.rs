@@ -42,8 +42,17 @@ impl Looks {
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
+    /// Of the name: see [`key`].
+    key: u32,
     name: (u32, u32),
     value: (u32, u32),
+}
+
+/// What tells nearly all names apart without looking at them: the length, and the first and the last byte.
+#[inline]
+fn key(name: &[u8]) -> u32 {
+    let byte = |byte: Option<&u8>| u32::from(byte.copied().unwrap_or_default());
+    (name.len() as u32).wrapping_shl(16) | byte(name.first()) << 8 | byte(name.last())
 }
 
 impl HeaderMap {
@@ -67,7 +76,7 @@ impl HeaderMap {
             .clone()
             .fold(0usize, |sum, (name, value)| sum.saturating_add(name.len()).saturating_add(value.len()));
         let mut map = HeaderMap {
-            buffer: Vec::with_capacity(bytes.saturating_add(MORE_BYTES)),
+            buffer: Vec::new(),
             entries: Vec::with_capacity(pairs.len().saturating_add(MORE)),
             looks: Looks::default(),
         };
@@ -75,14 +84,24 @@ impl HeaderMap {
             pairs.for_each(|(name, value)| map.add(name, value));
             return map;
         }
+        let HeaderMap { buffer, entries, looks } = &mut map;
+        buffer.reserve(bytes.saturating_add(MORE_BYTES));
+        buffer.resize(bytes, 0);
+        let mut rest = buffer.as_mut_slice();
         // Every place in so few bytes is a u32.
-        map.entries.extend(pairs.map(|(name, value)| {
-            let start = map.buffer.len();
-            map.buffer.extend_from_slice(name);
-            map.buffer.extend_from_slice(value);
-            map.looks.add(name);
-            let span = |start: usize, length: usize| (start as u32, length as u32);
-            Entry { name: span(start, name.len()), value: span(start.wrapping_add(name.len()), value.len()) }
+        let mut at = 0u32;
+        let mut copy = |bytes: &[u8]| {
+            let (place, after) =
+                std::mem::take(&mut rest).split_at_mut_checked(bytes.len()).unwrap_or_default();
+            copy_bytes(place, bytes);
+            rest = after;
+            let span = (at, bytes.len() as u32);
+            at = at.wrapping_add(span.1);
+            span
+        };
+        entries.extend(pairs.map(|(name, value)| {
+            looks.add(name);
+            Entry { key: key(name), name: copy(name), value: copy(value) }
         }));
         map
     }
@@ -121,9 +140,10 @@ impl HeaderMap {
     pub fn values<'a>(&'a self, name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
         let may_be_there = self.looks.ends & Looks::end(name) != 0;
         let entries = if may_be_there { self.entries.as_slice() } else { &[] };
+        let key = key(name);
         entries
             .iter()
-            .filter(move |entry| is_named(&self.buffer, entry, name))
+            .filter(move |entry| entry.key == key && same(self.slice(entry.name), name))
             .map(|entry| self.slice(entry.value))
     }
 
@@ -152,16 +172,17 @@ impl HeaderMap {
         if self.get(name).is_none() {
             return false;
         }
-        let buffer = &self.buffer;
-        self.entries.retain(|entry| !is_named(buffer, entry, name));
+        let (buffer, key) = (&self.buffer, key(name));
+        self.entries.retain(|entry| entry.key != key || !same(slice(buffer, entry.name), name));
         true
     }
 
     /// Adds a pair at the end.
     pub fn add(&mut self, name: &[u8], value: &[u8]) {
         self.looks.add(name);
+        let key = key(name);
         let (name, value) = (self.append(name), self.append(value));
-        self.entries.push(Entry { name, value });
+        self.entries.push(Entry { key, name, value });
     }
 
     fn append(&mut self, bytes: &[u8]) -> (u32, u32) {
@@ -191,9 +212,34 @@ fn slice(buffer: &[u8], (start, length): (u32, u32)) -> &[u8] {
     buffer.get(start..start.saturating_add(length as usize)).unwrap_or_default()
 }
 
-/// Lengths first: they differ for most.
-fn is_named(buffer: &[u8], entry: &Entry, name: &[u8]) -> bool {
-    entry.name.1 as usize == name.len() && same(slice(buffer, entry.name), name)
+/// Copies between places of one length. Most names and values are short, and a call costs more than they do.
+#[inline]
+fn copy_bytes(to: &mut [u8], from: &[u8]) {
+    const SHORT: usize = 32;
+    if to.len() != from.len() {
+        return;
+    }
+    if from.len() > SHORT {
+        to.copy_from_slice(from);
+    } else if !(copy_ends::<16>(to, from) || copy_ends::<8>(to, from) || copy_ends::<4>(to, from)) {
+        to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+    }
+}
+
+/// Copies so many bytes at the beginning and as many at the end: all, where there are at most twice as many. False where there
+/// are fewer.
+#[inline]
+fn copy_ends<const COUNT: usize>(to: &mut [u8], from: &[u8]) -> bool {
+    let (Some(first), Some(last)) = (from.first_chunk::<COUNT>(), from.last_chunk::<COUNT>()) else {
+        return false;
+    };
+    if let Some(place) = to.first_chunk_mut() {
+        *place = *first;
+    }
+    if let Some(place) = to.last_chunk_mut() {
+        *place = *last;
+    }
+    true
 }
 
 fn parse_entries(buffer: &[u8]) -> Option<Vec<Entry>> {
@@ -209,7 +255,8 @@ fn parse_entries(buffer: &[u8]) -> Option<Vec<Entry>> {
     };
     let mut entries = Vec::with_capacity(lengths.len());
     for [name, value] in lengths {
-        entries.push(Entry { name: take(name)?, value: take(value)? });
+        let (name, value) = (take(name)?, take(value)?);
+        entries.push(Entry { key: key(slice(buffer, name)), name, value });
     }
     Some(entries)
 }
@@ -258,6 +305,12 @@ mod tests {
         map.add(b"y", b"1");
         assert_eq!(map.get(b"y"), Some(b"1".as_slice()));
         assert!(pairs(&HeaderMap::of([].into_iter())).is_empty());
+        let bytes: Vec<u8> = (0..100).collect();
+        for length in 0..bytes.len() {
+            let (name, value) = (&bytes[..length], &bytes[bytes.len() - length..]);
+            let map = HeaderMap::of([(name, value), (value, name)].into_iter());
+            assert_eq!(pairs(&map), [(name, value), (value, name)], "{length}");
+        }
     }
 
     #[test]

@@ -7,11 +7,25 @@ pub type NumberHash = BuildHasherDefault<NumberHasher>;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NumberHasher(u64);
 
+impl NumberHasher {
+    /// One that begins with a secret.
+    pub fn keyed(secret: u64) -> Self {
+        NumberHasher(secret)
+    }
+}
+
 impl Hasher for NumberHasher {
     fn write(&mut self, bytes: &[u8]) {
         let (words, rest) = bytes.as_chunks();
         words.iter().for_each(|word| self.write_u64(u64::from_le_bytes(*word)));
-        rest.iter().for_each(|byte| self.write_u64((*byte).into()));
+        if !rest.is_empty() {
+            // Fewer than eight, after a one that says how many.
+            self.write_u64(rest.iter().fold(1, |word, byte| word << 8 | u64::from(*byte)));
+        }
+    }
+
+    fn write_u8(&mut self, number: u8) {
+        self.write_u64(number.into());
     }
 
     fn write_u32(&mut self, number: u32) {

@@ -80,15 +80,12 @@ impl TextSet {
         !present
             && !not_empty
             && regexes.is_empty()
-            && [exact, prefixes, suffixes].iter().all(|literals| literals.iter().next().is_none())
+            && [exact, prefixes, suffixes].iter().all(|literals| literals.is_empty())
     }
 
     /// The exact texts and the prefixes, if there is nothing else.
     pub fn literals(&self) -> Option<(impl Iterator<Item = &[u8]>, impl Iterator<Item = &[u8]>)> {
-        let others = self.present
-            || self.not_empty
-            || !self.regexes.is_empty()
-            || self.suffixes.iter().next().is_some();
+        let others = self.present || self.not_empty || !self.regexes.is_empty() || !self.suffixes.is_empty();
         (!others).then(|| (self.exact.iter(), self.prefixes.iter()))
     }
 
@@ -139,6 +136,10 @@ impl Literals {
             Literals::Many { texts, .. } => (None, Some(texts.iter())),
         };
         few.into_iter().flatten().chain(many.into_iter().flatten()).map(|text| &**text)
+    }
+
+    fn is_empty(&self) -> bool {
+        matches!(self, Literals::Few(texts) if texts.is_empty())
     }
 
     fn has(&self, value: &[u8]) -> bool {

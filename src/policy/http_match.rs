@@ -75,7 +75,7 @@ pub enum Unknown<'a> {
 impl HttpMatch {
     /// Whether all conditions hold.
     pub fn is_match(&self, request: &Request, facts: &Facts) -> bool {
-        let holds = self.address_matches(request, request.method())
+        let holds = self.address_matches(request, None)
             && self.rest_matches(request)
             && self.claims.iter().all(|(path, value)| {
                 let holds = match value {
@@ -95,9 +95,9 @@ impl HttpMatch {
     /// Whether all conditions may hold, as far as the request is known.
     pub fn may_match(&self, request: &Request, unknown: Unknown<'_>) -> bool {
         match unknown {
-            Unknown::Claims => self.address_matches(request, request.method()) && self.rest_matches(request),
+            Unknown::Claims => self.address_matches(request, None) && self.rest_matches(request),
             Unknown::AllBut { method } => {
-                self.address_matches(request, method)
+                self.address_matches(request, Some(method))
                     && self.headers.iter().all(|(name, value)| {
                         pseudo_header(request, method, name).is_none_or(|seen| value.any_match([seen]))
                     })
@@ -118,17 +118,21 @@ impl HttpMatch {
             && self.without_claims.is_empty()
     }
 
-    /// Whether the conditions hold that a preflight and the request that follows it have in common.
-    fn address_matches(&self, request: &Request, method: &[u8]) -> bool {
-        let holds = |name: &'static str, pattern: &Option<Pattern>, value: &[u8]| {
-            pattern.as_ref().is_none_or(|pattern| self.told(pattern.is_match(value), name, "", [value]))
+    /// Whether the conditions hold that a preflight and the request that follows it have in common. The method is the
+    /// request's unless it is given.
+    fn address_matches(&self, request: &Request, method: Option<&[u8]>) -> bool {
+        let told = |name: &'static str, pattern: &Pattern, value: &[u8]| {
+            self.told(pattern.is_match(value), name, "", [value])
         };
         self.uri.as_ref().is_none_or(|uri| {
             let path = request.path();
             self.told(uri.is_match(path), "uri", "", [path])
-        }) && holds("method", &self.method, method)
-            && holds("authority", &self.authority, request.authority())
-            && holds("scheme", &self.scheme, request.scheme())
+        }) && self
+            .method
+            .as_ref()
+            .is_none_or(|pattern| told("method", pattern, method.unwrap_or_else(|| request.method())))
+            && self.authority.as_ref().is_none_or(|pattern| told("authority", pattern, request.authority()))
+            && self.scheme.as_ref().is_none_or(|pattern| told("scheme", pattern, request.scheme()))
             && self.port.is_none_or(|(id, port)| {
                 let number = request.number(id);
                 self.told(number == Some(port.into()), "port", "", number.map(|number| number.to_string()))

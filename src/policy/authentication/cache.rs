@@ -2,13 +2,13 @@
 
 use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, VecDeque};
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hasher};
 use std::rc::Rc;
 
 use serde_json::Value;
 
 use super::Verified;
-use crate::host::{NumberHash, same};
+use crate::host::{NumberHash, NumberHasher, same};
 
 /// Verified tokens of one VM, by rule and by all their bytes. Whether a token is still good for a request is looked
 /// at again each time; only the signature is not, as long as the key set is the one that verified it.
@@ -16,8 +16,9 @@ use crate::host::{NumberHash, same};
 pub struct Cache {
     max_entries: usize,
     max_bytes: usize,
-    /// Keyed, so that nobody can aim at one place; what is found is compared byte for byte all the same.
-    hasher: RandomState,
+    /// Random, so that nobody can aim at one place. What is found is compared byte for byte all the same, and what is not
+    /// verified has none.
+    secret: u64,
     /// By [`Cache::hash`].
     entries: HashMap<u64, Entry, NumberHash>,
     /// In the order of their coming.
@@ -52,7 +53,7 @@ impl Cache {
         Cache {
             max_entries,
             max_bytes,
-            hasher: RandomState::new(),
+            secret: RandomState::new().hash_one(0),
             entries: HashMap::default(),
             queue: VecDeque::new(),
             bytes: 0,
@@ -97,7 +98,10 @@ impl Cache {
     /// A token is known by its end, which is the end of its signature: good tokens differ there.
     fn hash(&self, rule: usize, token: &[u8]) -> u64 {
         let end = token.len().checked_sub(TAIL).and_then(|start| token.get(start..)).unwrap_or(token);
-        self.hasher.hash_one((rule, end))
+        let mut hasher = NumberHasher::keyed(self.secret);
+        hasher.write_usize(rule);
+        hasher.write(end);
+        hasher.finish()
     }
 
     /// Lets go of the oldest; one that was of use gets a second chance.

@@ -102,7 +102,7 @@ impl Locations {
         match place {
             Place::Header(place) => {
                 if let Some(header) = self.headers.get(place) {
-                    request.remove_header(header.name.clone());
+                    request.remove_header(&header.name);
                 }
             }
             Place::Param(place) => {

@@ -175,11 +175,13 @@ impl Authorization {
         evaluation: &Evaluation<'_>,
         verdicts: &mut Vec<(usize, &'static str)>,
     ) -> Option<Refusal<'a>> {
-        for rule in self.enforced.deny.candidates(evaluation.readings()) {
-            let answer = rule.matches(evaluation, Reading::Any);
-            if answer > Truth::No {
-                verdicts.push((rule.policy, "denied"));
-                return Some(Refusal::Denied(rule, answer));
+        if !self.enforced.deny.is_empty() {
+            for rule in self.enforced.deny.candidates(evaluation.readings()) {
+                let answer = rule.matches(evaluation, Reading::Any);
+                if answer > Truth::No {
+                    verdicts.push((rule.policy, "denied"));
+                    return Some(Refusal::Denied(rule, answer));
+                }
             }
         }
         if self.enforced.allowing.is_empty() {
@@ -265,6 +267,9 @@ impl Authorization {
 /// The first rule of each policy that matches, or might.
 fn matching<'a>(rules: &'a Rules, evaluation: &Evaluation<'_>) -> Vec<&'a Rule> {
     let mut found: Vec<&Rule> = Vec::new();
+    if rules.is_empty() {
+        return found;
+    }
     for rule in rules.candidates(evaluation.readings()) {
         let known = found.last().is_some_and(|before| before.policy == rule.policy);
         if !known && rule.matches(evaluation, Reading::Any) > Truth::No {

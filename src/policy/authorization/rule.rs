@@ -144,8 +144,10 @@ impl Rule {
             [] => Truth::Yes,
             groups => Truth::any(groups.iter().map(|tests| all(tests))),
         };
-        let parts: [&dyn Fn() -> Truth; 3] = [&|| one(&self.to), &|| one(&self.from), &|| all(&self.when)];
-        Truth::all(parts.iter().map(|part| part()))
+        let and = |holds: Truth, next: &dyn Fn() -> Truth| {
+            if holds == Truth::No { holds } else { holds.min(next()) }
+        };
+        and(and(one(&self.to), &|| one(&self.from)), &|| all(&self.when))
     }
 }
 

@@ -10,6 +10,7 @@ mod set;
 
 use std::borrow::Cow;
 use std::rc::Rc;
+use std::slice;
 use std::time::Duration;
 
 pub use bucket::TokenBucket;
@@ -179,6 +180,14 @@ impl RateLimits {
         }
         let now = host.now();
         let sight = Sight::new(request, facts);
+        if let ([limit], [started], []) = (&*self.limits, &*self.started, &*self.globals)
+            && limit.mode == Mode::Enforce
+        {
+            return match limit.place(started, self.sets, &sight) {
+                Some(place) => self.applied(limit, started, place, now).decide(request, facts, host),
+                None => Step::Continue,
+            };
+        }
         let applied = |mode| {
             let limits = self.limits.iter().zip(&self.started).filter(move |(limit, _)| limit.mode == mode);
             limits.filter_map(|(limit, started)| {
@@ -190,10 +199,7 @@ impl RateLimits {
         let shadow: Vec<Applied<'_>> = applied(Mode::Shadow).collect();
         let taken = match take_all(&enforced, host) {
             Ok(taken) => taken,
-            Err(status) => {
-                log::error!("meshfilter: rate limits cannot be decided: {status:?}");
-                return reply::unavailable(facts);
-            }
+            Err(status) => return undecided(status, facts),
         };
         for (applied, taken) in enforced.iter().zip(&taken) {
             trace::tell(|| applied.told(taken, request, facts));
@@ -214,9 +220,7 @@ impl RateLimits {
                 facts.verdict(&applied.limit.name, word(&taken), Mode::Shadow);
             }
         }
-        for (applied, taken) in enforced.iter().zip(&taken) {
-            reply::tell(applied.limit.refusal.headers, Some(applied.limit.level(taken)), facts);
-        }
+        enforced.iter().zip(&taken).for_each(|(applied, taken)| applied.tell(taken, facts));
         if !self.globals.is_empty() {
             let place = |applied: &Applied<'_>| {
                 let limit = self.limits.iter().position(|limit| std::ptr::eq(limit, applied.limit));
@@ -270,6 +274,11 @@ impl RateLimits {
     }
 }
 
+fn undecided(status: Status, facts: &mut Facts) -> Step {
+    log::error!("meshfilter: rate limits cannot be decided: {status:?}");
+    reply::unavailable(facts)
+}
+
 fn word(taken: &Taken) -> &'static str {
     if taken.allowed { "allowed" } else { "limited" }
 }
@@ -282,12 +291,7 @@ fn take_all(applied: &[Applied<'_>], host: &dyn Host) -> Result<Vec<Taken>> {
     let reads = applied.iter().map(|applied| applied.read(host)).collect::<Result<Vec<_>>>()?;
     let mut taken: Vec<Taken> = reads.iter().map(|read| read.taken).collect();
     if !taken.iter().all(|taken| taken.allowed) {
-        for (applied, read) in applied.iter().zip(&reads).filter(|(_, read)| read.taken.outlasted) {
-            // Should another worker come between, the next request does it.
-            if applied.write(read, host).is_ok() {
-                applied.last.wrote_something();
-            }
-        }
+        applied.iter().zip(&reads).for_each(|(applied, read)| applied.keep_outlasted(read, host));
         return Ok(taken);
     }
     for (index, (applied_here, read)) in applied.iter().zip(reads).enumerate() {
@@ -307,6 +311,48 @@ fn take_all(applied: &[Applied<'_>], host: &dyn Host) -> Result<Vec<Taken>> {
 }
 
 impl Applied<'_> {
+    /// Decides by this limit alone, as most documents do.
+    fn decide(&self, request: &Request, facts: &mut Facts, host: &dyn Host) -> Step {
+        let taken = match self.take_alone(host) {
+            Ok(taken) => taken,
+            Err(status) => return undecided(status, facts),
+        };
+        trace::tell(|| self.told(&taken, request, facts));
+        facts.verdict(&self.limit.name, word(&taken), Mode::Enforce);
+        if !taken.allowed {
+            return reply::refuse(slice::from_ref(self), &[taken], request, facts);
+        }
+        self.note_level(&taken, host);
+        self.tell(&taken, facts);
+        Step::Continue
+    }
+
+    /// As [`take_all`], of one.
+    fn take_alone(&self, host: &dyn Host) -> Result<Taken> {
+        let read = self.read(host)?;
+        if read.taken.allowed {
+            return self.commit(read, host);
+        }
+        self.keep_outlasted(&read, host);
+        Ok(read.taken)
+    }
+
+    /// Keeps the bucket that a key got although nothing was taken. Should another worker come between, the next request does
+    /// it.
+    fn keep_outlasted(&self, read: &Read, host: &dyn Host) {
+        if read.taken.outlasted && self.write(read, host).is_ok() {
+            self.last.wrote_something();
+        }
+    }
+
+    /// Remembers what the client is to be told.
+    fn tell(&self, taken: &Taken, facts: &mut Facts) {
+        let headers = self.limit.refusal.headers;
+        if headers == LimitHeaders::Draft03 {
+            reply::tell(headers, Some(self.limit.level(taken)), facts);
+        }
+    }
+
     /// Looks what the bucket would say. What it is expected to say is enough to take from it, as the swap proves it, and
     /// not enough to refuse.
     fn read(&self, host: &dyn Host) -> Result<Read> {

@@ -98,12 +98,11 @@ impl Index {
 
     /// The first match that holds.
     pub fn first(&self, entries: &[Entry], request: &Request, facts: &Facts) -> Option<Place> {
-        if trace::is_on() {
-            // Who listens wants to hear of each.
-            let holds = |place: &&Place| {
-                find(entries, **place).is_none_or(|matched| matched.is_match(request, facts))
-            };
-            return self.places.iter().find(holds).copied();
+        let holds =
+            |place: &Place| find(entries, *place).is_none_or(|matched| matched.is_match(request, facts));
+        // Who listens wants to hear of each.
+        if trace::is_on() || self.unfiled.len() == self.places.len() {
+            return self.places().find(holds);
         }
         let mut lists = self.candidates(request);
         loop {
@@ -113,7 +112,7 @@ impl Index {
             let (number, rest) = next.split_first()?;
             *next = rest;
             let place = *self.places.get(*number)?;
-            if find(entries, place).is_none_or(|matched| matched.is_match(request, facts)) {
+            if holds(&place) {
                 return Some(place);
             }
         }

@@ -98,7 +98,8 @@ impl Routing {
     /// has a CORS policy and may be the actual request's decides; behind one that has none and takes that request for sure,
     /// nobody is asked: leave that it does not give would let a site change what it guards.
     pub fn preflight(&self, request: &Request, facts: &mut Facts) -> Step {
-        let Some(preflight) = Preflight::of(request) else { return Step::Continue };
+        let preflight = if self.has_cors { Preflight::of(request) } else { None };
+        let Some(preflight) = preflight else { return Step::Continue };
         let asked = Unknown::AllBut { method: preflight.method };
         let decides = |place: Place| {
             let entry = self.entries.get(place.0)?;
@@ -107,7 +108,7 @@ impl Routing {
             let sure = || matched.is_none_or(HttpMatch::is_of_address);
             (may && (entry.cors.is_some() || sure())).then_some(entry)
         };
-        let mut places = self.hosts.places(request).filter(|_| self.has_cors);
+        let mut places = self.hosts.places(request);
         let Some(entry) = places.find_map(decides) else { return Step::Continue };
         let Some(cors) = &entry.cors else { return Step::Continue };
         let Some(reply) = cors.answer(&preflight) else { return Step::Continue };
