@@ -66,13 +66,16 @@ image-native: native ## Container image of the native module, in dist/native
 	cargo run --quiet -- image $(NATIVE) --output dist/native
 
 # A push of another wasm module and the crash of a VM have no native twin.
-envoy-native: tools native ## Cases, key sets, mTLS, parity, pushes and panics through real Envoys with the native module, the oldest ones that take it, too
+envoy-native: tools native ## Cases, key sets, mTLS, parity, traffic, pushes, metrics, malformed requests, a short soak and panics with the native module
 	@scripts/install-tools.sh envoy-1.38 envoy-1.39
 	cargo test --package meshfilter-native --features panics
 	cargo build --package meshfilter-native --features panics
 	cargo test --test native
 	MESHFILTER_MODULE=native cargo test --test envoy_cases --test envoy_keys --test mtls --test envoy_command --test envoy_behaviour --test parity_identity
 	MESHFILTER_MODULE=native cargo test --test operate -- --skip another_module --skip crash
+	MESHFILTER_MODULE=native cargo test --test envoy_observability --test envoy_traffic
+	MESHFILTER_MODULE=native MESHFILTER_MALFORMED_COUNT=3400 cargo test --test malformed
+	MESHFILTER_MODULE=native MESHFILTER_SOAK_SECONDS=30 cargo test --test soak
 	MESHFILTER_MODULE=native MESHFILTER_ENVOY="$(CURDIR)/.tools/envoy-1.39" cargo test --test envoy_cases -- telemetry
 	MESHFILTER_MODULE=native MESHFILTER_ENVOY="$(CURDIR)/.tools/envoy-1.38" cargo test --test envoy_cases -- telemetry
 

@@ -62,6 +62,9 @@ impl Worker {
         let worker = Self::new(configuration);
         let hook = worker.host.enter_configuration(envoy, true);
         let accepted = worker.root.on_configure();
+        if accepted {
+            configuration.accept();
+        }
         worker.host.settle();
         drop(hook);
         accepted.then(|| worker.keep())

@@ -11,6 +11,7 @@ fn configured(host: &Rc<Fake>, document: &str) -> Rc<Root> {
     host.set_buffer(BufferType::PluginConfiguration, document.as_bytes().to_vec());
     let root = Root::new(host.clone(), 1);
     assert!(root.on_configure(), "{document}");
+    host.defines_no_more();
     root
 }
 

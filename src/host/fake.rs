@@ -12,6 +12,8 @@ use super::{
     Result, Status,
 };
 
+use crate::policy::metric::split_metric_name;
+
 /// The answer of [`Host::call_foreign_function`] for one name.
 type ForeignFunction = Box<dyn Fn(&[u8]) -> Result<Vec<u8>>>;
 
@@ -96,6 +98,9 @@ pub struct Fake {
     shared: RefCell<HashMap<String, (Vec<u8>, u32)>>,
     shared_writes: Cell<u32>,
     metrics: RefCell<Vec<(String, Metric)>>,
+    /// The labels that names were announced with.
+    announced: RefCell<HashMap<String, Vec<String>>>,
+    defines_no_more: Cell<bool>,
     counters: Counters,
     calls: RefCell<Vec<(u32, HttpCall)>>,
     refuses_http_calls: Cell<bool>,
@@ -192,6 +197,17 @@ impl Fake {
     pub fn metric_value(&self, name: &str) -> u64 {
         self.flush_counters();
         self.metrics.borrow().iter().find(|(key, _)| key == name).map_or(0, |(_, metric)| metric.value)
+    }
+
+    /// From now on only what was announced can be defined, as in a proxy that [`Host::defines_late`] is `false` of.
+    pub fn defines_no_more(&self) {
+        self.defines_no_more.set(true);
+    }
+
+    fn may_define(&self, name: &str) -> bool {
+        let (family, labels) = split_metric_name(name);
+        let announced = |known: &Vec<String>| labels.iter().map(|(label, _)| *label).eq(known);
+        !self.defines_no_more.get() || self.announced.borrow().get(family).is_some_and(announced)
     }
 
     /// Every metric by name, as far as the filter told.
@@ -362,11 +378,20 @@ impl Host for Fake {
 
     fn metric(&self, _: MetricType, name: &str) -> Result<MetricId> {
         let mut metrics = self.metrics.borrow_mut();
-        let id = metrics.iter().position(|(key, _)| key == name).unwrap_or_else(|| {
+        let known = metrics.iter().position(|(key, _)| key == name);
+        if known.is_none() && !self.may_define(name) {
+            return Err(Status::NotFound);
+        }
+        let id = known.unwrap_or_else(|| {
             metrics.push((name.to_owned(), Metric::default()));
             metrics.len().saturating_sub(1)
         });
         MetricId::try_from(id).map_err(|_| Status::InternalFailure)
+    }
+
+    fn announce(&self, _: MetricType, name: &str, labels: &[&str]) {
+        let labels = labels.iter().map(|label| (*label).to_owned()).collect();
+        self.announced.borrow_mut().insert(name.to_owned(), labels);
     }
 
     fn counters(&self) -> &Counters {

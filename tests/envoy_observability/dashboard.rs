@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use crate::support::envoy::native::is_native;
 use crate::support::envoy::sample::read;
 use crate::support::prometheus::Api;
 
@@ -55,6 +56,9 @@ pub fn every_query_finds_something(api: Api) {
         for target in list(&panel["targets"]) {
             let query = filled(text(&target["expr"]), variables);
             let found = api.query(&query).unwrap();
+            if is_native() && query.contains("_vm_reload_") {
+                continue;
+            }
             assert!(
                 found.iter().any(|sample| sample.value.is_finite()),
                 "panel {}: {query} finds nothing: {found:?}",

@@ -1,5 +1,6 @@
 //! What only the end of a stream knows, told as Envoy itself tells it.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::thread;
 
@@ -10,6 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::global::grpc_cluster;
 use crate::pair::{Listener, Request, SideBySide, ours, plugin};
+use crate::support::check::counter_differences;
 use crate::support::envoy::wait_until;
 
 /// What a call's answer is long.
@@ -73,7 +75,9 @@ fn what_the_end_of_a_stream_knows_is_told_in_metrics_and_logs() {
     let (took, duration) = (number("took").unwrap(), line["duration"].as_u64().unwrap());
     assert!(took > 0 && took / 1_000_000 <= duration + 1, "{line}");
 
-    let counter = "wasmcustom.meshfilter_requests_total<route=call><destination=calls><decision=allowed>\
-                   <response_code=200><grpc_status=5>";
-    wait_until("the counter", || (running.envoy.stat(counter) == 1).then_some(())).unwrap();
+    let counter = r#"meshfilter_requests_total{route="call",destination="calls",decision="allowed",response_code="200",grpc_status="5"}"#;
+    let expected = BTreeMap::from([(counter.to_owned(), 1)]);
+    let differences = || counter_differences(&expected, &running.envoy.prometheus());
+    wait_until("the counter", || differences().is_empty().then_some(()))
+        .unwrap_or_else(|error| panic!("{error}: {:?}", differences()));
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use meshfilter::policy::metric::{LABELS, label_expression};
 use serde_json::{Value, json};
 
 use crate::support::check::{Headers, Seen};
@@ -121,6 +122,7 @@ impl SideBySide {
             let listeners: Vec<Value> = listeners.iter().map(|listener| json_of(listener, folder)).collect();
             json!({
                 "admin": {"address": any_port()},
+                "stats_config": {"stats_tags": labels()},
                 "static_resources": {"listeners": listeners, "clusters": clusters},
             })
         };
@@ -140,6 +142,12 @@ impl SideBySide {
         let place = UPSTREAMS.iter().position(|upstream| *upstream == name).unwrap();
         self.upstreams[place].seen()
     }
+}
+
+/// The labels of our metrics, and of a tag that is one.
+fn labels() -> Value {
+    let labels = LABELS.into_iter().chain(["grpc_status"]);
+    labels.map(|label| json!({"tag_name": label, "regex": label_expression(label)})).collect()
 }
 
 /// A request.

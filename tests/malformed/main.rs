@@ -186,7 +186,7 @@ fn good_requests(address: SocketAddr, token: &str) {
     }
 }
 
-/// No VM has ended, and none was made anew.
+/// No VM has ended, and none was made anew; no hook of a native module has panicked.
 fn whole(envoy: &Envoy, batch: usize) {
     let stats = envoy.admin("/stats").unwrap().text();
     let mut seen = 0;

@@ -179,6 +179,7 @@ impl Proxy {
             let loaded = config::load(&document, &|name| settings.environment.get(name).cloned());
             return Err(loaded.err().unwrap_or_default());
         }
+        host.defines_no_more();
         let response = RefCell::new(settings.response);
         Ok(Proxy { host, root, last_context: ROOT_CONTEXT, settings, response })
     }

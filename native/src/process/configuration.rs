@@ -1,5 +1,5 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 use meshfilter::host::{HeaderMap, HttpCall};
 
@@ -53,6 +53,9 @@ pub struct Answer {
 /// How long counters are added up before Envoy hears of them, in nanoseconds.
 const TELL_AFTER: u64 = 500_000_000;
 
+/// Those that Envoy has accepted and not destroyed.
+static ACCEPTED: Mutex<Vec<Weak<Configuration>>> = Mutex::new(Vec::new());
+
 /// How many there are in this process. Each filter of a chain has one of its own.
 static LIVING: AtomicUsize = AtomicUsize::new(0);
 
@@ -78,6 +81,21 @@ impl Configuration {
         }))
     }
 
+    /// Envoy will use it: it goes on with what those of its name have counted.
+    pub fn accept(self: &Arc<Self>) {
+        let mut accepted = lock(&ACCEPTED);
+        for other in self.others(&accepted) {
+            self.metrics.inherit(&other.metrics, self.envoy);
+        }
+        accepted.push(Arc::downgrade(self));
+    }
+
+    /// Those of the same name. None of them goes away while the list is locked.
+    fn others(&self, accepted: &[Weak<Configuration>]) -> Vec<Arc<Configuration>> {
+        let living = accepted.iter().filter_map(Weak::upgrade);
+        living.filter(|other| other.number != self.number && other.name == self.name).collect()
+    }
+
     /// Wakes the main thread at a point in time.
     pub fn wake_at(&self, at: u64) {
         wake_at(at, &self.alarm);
@@ -93,9 +111,15 @@ impl Configuration {
 
     /// Envoy is about to destroy its side: nothing may be asked of it afterwards.
     pub fn end(&self) {
+        let mut accepted = lock(&ACCEPTED);
+        accepted.retain(|other| other.upgrade().is_some_and(|other| other.number != self.number));
         if LateMetrics::get().is_some() {
             self.metrics.tell(Teller::Configuration(self.envoy));
+            for other in self.others(&accepted) {
+                other.metrics.inherit(&self.metrics, other.envoy);
+            }
         }
+        drop(accepted);
         self.abandon();
     }
 

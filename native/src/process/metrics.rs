@@ -99,9 +99,14 @@ impl MetricTable {
         labels: &[&str],
         configuration: Configuration,
     ) -> Result<()> {
+        let mut families = lock(&self.families);
+        // Two parts of a policy may count the same.
+        if families.contains_key(name) {
+            return Ok(());
+        }
         let id = configuration.define(kind_of(kind), name, labels).ok_or(Status::InternalFailure)?;
         let labels = labels.iter().map(|label| (*label).to_owned()).collect();
-        lock(&self.families).insert(name.to_owned(), Family { kind, id, labels });
+        families.insert(name.to_owned(), Family { kind, id, labels });
         Ok(())
     }
 
@@ -118,6 +123,25 @@ impl MetricTable {
     /// The metric with this number.
     pub fn get(&self, id: MetricId) -> Option<Arc<Metric>> {
         self.known.read().ok()?.metrics.get(usize::try_from(id).ok()?).cloned()
+    }
+
+    /// Makes Envoy show what `other` has of these families, with the values that it has there: Envoy forgets a counter when
+    /// the last configuration that has it goes. Histograms have no call that leaves them as they are.
+    pub fn inherit(&self, other: &MetricTable, configuration: Configuration) {
+        let Some(late) = LateMetrics::get() else { return };
+        let Ok(known) = other.known.read() else { return };
+        for (name, place) in &known.by_name {
+            let kind = usize::try_from(*place)
+                .ok()
+                .and_then(|place| known.metrics.get(place))
+                .map(|known| known.kind);
+            let Some(kind) = kind.filter(|kind| *kind != MetricType::Histogram) else { continue };
+            let call = if kind == MetricType::Counter { late.add } else { late.increase };
+            let metric = self.metric(kind, name, None).ok().and_then(|id| self.get(id));
+            if let Some(metric) = metric {
+                metric.with_labels(|labels| configuration.metric(call, metric.id, labels, 0));
+            }
+        }
     }
 
     /// Notes that something waits to be told; `true` if nothing did before.

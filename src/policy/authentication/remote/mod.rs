@@ -20,7 +20,7 @@ pub use seal::take_secret;
 
 use self::shared::{Shared, State};
 use super::{KeySet, Keys};
-use crate::host::{BufferType, Host, HttpCall, Instant, MapType};
+use crate::host::{BufferType, Host, HttpCall, Instant, MapType, MetricType};
 use crate::policy::metric::{Counter, Gauge};
 
 /// How a key set is fetched and how long it is believed.
@@ -42,6 +42,9 @@ pub struct Settings {
 
 /// The longest answer, in bytes.
 pub const MAX_RESPONSE_LENGTH: usize = 1024 * 1024;
+
+/// The gauge of when it was last fetched.
+const LAST_SUCCESS: &str = "meshfilter_jwks_last_success_timestamp_seconds";
 
 const MILLISECOND: u64 = 1_000_000;
 const SECOND: u64 = 1_000_000_000;
@@ -140,8 +143,9 @@ impl Remote {
         Remote { settings, shared, local: RefCell::default() }
     }
 
-    /// Makes the proxy show the counters, at 0.
+    /// Makes the proxy show the counters, at 0. What has no value yet is only announced: at 0 it would look very old.
     pub fn start(&self, host: &dyn Host) {
+        host.announce(MetricType::Gauge, LAST_SUCCESS, &["destination"]);
         for result in FAILURES.into_iter().chain(["success"]) {
             self.fetches(result).define(host);
         }
@@ -394,8 +398,7 @@ impl Remote {
                 local.read = Some(hash);
                 local.keys = Some(Rc::new(keys));
                 let labels = [("destination", self.settings.cluster.as_str())];
-                Gauge::new("meshfilter_jwks_last_success_timestamp_seconds", &labels)
-                    .set(host.wall_clock().as_secs(), host);
+                Gauge::new(LAST_SUCCESS, &labels).set(host.wall_clock().as_secs(), host);
                 "success"
             }
             Err(failure) => {

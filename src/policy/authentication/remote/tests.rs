@@ -89,6 +89,7 @@ fn fetches_are_counted_from_0_and_the_last_good_one_has_a_time() {
     let (host, remote) = (Fake::new(), remote());
     host.set_wall_clock(Duration::from_secs(1_700_000_000));
     remote.start(&host);
+    host.defines_no_more();
     let name = |result: &str| format!("meshfilter_jwks_fetches_total<destination=auth><result={result}>");
     for result in FAILURES.into_iter().chain(["success"]) {
         assert_eq!(host.metrics()[&name(result)].value, 0, "{result}");
