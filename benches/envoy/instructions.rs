@@ -21,8 +21,8 @@ use crate::support::repository;
 
 /// Requests before anything is simulated, so many more before it is counted, and so many that count.
 const WARM: usize = 1000;
-const SIMULATED: usize = 400;
-const COUNTED: usize = 400;
+const SIMULATED: usize = 200;
+const COUNTED: usize = 200;
 
 /// Requests that a configuration gets.
 pub const SENT: usize = WARM + SIMULATED + COUNTED;

@@ -47,8 +47,8 @@ const COUNTED: [&str; 12] = [
 /// Measures what requests cost in Envoy.
 #[derive(Parser)]
 struct Arguments {
-    /// How often every configuration is measured
-    #[arg(long, default_value_t = WHOLE, value_parser = positive)]
+    /// How often the time of every configuration is measured; 0 measures none
+    #[arg(long, default_value_t = WHOLE)]
     rounds: usize,
     /// Requests that are measured each time
     #[arg(long, default_value_t = 2000, value_parser = positive)]
@@ -138,6 +138,7 @@ fn measure(arguments: &Arguments) -> Result<Results, String> {
         [configurations, others].concat()
     };
     let chosen = with_others(choose(&known, &arguments.only)?);
+    let chosen = if arguments.rounds > 0 { chosen } else { Vec::new() };
     let order: Vec<String> = chosen.iter().map(|configuration| configuration.name.clone()).collect();
     let wanted = |name: &str| arguments.only.is_empty() || arguments.only.iter().any(|only| only == name);
 

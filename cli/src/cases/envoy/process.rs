@@ -76,12 +76,21 @@ pub struct Launch {
     pub talkative: bool,
     /// More arguments.
     pub arguments: Vec<String>,
+    /// How long it is waited for until it serves.
+    pub patience: Duration,
 }
 
 impl Launch {
     /// One worker of this binary.
     pub fn new(program: PathBuf) -> Self {
-        Launch { program, workers: 1, drain: Duration::from_secs(1), talkative: true, arguments: Vec::new() }
+        Launch {
+            program,
+            workers: 1,
+            drain: Duration::from_secs(1),
+            talkative: true,
+            arguments: Vec::new(),
+            patience: PATIENCE,
+        }
     }
 
     /// Starts Envoy and waits until it serves.
@@ -89,7 +98,7 @@ impl Launch {
     /// # Errors
     /// Why it does not, and what it logged.
     pub fn start(&self, write: impl FnOnce(&Path) -> Result<Written, String>) -> Result<Envoy, String> {
-        self.spawn(write)?.ready()
+        self.spawn(write)?.ready(self.patience)
     }
 
     /// Starts Envoy, and does not wait. Into its folder is written what it reads.
@@ -144,11 +153,11 @@ pub struct Envoy {
 }
 
 impl Envoy {
-    fn ready(self) -> Result<Self, String> {
+    fn ready(self, patience: Duration) -> Result<Self, String> {
         let mut envoy = self;
         let admin = envoy.folder.path().join("admin");
         let mut exited = None;
-        let address = wait_until("Envoy's admin address", || {
+        let address = wait_at_most(patience, "Envoy's admin address", || {
             exited = envoy.child.try_wait().ok().flatten();
             if exited.is_some() {
                 return Some(None);
@@ -157,7 +166,7 @@ impl Envoy {
         });
         let ready = address.and_then(|address| {
             envoy.admin = address.unwrap_or(envoy.admin);
-            wait_until("Envoy ready", || {
+            wait_at_most(patience, "Envoy ready", || {
                 exited = exited.or_else(|| envoy.child.try_wait().ok().flatten());
                 let ready = || envoy.admin("/ready").is_ok_and(|response| response.status == 200);
                 (exited.is_some() || ready()).then_some(())
