@@ -45,15 +45,15 @@ lint: ## Format and clippy, for the native command and for the module
 	cargo fmt --manifest-path tests/rate_limit_service/Cargo.toml --check
 
 bench-native: tools build native ## What requests cost with the native module beside the others, in instructions; needs valgrind
-	$(BENCH) --only instructions,bare,native-tuned,native-default-new,nothing,meshfilter,meshfilter-new --other native=$(NATIVE) --rounds 1 --slice 200
+	$(BENCH) --only instructions,bare,native-tuned,native-default-new,nothing,meshfilter,meshfilter-new --other native=$(NATIVE) --rounds 0
 
 bench-sdk: tools build ## The same core behind the proxy-wasm SDK beside this module, in bytes and instructions; needs valgrind
 	cargo build --release --locked --target wasm32-wasip1 --package meshfilter-sdk --features core
 	@wc -c $(MODULE) target/wasm32-wasip1/release/meshfilter_sdk.wasm
-	$(BENCH) --only instructions,bare,nothing,meshfilter,meshfilter-new --other sdk=target/wasm32-wasip1/release/meshfilter_sdk.wasm --rounds 1 --slice 200
+	$(BENCH) --only instructions,bare,nothing,meshfilter,meshfilter-new --other sdk=target/wasm32-wasip1/release/meshfilter_sdk.wasm --rounds 0
 
-bench: tools build ## What requests cost in Envoy, bare, with its own filters and with the module; ROUNDS=40 SLICE=2000 ONLY=name,name OTHER=name=path FIRST=1 REDRAW=1
-	$(BENCH) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SLICE),--slice $(SLICE)) $(if $(ONLY),--only $(ONLY)) $(if $(OTHER),--other $(OTHER)) $(if $(FIRST),--first) $(if $(REDRAW),--redraw)
+bench: tools build ## What requests cost in Envoy, bare, with its own filters and with the module; ROUNDS=40 SLICE=2000 ONLY=name,name OTHER=name=path FIRST=1 PAGE=1 REDRAW=1
+	$(BENCH) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SLICE),--slice $(SLICE)) $(if $(ONLY),--only $(ONLY)) $(if $(OTHER),--other $(OTHER)) $(if $(FIRST),--first) $(if $(PAGE),--page) $(if $(REDRAW),--redraw)
 
 unit: ## Unit tests and the cases on the fake host: no Envoy needed
 	cargo test

@@ -85,7 +85,8 @@ fn positive(text: &str) -> Result<usize, String> {
 
 fn named_module(text: &str) -> Result<(String, PathBuf), String> {
     let (name, path) = text.split_once('=').ok_or_else(|| "write name=path".to_owned())?;
-    let path = std::path::absolute(path).map_err(|error| error.to_string())?;
+    // Cargo starts a bench in its package's folder.
+    let path = repository(path);
     if !path.is_file() {
         return Err(format!("there is no file {}", path.display()));
     }

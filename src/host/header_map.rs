@@ -40,6 +40,9 @@ impl Looks {
     }
 }
 
+/// Room for so many pairs that are added to those that there are.
+const MORE: usize = 4;
+
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     /// Of the name: see [`key`].
@@ -61,16 +64,15 @@ impl HeaderMap {
     /// # Errors
     /// [`Status::ParseFailure`] when its lengths do not fit together.
     pub fn parse(buffer: Vec<u8>) -> Result<Self, Status> {
-        let entries = if buffer.is_empty() { Some(Vec::new()) } else { parse_entries(&buffer) };
-        let entries = entries.ok_or(Status::ParseFailure)?;
-        let mut looks = Looks::default();
-        entries.iter().for_each(|entry| looks.add(slice(&buffer, entry.name)));
+        if buffer.is_empty() {
+            return Ok(HeaderMap::default());
+        }
+        let (entries, looks) = parse_entries(&buffer).ok_or(Status::ParseFailure)?;
         Ok(HeaderMap { buffer, entries, looks })
     }
 
     /// A copy of pairs that somebody lends, with room for a few more.
     pub fn of<'a>(pairs: impl ExactSizeIterator<Item = (&'a [u8], &'a [u8])> + Clone) -> Self {
-        const MORE: usize = 4;
         const MORE_BYTES: usize = 128;
         let bytes = pairs
             .clone()
@@ -168,12 +170,17 @@ impl HeaderMap {
 
     /// Drops every value of a header; says whether there was one.
     pub fn remove(&mut self, name: &[u8]) -> bool {
-        // Mostly there is none, and looking costs less than moving.
-        if self.get(name).is_none() {
+        // Mostly there is none or one, and looking costs less than moving all of them.
+        if self.looks.ends & Looks::end(name) == 0 {
             return false;
         }
         let (buffer, key) = (&self.buffer, key(name));
-        self.entries.retain(|entry| entry.key != key || !same(slice(buffer, entry.name), name));
+        let named = |entry: &Entry| entry.key == key && same(slice(buffer, entry.name), name);
+        let Some(first) = self.entries.iter().position(named) else { return false };
+        self.entries.remove(first);
+        if self.entries.iter().skip(first).any(named) {
+            self.entries.retain(|entry| !named(entry));
+        }
         true
     }
 
@@ -242,23 +249,29 @@ fn copy_ends<const COUNT: usize>(to: &mut [u8], from: &[u8]) -> bool {
     true
 }
 
-fn parse_entries(buffer: &[u8]) -> Option<Vec<Entry>> {
+/// One pass, which checks once at its end that all was within the buffer: what is outside of it is empty meanwhile.
+fn parse_entries(buffer: &[u8]) -> Option<(Vec<Entry>, Looks)> {
+    u32::try_from(buffer.len()).ok()?;
     let (count, rest) = buffer.split_first_chunk()?;
-    let count = u32::from_le_bytes(*count) as usize;
-    let lengths = rest.get(..count.checked_mul(8)?)?.as_chunks::<4>().0.as_chunks::<2>().0;
-    let mut at = count.checked_mul(8)?.checked_add(4)?;
-    let mut take = |length: &[u8; 4]| -> Option<(u32, u32)> {
-        let (start, length) = (at, u32::from_le_bytes(*length));
+    let size = (u32::from_le_bytes(*count) as usize).checked_mul(8)?;
+    let lengths = rest.get(..size)?.as_chunks::<4>().0.as_chunks::<2>().0;
+    let mut looks = Looks::default();
+    // Fewer than 2^30 lengths of less than 2^32 bytes.
+    let mut at = (size as u64).wrapping_add(4);
+    let mut take = |length: &[u8; 4]| {
+        let span = (at as u32, u32::from_le_bytes(*length));
         // The NUL that follows belongs to the part.
-        at = start.checked_add(length as usize)?.checked_add(1)?;
-        (at <= buffer.len()).then_some((u32::try_from(start).ok()?, length))
+        at = at.wrapping_add(u64::from(span.1)).wrapping_add(1);
+        span
     };
-    let mut entries = Vec::with_capacity(lengths.len());
-    for [name, value] in lengths {
-        let (name, value) = (take(name)?, take(value)?);
-        entries.push(Entry { key: key(slice(buffer, name)), name, value });
-    }
-    Some(entries)
+    let mut entries = Vec::with_capacity(lengths.len().saturating_add(MORE));
+    entries.extend(lengths.iter().map(|[name, value]| {
+        let (name, value) = (take(name), take(value));
+        let text = slice(buffer, name);
+        looks.add(text);
+        Entry { key: key(text), name, value }
+    }));
+    (at <= buffer.len() as u64).then_some((entries, looks))
 }
 
 #[cfg(test)]

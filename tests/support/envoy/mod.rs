@@ -89,7 +89,7 @@ impl Envoy {
     /// Starts a program that is or becomes Envoy, with the log that it has when nobody asks for more.
     pub fn start_as(program: &Path, workers: u32, bootstrap: &Value) -> Result<Self, String> {
         // In valgrind, on a machine that is busy, it takes its time.
-        let patience = Duration::from_secs(600);
+        let patience = std::time::Duration::from_secs(600);
         let launch =
             real::Launch { workers, talkative: false, patience, ..real::Launch::new(program.to_owned()) };
         launch.start(|folder| write(folder, bootstrap)).map(Envoy)
