@@ -42,6 +42,7 @@ lint: ## Format and clippy, for the native command and for the module
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy --test '*' -- -D warnings
 	cargo clippy --package meshfilter --lib --target wasm32-wasip1 -- -D warnings
+	cargo check --package meshfilter-sdk --features core --target wasm32-wasip1
 	cargo fmt --manifest-path tests/rate_limit_service/Cargo.toml --check
 
 bench-native: tools build native ## What requests cost with the native module beside the others, in instructions; needs valgrind

@@ -237,6 +237,47 @@ fn a_request_of_the_sample_policy_makes_these_hostcalls_and_no_others() {
     assert_eq!(cost.hostcalls, BTreeMap::from(expected));
 }
 
+/// What `docs/performance.md` compares with Envoy's own filters, and an empty document beside it.
+#[test]
+fn what_envoys_own_filters_do_takes_these_hostcalls_and_no_others() {
+    let token = bearer();
+    let policy = json!({
+        "authentication": sample()["authentication"],
+        "authorization": [{
+            "action": "ALLOW",
+            "rules": [{
+                "to": [{"operation": {"methods": ["GET", "POST"], "paths": ["/api/*"]}}],
+                "when": [{"key": "request.headers[user-role]", "values": ["admin", "user"]}],
+            }],
+        }],
+        "http": [{
+            "match": [{"headers": {"test-fault": {"exact": "true"}}}],
+            "fault": {"abort": {"percentage": {"value": 100}, "httpStatus": 503}},
+        }],
+        "rateLimits": [{"name": "all", "tokenBucket": {"maxTokens": 100_000, "tokensPerFill": 1, "fillInterval": "1h"}}],
+        "telemetry": {
+            "tags": [{"name": "tenant", "value": {"header": "x-tenant"}, "default": "none", "in": ["logs"]}],
+            "metrics": {"responseCode": false, "duration": false},
+        },
+    });
+    let cost = Bench::new(&policy).usual(&headers(&token));
+    let expected = [
+        ("header_map", 1),
+        ("now", 2),
+        ("wall_clock", 1),
+        // The claim, and no token any more.
+        ("add_header", 1),
+        ("remove_header", 1),
+        ("shared_data_swap", 1),
+        // The tag.
+        ("set_filter_state", 1),
+    ];
+    assert_eq!(cost.hostcalls, BTreeMap::from(expected));
+    assert!(cost.allocations <= 24, "{} allocations", cost.allocations);
+    let cost = Bench::new(&json!({})).usual(&headers(&token));
+    assert_eq!(cost.hostcalls, BTreeMap::from([("header_map", 1), ("now", 1)]));
+}
+
 #[test]
 fn what_is_left_out_of_the_metrics_costs_nothing() {
     let token = bearer();
