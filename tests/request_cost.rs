@@ -237,11 +237,9 @@ fn a_request_of_the_sample_policy_makes_these_hostcalls_and_no_others() {
     assert_eq!(cost.hostcalls, BTreeMap::from(expected));
 }
 
-/// What `docs/performance.md` compares with Envoy's own filters, and an empty document beside it.
-#[test]
-fn what_envoys_own_filters_do_takes_these_hostcalls_and_no_others() {
-    let token = bearer();
-    let policy = json!({
+/// What `docs/performance.md` compares with Envoy's own filters.
+fn filters() -> Value {
+    json!({
         "authentication": sample()["authentication"],
         "authorization": [{
             "action": "ALLOW",
@@ -259,8 +257,14 @@ fn what_envoys_own_filters_do_takes_these_hostcalls_and_no_others() {
             "tags": [{"name": "tenant", "value": {"header": "x-tenant"}, "default": "none", "in": ["logs"]}],
             "metrics": {"responseCode": false, "duration": false},
         },
-    });
-    let cost = Bench::new(&policy).usual(&headers(&token));
+    })
+}
+
+/// And an empty document beside it.
+#[test]
+fn what_envoys_own_filters_do_takes_these_hostcalls_and_no_others() {
+    let token = bearer();
+    let cost = Bench::new(&filters()).usual(&headers(&token));
     let expected = [
         ("header_map", 1),
         ("now", 2),
@@ -273,7 +277,6 @@ fn what_envoys_own_filters_do_takes_these_hostcalls_and_no_others() {
         ("set_filter_state", 1),
     ];
     assert_eq!(cost.hostcalls, BTreeMap::from(expected));
-    assert!(cost.allocations <= 24, "{} allocations", cost.allocations);
     let cost = Bench::new(&json!({})).usual(&headers(&token));
     assert_eq!(cost.hostcalls, BTreeMap::from([("header_map", 1), ("now", 1)]));
 }
@@ -317,11 +320,12 @@ fn allocations_of_a_request_stay_few() {
     let mut table = "| policy | hostcalls | allocations |\n|---|---|---|\n".to_owned();
     let mut too_many = Vec::new();
     for (name, policy, most) in [
-        ("none", json!({}), 3),
-        ("authentication", only("authentication"), 16),
-        ("http", only("http"), 8),
-        ("telemetry", only("telemetry"), 4),
-        ("envoy/envoy.yaml", sample.clone(), 32),
+        ("none", json!({}), 1),
+        ("authentication", only("authentication"), 10),
+        ("http", only("http"), 5),
+        ("telemetry", only("telemetry"), 2),
+        ("what Envoy's filters do", filters(), 15),
+        ("envoy/envoy.yaml", sample.clone(), 21),
     ] {
         let cost = Bench::new(&policy).usual(&headers(&token));
         let hostcalls: u64 = cost.hostcalls.values().sum();
