@@ -86,7 +86,8 @@ pub struct Request {
 
 impl Request {
     /// A request with its headers, and the attributes of an [`AttributeTable`] in the table's order.
-    pub fn new(headers: HeaderMap, attributes: Vec<Option<Vec<u8>>>, received_at: Instant) -> Self {
+    pub fn new(mut headers: HeaderMap, attributes: Vec<Option<Vec<u8>>>, received_at: Instant) -> Self {
+        headers.trim_values();
         let ends = Ends::of(headers.get(b":path").unwrap_or_default());
         Request { headers, attributes, received_at, ends, ..Request::default() }
     }
@@ -165,7 +166,7 @@ impl Request {
         let pairs = self.header_values("cookie").flat_map(|header| header.split(|byte| *byte == b';'));
         pairs.filter_map(move |pair| {
             let (key, value) = split_once(pair.trim_ascii_start(), b'=')?;
-            let value = value.trim_ascii_end();
+            let value = value.trim_ascii();
             let unquoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
             (key.trim_ascii_end() == name.as_bytes()).then_some(unquoted.unwrap_or(value))
         })

@@ -23,13 +23,24 @@ pub fn files(given: &str) -> io::Result<Vec<String>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(given)? {
         let path = entry?.path();
-        let ending = path.extension().and_then(|ending| ending.to_str());
-        if path.is_file() && matches!(ending, Some("yaml" | "yml" | "json")) {
+        let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+        let is_read = ["yaml", "yml", "json"].iter().any(|known| ending.eq_ignore_ascii_case(known));
+        if is_read && !path.is_dir() {
             files.push(path.display().to_string());
         }
     }
     files.sort();
     Ok(files)
+}
+
+/// The folders in a folder, hidden ones left out: [`files`] does not look into them.
+pub fn folders_within(given: &str) -> Vec<String> {
+    let entries = std::fs::read_dir(given).into_iter().flatten().flatten();
+    let shown = |name: &std::ffi::OsStr| !name.as_encoded_bytes().starts_with(b".");
+    let within = entries.filter(|entry| entry.path().is_dir() && shown(&entry.file_name()));
+    let mut folders: Vec<String> = within.map(|entry| entry.path().display().to_string()).collect();
+    folders.sort();
+    folders
 }
 
 /// The bytes of a file, or of standard input.

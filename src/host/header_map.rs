@@ -184,6 +184,25 @@ impl HeaderMap {
         true
     }
 
+    /// Leaves out the blanks around values: they are no part of a value (RFC 9110, 5.5), and upstreams drop them, though
+    /// proxies take them over HTTP/2.
+    pub fn trim_values(&mut self) {
+        let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+        for Entry { value, .. } in &mut self.entries {
+            let mut rest = slice(&self.buffer, *value);
+            if is_blank(rest.first()) || is_blank(rest.last()) {
+                while is_blank(rest.first()) {
+                    rest = rest.get(1..).unwrap_or_default();
+                    value.0 = value.0.saturating_add(1);
+                }
+                while is_blank(rest.last()) {
+                    rest = rest.split_last().map_or(&[][..], |(_, rest)| rest);
+                }
+                value.1 = u32::try_from(rest.len()).unwrap_or_default();
+            }
+        }
+    }
+
     /// Adds a pair at the end.
     pub fn add(&mut self, name: &[u8], value: &[u8]) {
         self.looks.add(name);
@@ -289,6 +308,16 @@ mod tests {
         assert_eq!(pairs(&map), written);
         assert_eq!(map.values(b"x").collect::<Vec<_>>(), [b"".as_slice(), b"a\xffb"]);
         assert_eq!(map.get(b"absent"), None);
+    }
+
+    #[test]
+    fn blanks_are_no_part_of_a_value() {
+        let sent: [(&[u8], &[u8]); 5] =
+            [(b"a", b" yes\t "), (b"b", b" \t "), (b"c", b""), (b"d", b"x y"), (b"e", b"\tz")];
+        let mut map = HeaderMap::parse(HeaderMap::serialize(&sent)).unwrap();
+        map.trim_values();
+        let values: Vec<&[u8]> = map.iter().map(|(_, value)| value).collect();
+        assert_eq!(values, [b"yes".as_slice(), b"", b"", b"x y", b"z"]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! `MESHFILTER_SEED` says with which seed; it is always the same otherwise. `MESHFILTER_LOAD_SECONDS` makes the load last longer.
 
+mod blanks;
 mod choice;
 mod cors;
 mod ends;

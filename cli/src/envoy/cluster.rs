@@ -218,6 +218,10 @@ impl Cluster {
         if let Some(outlier_detection) = &self.outlier_detection {
             put(&mut cluster, &["outlier_detection"], json!(outlier_detection));
         }
+        // Envoy's statistics take the name up to its first dot for the whole of it.
+        if self.name.contains('.') {
+            put(&mut cluster, &["alt_stat_name"], self.name.replace('.', "_"));
+        }
         lay_over(&mut cluster, &self.fields);
         cluster
     }
@@ -312,6 +316,13 @@ mod tests {
         };
         assert_eq!((cluster("10.0.0.1"), cluster("::1")), (json!("STATIC"), json!("STATIC")));
         assert_eq!(cluster("webapp"), json!("STRICT_DNS"));
+    }
+
+    #[test]
+    fn statistics_have_the_whole_name() {
+        let called = |name: &str| Cluster::new(name, Vec::new()).value()["alt_stat_name"].clone();
+        assert_eq!(called("reviews.shop.svc.cluster.local|v1"), json!("reviews_shop_svc_cluster_local|v1"));
+        assert_eq!(called("webapp|v1"), Value::Null);
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     options: ImportOptions,
 
-    /// How to print the report: to standard output with --output, else to standard error
+    /// How to print the report: text to standard error; JSON to standard output with --output, else to standard error
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }

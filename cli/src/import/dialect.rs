@@ -103,6 +103,16 @@ pub fn is_known(kind: &str) -> bool {
     DIALECTS.iter().any(|dialect| dialect.kinds.iter().any(|known| known.name == kind))
 }
 
+/// The kind of a group that was meant by a name that it does not have.
+pub fn nearest_kind(kind: &str, group: &str) -> Option<&'static str> {
+    let all = DIALECTS.iter().flat_map(|dialect| dialect.kinds);
+    let known: Vec<&str> =
+        all.filter(|known| known.groups.contains(&group)).map(|known| known.name).collect();
+    // Kinds that there are, though not here, and whose names are near to others.
+    const OTHERS: [&str; 2] = ["TCPRoute", "ClientTrafficPolicy"];
+    if OTHERS.contains(&kind) { None } else { super::field::nearest(kind, &known) }
+}
+
 /// What is known of a resource's kind.
 ///
 /// # Errors

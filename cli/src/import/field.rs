@@ -421,13 +421,10 @@ fn unknown(name: &str, known: &[&'static str], hint: Option<String>) -> (String,
     if let Some(hint) = hint {
         return (format!("{name} is not a field here"), hint);
     }
-    let near = known.iter().map(|known| (distance(name, known), known)).min();
-    let remedy = match near {
-        Some((distance, near)) if distance <= 2 || distance.saturating_mul(3) <= name.len() => {
-            format!("did you mean {near}?")
-        }
-        _ if known.is_empty() => "leave it out".to_owned(),
-        _ => {
+    let remedy = match nearest(name, known) {
+        Some(near) => format!("did you mean {near}?"),
+        None if known.is_empty() => "leave it out".to_owned(),
+        None => {
             let mut known: Vec<&str> = known.to_vec();
             known.sort_unstable();
             known.dedup();
@@ -435,6 +432,12 @@ fn unknown(name: &str, known: &[&'static str], hint: Option<String>) -> (String,
         }
     };
     (format!("{name} is not a field here"), remedy)
+}
+
+/// The name that was meant, where one is near enough.
+pub fn nearest(name: &str, known: &[&'static str]) -> Option<&'static str> {
+    let (distance, near) = known.iter().map(|known| (distance(name, known), *known)).min()?;
+    (distance <= 2 || distance.saturating_mul(3) <= name.len()).then_some(near)
 }
 
 /// How many letters differ, neither case nor `_` counting.

@@ -81,6 +81,13 @@ pub fn import(inputs: &mut Inputs, wanted: &Wanted, repairs: Repairs) -> Importe
     for (resource, _) in inputs.resources.iter().zip(&kinds).filter(|(_, kind)| kind.is_none()) {
         leave_alone(resource);
     }
+    if kinds.iter().all(Option::is_none) && report.errors.is_empty() {
+        report.errors.push(nowhere(
+            "nothing in the input is of a kind that is imported, and a proxy without a policy lets everything pass; see \
+             docs/import.md for the kinds"
+                .to_owned(),
+        ));
+    }
     if let Some((namespace, name)) = &scope.gateway
         && !mesh.servers.iter().any(|server| (&server.gateway.0, &server.gateway.1) == (namespace, name))
     {
@@ -235,17 +242,30 @@ fn leave_alone(resource: &Resource) {
         "gateway.envoyproxy.io",
         "consul.hashicorp.com",
     ];
+    // How the kinds of others are called that decide who gets in or where to.
+    const DECIDING: [&str; 7] =
+        ["Policy", "Policies", "Route", "Ingress", "Middleware", "Plugin", "Intentions"];
     let group = resource.group.as_deref().unwrap_or_default();
+    let kind = &resource.kind;
+    let not_imported = format!("{kind} of {group} is not imported: what it asks for does not happen");
     if MESHES.iter().any(|mesh| group == *mesh || group.ends_with(&format!(".{mesh}"))) {
+        match dialect::nearest_kind(kind, group) {
+            Some(near) => resource.log.error(
+                "kind",
+                format!("{group} has no kind {kind}"),
+                format!("did you mean {near}?"),
+            ),
+            None => resource.log.warn("kind", not_imported, "see docs/import.md for what is"),
+        }
+    } else if DECIDING.iter().any(|end| kind.ends_with(end)) {
         resource.log.warn(
             "kind",
-            format!("{} of {group} is not imported: what it asks for does not happen", resource.kind),
-            "see docs/import.md for what is",
+            not_imported,
+            "if it decides about requests here, write that into the policy",
         );
     }
     match Field::root(&resource.value, reading).object_quietly() {
-        Some(top) => top
-            .rest(|field| field.no_meaning_as_a_whole("its kind decides nothing about requests: left alone")),
+        Some(top) => top.rest(|field| field.no_meaning_as_a_whole("this kind is not known here: left alone")),
         None => resource.log.error("", "this is no resource, but text, a list or a number", "leave it out"),
     }
 }
@@ -302,6 +322,19 @@ fn metadata(top: &Object<'_>, resource: &Resource, kind: &Kind) {
     }
 }
 
+/// Annotations of workloads that say something of their traffic. The others of a mesh are about its own proxy.
+const OF_TRAFFIC: [&str; 9] = [
+    "traffic.sidecar.istio.io/",
+    "networking.istio.io/",
+    "proxy.istio.io/config",
+    "config.linkerd.io/default-inbound-policy",
+    "config.linkerd.io/opaque-ports",
+    "config.linkerd.io/proxy-require-identity",
+    "config.linkerd.io/skip-",
+    "retry.linkerd.io/",
+    "timeout.linkerd.io/",
+];
+
 /// Annotations: those that the kind's reader takes are taken there; others of a mesh are told.
 fn annotated(annotations: &Field<'_>, kind: &Kind) {
     for (name, field) in annotations.entries() {
@@ -311,7 +344,9 @@ fn annotated(annotations: &Field<'_>, kind: &Kind) {
         let of_a_mesh = name.split_once('/').is_some_and(|(domain, _)| {
             domain == "istio.io" || domain.ends_with(".istio.io") || domain.ends_with("linkerd.io")
         });
+        let how_it_is_put_in = kind.labels && !OF_TRAFFIC.iter().any(|known| name.starts_with(known));
         match of_a_mesh {
+            true if how_it_is_put_in => field.no_meaning("it is how the mesh puts its own proxy in"),
             true => field.refuse(
                 format!("the annotation {name} is not honoured"),
                 "what it asks for has to be said in the policy or in Envoy's configuration",

@@ -35,6 +35,10 @@ pub struct Scope {
     pub target: Option<String>,
     /// All namespaces of the input.
     pub namespaces: BTreeSet<String>,
+    /// The selectors of its Services, by namespace and name.
+    services: BTreeMap<(String, String), Labels>,
+    /// The class of [`Self::gateway`], where it has one.
+    gateway_class: Option<String>,
     /// Names of which options say where they are.
     pub endpoints: Vec<String>,
     /// Whether Envoy itself answers for everything else.
@@ -64,6 +68,10 @@ enum Choice {
     Labels(Labels),
     /// `Gateway shop/edge`.
     Target(String),
+    /// Every Gateway of this class.
+    Class(String),
+    /// `Service shop/web`, of which nobody knows what answers for it.
+    Unknown(String),
 }
 
 impl Scope {
@@ -89,7 +97,26 @@ impl Scope {
             endpoints: wanted.endpoints.clone(),
             echo: wanted.echo,
             namespaces: all.iter().filter_map(|resource| resource.namespace.clone()).collect(),
+            services: BTreeMap::new(),
+            gateway_class: None,
         };
+        for resource in all {
+            let namespace = resource.namespace.as_ref().unwrap_or(&scope.default_namespace).clone();
+            let key = (namespace, resource.name.clone());
+            match resource.kind.as_str() {
+                "Service" => {
+                    let selector = resource.value.pointer("/spec/selector").map(labels_of);
+                    scope
+                        .services
+                        .extend(selector.filter(|labels| !labels.is_empty()).map(|labels| (key, labels)));
+                }
+                "Gateway" if scope.gateway.as_ref() == Some(&key) => {
+                    let class = resource.value.pointer("/spec/gatewayClassName").and_then(Value::as_str);
+                    scope.gateway_class = class.map(str::to_owned);
+                }
+                _ => {}
+            }
+        }
         scope.namespaces.insert(scope.default_namespace.clone());
         let (mut errors, mut notes) = (Vec::new(), Vec::new());
         let policies: Vec<(&Resource, Audience)> = policies.collect();
@@ -122,7 +149,14 @@ impl Scope {
             if namespace != scope.namespace && namespace != scope.root_namespace {
                 continue;
             }
-            for choice in choices_of(resource, *audience, &namespace) {
+            for choice in scope.choices_of(resource, *audience, &namespace) {
+                if let Choice::Unknown(target) = &choice {
+                    errors.push(format!(
+                        "{} {namespace}/{}: it is for {target}, and what that is for is not in the input; put it there, or leave \
+                         the policy out",
+                        resource.kind, resource.name
+                    ));
+                }
                 choices.entry(choice).or_default().push(format!("{} {}", resource.kind, resource.name));
             }
         }
@@ -130,17 +164,28 @@ impl Scope {
             .iter()
             .filter_map(|(choice, who)| match choice {
                 Choice::Labels(labels) => Some((labels, who)),
-                Choice::Target(_) => None,
+                Choice::Target(_) | Choice::Class(_) | Choice::Unknown(_) => None,
             })
             .collect();
         let targets: Vec<&str> = choices
             .keys()
             .filter_map(|choice| match choice {
                 Choice::Target(target) => Some(target.as_str()),
-                Choice::Labels(_) => None,
+                Choice::Labels(_) | Choice::Class(_) | Choice::Unknown(_) => None,
             })
             .collect();
-        if scope.labels.is_none() {
+        if let Some(given) = &scope.labels {
+            let is_known = labels.iter().any(|(selector, _)| selects(selector, given))
+                || all.iter().filter_map(workload_labels).any(|own| selects(given, &own));
+            if !labels.is_empty() && !is_known {
+                let there = labels.iter().map(|(labels, _)| written(labels)).collect::<Vec<_>>().join("; ");
+                errors.push(format!(
+                    "--labels {}: no policy is for a workload with these labels, and none is in the input; there are policies \
+                     for {there}; if the workload has none of its own, put its Pod or Deployment into the input",
+                    written(given)
+                ));
+            }
+        } else {
             match labels.as_slice() {
                 [] => {}
                 [(one, _)] => {
@@ -191,7 +236,7 @@ impl Scope {
                 self.namespace
             ));
         }
-        let choices = choices_of(resource, audience, namespace);
+        let choices = self.choices_of(resource, audience, namespace);
         if choices.is_empty() || choices.iter().any(|choice| self.is(choice)) {
             return None;
         }
@@ -199,7 +244,8 @@ impl Scope {
             .iter()
             .map(|choice| match choice {
                 Choice::Labels(labels) => written(labels),
-                Choice::Target(target) => target.clone(),
+                Choice::Target(target) | Choice::Unknown(target) => target.clone(),
+                Choice::Class(class) => format!("Gateways of the class {class}"),
             })
             .collect();
         Some(format!("it is for {}, and the proxy is not that", others.join(", ")))
@@ -213,6 +259,8 @@ impl Scope {
                     self.gateway.as_ref().map(|(namespace, name)| format!("Gateway {namespace}/{name}"));
                 self.target.as_ref().or(gateway.as_ref()) == Some(target)
             }
+            Choice::Class(class) => self.gateway_class.as_ref() == Some(class),
+            Choice::Unknown(_) => false,
         }
     }
 
@@ -229,44 +277,70 @@ impl Scope {
     /// Takes the fields that say whom a policy is for.
     pub fn take(&self, spec: &Object<'_>, selector: &'static str) {
         let to = "the proxy that this policy is for";
-        for name in [selector, "targetRef", "targetRefs"] {
+        for name in ["targetRef", "targetRefs"] {
             if let Some(field) = spec.field(name) {
                 field.taken(to);
             }
         }
-    }
-}
-
-fn choices_of(resource: &Resource, audience: Audience, namespace: &str) -> Vec<Choice> {
-    let (pointer, targets) = match audience {
-        Audience::Everyone => return Vec::new(),
-        Audience::Workloads(pointer) => (pointer, false),
-        Audience::WorkloadsOrTargets(pointer) => (pointer, true),
-    };
-    let mut choices = Vec::new();
-    if let Some(Value::Object(labels)) = resource.value.pointer(pointer)
-        && !labels.is_empty()
-    {
-        choices.push(Choice::Labels(labels_of(&Value::Object(labels.clone()))));
-    }
-    if targets {
-        let one = resource.value.pointer("/spec/targetRef").into_iter();
-        let several =
-            resource.value.pointer("/spec/targetRefs").and_then(Value::as_array).into_iter().flatten();
-        for target in one.chain(several) {
-            let text = |name: &str| target.get(name).and_then(Value::as_str);
-            let namespace = text("namespace").unwrap_or(namespace);
-            let kind = text("kind").unwrap_or("Gateway");
-            choices.push(Choice::Target(format!("{kind} {namespace}/{}", text("name").unwrap_or_default())));
+        if let Some(selector) = spec.field(selector).and_then(|field| field.object())
+            && let Some(labels) = selector.field("matchLabels")
+        {
+            take_labels(&labels, to);
         }
     }
-    choices
+
+    fn choices_of(&self, resource: &Resource, audience: Audience, namespace: &str) -> Vec<Choice> {
+        let (pointer, targets) = match audience {
+            Audience::Everyone => return Vec::new(),
+            Audience::Workloads(pointer) => (pointer, false),
+            Audience::WorkloadsOrTargets(pointer) => (pointer, true),
+        };
+        let mut choices = Vec::new();
+        if let Some(Value::Object(labels)) = resource.value.pointer(pointer)
+            && !labels.is_empty()
+        {
+            choices.push(Choice::Labels(labels_of(&Value::Object(labels.clone()))));
+        }
+        if targets {
+            let one = resource.value.pointer("/spec/targetRef").into_iter();
+            let several =
+                resource.value.pointer("/spec/targetRefs").and_then(Value::as_array).into_iter().flatten();
+            for target in one.chain(several) {
+                let text = |name: &str| target.get(name).and_then(Value::as_str);
+                let namespace = text("namespace").unwrap_or(namespace);
+                let kind = text("kind").unwrap_or("Gateway");
+                let name = text("name").unwrap_or_default();
+                let called = format!("{kind} {namespace}/{name}");
+                let service = self.services.get(&(namespace.to_owned(), name.to_owned()));
+                choices.push(match (kind, service) {
+                    ("Gateway", _) => Choice::Target(called),
+                    ("GatewayClass", _) => Choice::Class(name.to_owned()),
+                    ("Service", Some(selector)) => Choice::Labels(selector.clone()),
+                    _ => Choice::Unknown(called),
+                });
+            }
+        }
+        choices
+    }
 }
 
-/// The labels of an object, those that are texts.
+/// The labels of the pods of a workload; `None` where a resource is none.
+pub fn workload_labels(resource: &Resource) -> Option<Labels> {
+    let at = match resource.kind.as_str() {
+        "Pod" => "/metadata/labels",
+        "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" => "/spec/template/metadata/labels",
+        "WorkloadEntry" => "/spec/labels",
+        _ => return None,
+    };
+    resource.value.pointer(at).map(labels_of)
+}
+
+/// The labels of an object. What is no text is told by whoever takes it, and counts as what stands there: a selector never
+/// chooses more by it.
 pub fn labels_of(value: &Value) -> Labels {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let members = value.as_object().into_iter().flatten();
-    members.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect()
+    members.map(|(name, value)| (name.clone(), text(value))).collect()
 }
 
 /// Labels as `--labels` has them.

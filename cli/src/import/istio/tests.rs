@@ -237,3 +237,143 @@ fn the_same_twice_is_once_and_two_of_a_name_are_an_error() {
         ]
     );
 }
+
+/// A DENY that is for these, with and without what it takes to know whether the proxy is one of them.
+fn denied(whom: &str) -> String {
+    format!(
+        "\
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {{name: no, namespace: shop}}
+spec:
+  {whom}
+  action: DENY
+  rules: [{{to: [{{operation: {{paths: [/admin]}}}}]}}]
+"
+    )
+}
+
+const WEB: &str = "\
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec: {selector: {app: web}, ports: [{port: 80}]}
+";
+
+#[test]
+fn a_policy_for_a_service_is_for_what_the_service_selects() {
+    let text = denied("targetRefs: [{kind: Service, group: '', name: web}]");
+    let of = |text: &str, app: &str| {
+        let labels = [("app".to_owned(), app.to_owned())].into();
+        let wanted = Wanted { labels: Some(labels), ..Wanted::default() };
+        imported_for(text, &wanted, Repairs::Told)
+    };
+    let known = of(&format!("{text}{WEB}"), "web");
+    assert_eq!(errors(&known.report), Vec::<String>::new());
+    assert_eq!(known.policy.value["authorization"][0]["name"], "no");
+    assert_eq!(
+        errors(&of(&text, "web").report),
+        [
+            "1: : AuthorizationPolicy shop/no: it is for Service shop/web, and what that is for is not in the input; put it \
+             there, or leave the policy out"
+        ]
+    );
+}
+
+#[test]
+fn a_policy_for_a_class_is_for_every_gateway_of_it() {
+    let text = denied("targetRefs: [{kind: GatewayClass, group: gateway.networking.k8s.io, name: x}]");
+    let gateway = "\
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge, namespace: shop}
+spec: {gatewayClassName: x, listeners: [{name: http, port: 80, protocol: HTTP}]}
+";
+    let wanted = Wanted { gateway: Some(("shop".to_owned(), "edge".to_owned())), ..Wanted::default() };
+    let found = imported_for(&format!("{text}{gateway}"), &wanted, Repairs::Told);
+    assert_eq!(errors(&found.report), Vec::<String>::new());
+    assert_eq!(found.policy.value["authorization"][0]["name"], "no");
+}
+
+#[test]
+fn labels_that_nobody_has_are_told() {
+    let text = denied("selector: {matchLabels: {app: web}}");
+    let of = |text: &str| {
+        let labels = [("app".to_owned(), "wbe".to_owned())].into();
+        let wanted = Wanted { labels: Some(labels), ..Wanted::default() };
+        errors(&imported_for(text, &wanted, Repairs::Told).report)
+    };
+    assert_eq!(
+        of(&text),
+        [
+            "1: : --labels app=wbe: no policy is for a workload with these labels, and none is in the input; there are policies \
+             for app=web; if the workload has none of its own, put its Pod or Deployment into the input"
+        ]
+    );
+    let pod = "---\napiVersion: v1\nkind: Pod\nmetadata: {name: other, namespace: shop, labels: {app: wbe}}\n";
+    assert_eq!(of(&format!("{text}{pod}")), Vec::<String>::new());
+}
+
+#[test]
+fn selectors_that_are_not_understood_are_errors() {
+    for (selector, said) in [
+        ("selector: {matchlabels: {app: web}}", "matchlabels is not a field here; did you mean matchLabels?"),
+        ("selector: {matchLabels: {version: 1}}", "1 is not a text; put it in quotes"),
+    ] {
+        let errors = errors(&imported(&denied(selector)).report);
+        assert!(errors.iter().any(|error| error.contains(said)), "{errors:?}");
+    }
+}
+
+#[test]
+fn kinds_that_are_not_known_are_told() {
+    let of = |group: &str, kind: &str| {
+        let text =
+            format!("{}---\napiVersion: {group}/v1\nkind: {kind}\nmetadata: {{name: a, namespace: shop}}\n", denied(""));
+        let report = imported(&text).report;
+        (errors(&report), warnings(&report))
+    };
+    let none = Vec::<String>::new;
+    assert_eq!(
+        of("security.istio.io", "AuthorisationPolicy"),
+        (
+            vec![
+                "8: kind: security.istio.io has no kind AuthorisationPolicy; did you mean AuthorizationPolicy?"
+                    .to_owned()
+            ],
+            none()
+        )
+    );
+    for (group, kind, remedy) in [
+        ("extensions.istio.io", "WasmPlugin", "see docs/import.md for what is"),
+        ("kuadrant.io", "AuthPolicy", "if it decides about requests here, write that into the policy"),
+        ("traefik.io", "IngressRoute", "if it decides about requests here, write that into the policy"),
+        ("security.isto.io", "AuthorizationPolicy", "if it decides about requests here, write that into the policy"),
+    ] {
+        let warning = format!("8: kind: {kind} of {group} is not imported: what it asks for does not happen; {remedy}");
+        assert_eq!(of(group, kind), (none(), vec![warning]));
+    }
+    assert_eq!(of("cert-manager.io", "Certificate"), (none(), none()));
+}
+
+#[test]
+fn an_input_of_nothing_is_an_error() {
+    for text in ["", "apiVersion: v1\nkind: List\nitems: []\n", "apiVersion: v1\nkind: Node\nmetadata: {name: a}\n"] {
+        let errors = errors(&imported(text).report);
+        assert!(errors.iter().any(|error| error.contains("nothing in the input is of a kind")), "{errors:?}");
+    }
+}
+
+#[test]
+fn how_a_mesh_puts_its_proxy_into_a_pod_is_no_warning() {
+    let text = format!(
+        "{}---\napiVersion: v1\nkind: Pod\nmetadata:\n  name: a\n  namespace: shop\n  annotations:\n    istio.io/rev: default\n    \
+         sidecar.istio.io/status: '{{}}'\n    linkerd.io/inject: enabled\n    traffic.sidecar.istio.io/excludeInboundPorts: '80'\n",
+        denied("")
+    );
+    let warnings = warnings(&imported(&text).report);
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("excludeInboundPorts is not honoured"), "{warnings:?}");
+}

@@ -20,7 +20,7 @@ pub fn text(report: &Report, inputs: &Inputs, colours: bool) -> String {
         let kind = if told.kind.is_empty() { "no kind" } else { &told.kind };
         let _ = writeln!(out, "{kind} {name}  {}:{}", told.file, told.line);
         if told.unknown {
-            let _ = writeln!(out, "  left alone: it is no kind that decides about requests");
+            let _ = writeln!(out, "  left alone: this kind is not known here");
             continue;
         }
         let widest =

@@ -78,7 +78,6 @@ fn account(resource: &Resource, cx: &mut Context<'_>) -> Result<Option<(String, 
             None => Ok(text("namespace").zip(text("name"))),
         };
     }
-    let _ = resource;
     let mut all: Vec<(String, String)> = cx
         .all("TrafficTarget")
         .filter(|target| {
@@ -91,7 +90,14 @@ fn account(resource: &Resource, cx: &mut Context<'_>) -> Result<Option<(String, 
     all.dedup();
     let found = match all.as_slice() {
         [] => Ok(None),
-        [one] => Ok(Some(one.clone())),
+        [one] => {
+            resource.log.warn(
+                "spec.destination.name",
+                format!("the proxy is taken to stand before the account {}/{}", one.0, one.1),
+                "everything else that it forwards is for that account's callers alone, too",
+            );
+            Ok(Some(one.clone()))
+        }
         several => {
             let of_labels = by_labels(cx);
             let fits: Vec<&(String, String)> =
@@ -125,11 +131,8 @@ fn by_labels(cx: &Context<'_>) -> Vec<(String, String)> {
     let workloads = ["Pod", "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet"];
     let all = workloads.into_iter().flat_map(|kind| cx.all(kind));
     let account = |workload: &Resource| {
-        let (of_labels, of_spec) = match workload.kind.as_str() {
-            "Pod" => ("/metadata/labels", "/spec"),
-            _ => ("/spec/template/metadata/labels", "/spec/template/spec"),
-        };
-        let own = crate::import::scope::labels_of(workload.value.pointer(of_labels)?);
+        let of_spec = if workload.kind == "Pod" { "/spec" } else { "/spec/template/spec" };
+        let own = crate::import::scope::workload_labels(workload)?;
         let name = workload.value.pointer(of_spec)?.get("serviceAccountName").and_then(Value::as_str);
         let name = name.unwrap_or("default").to_owned();
         selects(labels, &own).then(|| (cx.namespace(workload).to_owned(), name))
