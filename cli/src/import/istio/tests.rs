@@ -312,7 +312,8 @@ fn labels_that_nobody_has_are_told() {
              for app=web; if the workload has none of its own, put its Pod or Deployment into the input"
         ]
     );
-    let pod = "---\napiVersion: v1\nkind: Pod\nmetadata: {name: other, namespace: shop, labels: {app: wbe}}\n";
+    let pod =
+        "---\napiVersion: v1\nkind: Pod\nmetadata: {name: other, namespace: shop, labels: {app: wbe}}\n";
     assert_eq!(of(&format!("{text}{pod}")), Vec::<String>::new());
 }
 
@@ -330,8 +331,10 @@ fn selectors_that_are_not_understood_are_errors() {
 #[test]
 fn kinds_that_are_not_known_are_told() {
     let of = |group: &str, kind: &str| {
-        let text =
-            format!("{}---\napiVersion: {group}/v1\nkind: {kind}\nmetadata: {{name: a, namespace: shop}}\n", denied(""));
+        let text = format!(
+            "{}---\napiVersion: {group}/v1\nkind: {kind}\nmetadata: {{name: a, namespace: shop}}\n",
+            denied("")
+        );
         let report = imported(&text).report;
         (errors(&report), warnings(&report))
     };
@@ -340,7 +343,7 @@ fn kinds_that_are_not_known_are_told() {
         of("security.istio.io", "AuthorisationPolicy"),
         (
             vec![
-                "8: kind: security.istio.io has no kind AuthorisationPolicy; did you mean AuthorizationPolicy?"
+                "10: kind: security.istio.io has no kind AuthorisationPolicy; did you mean AuthorizationPolicy?"
                     .to_owned()
             ],
             none()
@@ -350,9 +353,15 @@ fn kinds_that_are_not_known_are_told() {
         ("extensions.istio.io", "WasmPlugin", "see docs/import.md for what is"),
         ("kuadrant.io", "AuthPolicy", "if it decides about requests here, write that into the policy"),
         ("traefik.io", "IngressRoute", "if it decides about requests here, write that into the policy"),
-        ("security.isto.io", "AuthorizationPolicy", "if it decides about requests here, write that into the policy"),
+        (
+            "security.isto.io",
+            "AuthorizationPolicy",
+            "if it decides about requests here, write that into the policy",
+        ),
     ] {
-        let warning = format!("8: kind: {kind} of {group} is not imported: what it asks for does not happen; {remedy}");
+        let warning = format!(
+            "10: kind: {kind} of {group} is not imported: what it asks for does not happen; {remedy}"
+        );
         assert_eq!(of(group, kind), (none(), vec![warning]));
     }
     assert_eq!(of("cert-manager.io", "Certificate"), (none(), none()));
@@ -360,7 +369,9 @@ fn kinds_that_are_not_known_are_told() {
 
 #[test]
 fn an_input_of_nothing_is_an_error() {
-    for text in ["", "apiVersion: v1\nkind: List\nitems: []\n", "apiVersion: v1\nkind: Node\nmetadata: {name: a}\n"] {
+    for text in
+        ["", "apiVersion: v1\nkind: List\nitems: []\n", "apiVersion: v1\nkind: Node\nmetadata: {name: a}\n"]
+    {
         let errors = errors(&imported(text).report);
         assert!(errors.iter().any(|error| error.contains("nothing in the input is of a kind")), "{errors:?}");
     }

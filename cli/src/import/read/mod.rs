@@ -173,7 +173,9 @@ pub fn texts(files: &[String]) -> Result<Vec<Document>, String> {
     for given in files {
         let paths = input::files(given).map_err(|error| format!("{given}: {error}"))?;
         for folder in input::folders_within(given) {
-            eprintln!("meshfilter: warning: {folder}: a folder within a folder is not read; name it, too, if it counts");
+            eprintln!(
+                "meshfilter: warning: {folder}: a folder within a folder is not read; name it, too, if it counts"
+            );
         }
         if paths.is_empty() {
             return Err(format!("{given}: there is no *.yaml, *.yml or *.json in this folder"));
