@@ -78,6 +78,10 @@ impl Stream {
     }
 
     fn decide(&mut self) -> Progress {
+        if self.policy.may_be_skipped(&*self.host) {
+            self.decided = true;
+            return Progress::Continue;
+        }
         if let Err(status) = self.read_request() {
             log::error!("meshfilter: the proxy does not give the request's headers: {status:?}");
             return refuse(&*self.host);

@@ -23,14 +23,8 @@ struct Looks {
 impl Looks {
     #[inline]
     fn add(&mut self, name: &[u8]) {
-        self.lengths |= Self::length(name.len());
+        self.lengths |= HeaderMap::length(name.len());
         self.ends |= Self::end(name);
-    }
-
-    /// All long ones share the last bit.
-    #[inline]
-    fn length(length: usize) -> u64 {
-        1 << length.min(63)
     }
 
     #[inline]
@@ -108,11 +102,17 @@ impl HeaderMap {
         map
     }
 
+    /// A length in a set of lengths: a bit for each; all long ones share the last.
+    #[inline]
+    pub fn length(length: usize) -> u64 {
+        1 << length.min(63)
+    }
+
     /// Whether a name of this length is among them; most names that are looked for are absent, and this tells of most of
     /// those.
     #[inline]
     pub fn has_length(&self, length: usize) -> bool {
-        self.looks.lengths & Looks::length(length) != 0
+        self.looks.lengths & Self::length(length) != 0
     }
 
     /// Writes pairs the way that the proxy does.

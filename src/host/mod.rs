@@ -183,6 +183,11 @@ pub trait Host {
 
     /// The whole map, read in one call.
     fn header_map(&self, map: MapType) -> Result<HeaderMap>;
+    /// Whether surely no name in a map has one of these lengths, a set as [`HeaderMap::length`] makes one; false where finding
+    /// out would cost as much as the map.
+    fn lacks_lengths(&self, _map: MapType, _lengths: u64) -> bool {
+        false
+    }
     /// Sets a header to one value, in place of all that it had.
     fn set_header(&self, map: MapType, name: &str, value: &[u8]) -> Result<()>;
     /// Adds a value beside those that the header has.

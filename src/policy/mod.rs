@@ -25,7 +25,7 @@ pub use source::Source;
 
 use std::fmt;
 
-use crate::host::{Host, Instant, LocalReply};
+use crate::host::{HeaderMap, Host, Instant, LocalReply, MapType};
 use crate::request::{AttributeTable, Request};
 
 /// A validated, precompiled document. It never changes; a new document is a new policy.
@@ -45,6 +45,8 @@ pub struct Policy {
     pub attributes: AttributeTable,
     /// Headers that only the filter may set, in lower case: removed from what the client sent.
     pub reserved_headers: Vec<String>,
+    /// The lengths of those, where nothing else is asked of a request: see [`Policy::may_be_skipped`].
+    pub passive: Option<u64>,
 }
 
 impl Policy {
@@ -56,6 +58,20 @@ impl Policy {
         if !host.defines_late() {
             self.telemetry.define(self.routing.destinations(), host);
         }
+        let passive = self.authentication.is_empty()
+            && self.authorization.is_empty()
+            && !self.authorization.refuses_ambiguous_paths
+            && self.routing.is_empty()
+            && self.rate_limits.is_empty()
+            && self.telemetry.is_empty();
+        let lengths = self.reserved_headers.iter().fold(0, |set, name| set | HeaderMap::length(name.len()));
+        self.passive = passive.then_some(lengths);
+    }
+
+    /// Whether a request can go on as it came without being read: nothing is asked of it, and it has no header that may be one
+    /// of those that only the filter may set.
+    pub fn may_be_skipped(&self, host: &dyn Host) -> bool {
+        self.passive.is_some_and(|lengths| host.lacks_lengths(MapType::HttpRequestHeaders, lengths))
     }
 
     /// Removes what only the filter may say from what the client sent, and what an upstream may take for it. What a meshfilter

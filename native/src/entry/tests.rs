@@ -82,6 +82,24 @@ const VERY_SLOW: &str =
 const CLOSED: &str = r#"{"http": [{"name": "closed", "fault": {"abort": {"percentage": {"value": 100}, "httpStatus": 503}}}], "telemetry": {}}"#;
 
 #[test]
+fn a_document_that_asks_nothing_still_takes_away_what_only_the_filter_may_set() {
+    let configured = Configured::new("{}");
+    for (name, stays) in [
+        ("x-meshfilter-cluster", false),
+        ("x_meshfilter_cluster", false),
+        ("x-meshfilter-clustex", true),
+        ("x-other", true),
+    ] {
+        let stream = Streaming::new(&configured, "/");
+        stream.filter.request.borrow_mut().push((name.into(), "a".into()));
+        assert_eq!(stream.headers(), CONTINUES);
+        let is_there = |(known, _): &(Vec<u8>, Vec<u8>)| known == name.as_bytes();
+        assert_eq!(stream.filter.request.borrow().iter().any(is_there), stays, "{name}");
+        stream.end();
+    }
+}
+
+#[test]
 fn a_bad_document_is_refused() {
     assert!(configure("{").is_null());
     assert!(configure(r#"{"nothing": 1}"#).is_null());

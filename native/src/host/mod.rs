@@ -17,7 +17,7 @@ use meshfilter::host::{
     NumberHash, Result, Status,
 };
 
-use crate::abi::{self, Attribute, Filter, HeaderMapKind};
+use crate::abi::{self, Attribute, Filter, HeaderMapKind, Pairs};
 use crate::crypto;
 use crate::process::{
     Alarm, Answer, Configuration, Errand, LateMetrics, Mailbox, Metric, SHARED_DATA, Teller, now, wake_at,
@@ -328,6 +328,14 @@ impl Host for NativeHost {
                 headers.ok_or(Status::BadArgument)
             }
         }
+    }
+
+    fn lacks_lengths(&self, map: MapType, lengths: u64) -> bool {
+        let (Ok(filter), Ok(kind)) = (self.filter(), kind_of(map)) else { return false };
+        let lacks = |pairs: Pairs<'_>| {
+            pairs.fold(0, |set, (name, _)| set | HeaderMap::length(name.len())) & lengths == 0
+        };
+        filter.with_headers(kind, lacks).unwrap_or(false)
     }
 
     fn set_header(&self, map: MapType, name: &str, value: &[u8]) -> Result<()> {
