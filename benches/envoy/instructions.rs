@@ -41,8 +41,6 @@ pub struct Counts {
     /// Which of Envoy's own it stands beside.
     pub native: Option<String>,
     pub instructions: f64,
-    /// Of these, what was compiled while Envoy ran: the module's own code, and what V8 puts around its calls.
-    pub module: f64,
     /// Lines of code, and of data, that the first-level caches did not have.
     pub code_misses: f64,
     pub data_misses: f64,
@@ -113,38 +111,11 @@ fn count_one(
         group: configuration.group,
         bare: configuration.bare.clone(),
         native: configuration.native.clone(),
-        module: of_no_file(&text) / COUNTED as f64,
         instructions: each(&["Ir"]),
         code_misses: each(&["I1mr"]),
         data_misses: each(&["D1mr", "D1mw"]),
         far_misses: each(&["ILmr", "DLmr", "DLmw"]),
     })
-}
-
-/// Instructions that are in no file: callgrind writes `ob=(3) ???` before them, `ob=(3)` when it comes again, and after
-/// `calls=` what was called rather than what is here.
-fn of_no_file(profile: &str) -> f64 {
-    let mut nowhere = None;
-    let (mut here, mut called) = (false, false);
-    let mut sum = 0.0;
-    for line in profile.lines() {
-        if let Some(object) = line.strip_prefix("ob=") {
-            let (number, name) = object.split_once(' ').unwrap_or((object, ""));
-            if name == "???" {
-                nowhere = Some(number);
-            }
-            here = nowhere == Some(number);
-        } else if line.starts_with("calls=") {
-            called = true;
-        } else if line.starts_with(|first: char| first.is_ascii_digit() || "+-*".contains(first)) {
-            let count = line.split_ascii_whitespace().nth(1).and_then(|count| count.parse::<f64>().ok());
-            if here && !called {
-                sum += count.unwrap_or_default();
-            }
-            called = false;
-        }
-    }
-    sum
 }
 
 /// A program that starts Envoy in callgrind, with nothing counted yet.

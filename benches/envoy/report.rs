@@ -112,9 +112,7 @@ fn table(results: &Results, figures: &[&Figure]) -> String {
 }
 
 fn instruction_table(results: &Results, counted: &[&Counts]) -> String {
-    let mut rows = vec![
-        ["", "instructions", "added", "× tuned", "× its counterpart", "the module's own"].map(str::to_owned),
-    ];
+    let mut rows = vec![["", "instructions", "added", "× tuned", "× its counterpart"].map(str::to_owned)];
     for counts in counted {
         let name = &counts.name;
         let is_bare = *name == counts.bare;
@@ -129,7 +127,6 @@ fn instruction_table(results: &Results, counted: &[&Counts]) -> String {
             added.unwrap_or_default(),
             ratio(Some(TUNED)).unwrap_or_default(),
             ratio(counts.native.as_deref()).unwrap_or_default(),
-            if counts.module > 0.0 { thousands(counts.module) } else { String::new() },
         ]);
     }
     aligned(&rows)
