@@ -156,7 +156,10 @@ impl Machine {
         let version = std::process::Command::new(envoy).arg("--version").output();
         let version = version.map_err(|error| format!("{}: {error}", envoy.display()))?;
         let version = String::from_utf8_lossy(&version.stdout).into_owned();
-        let number = version.split('/').find(|part| part.split('.').count() == 3);
+        let is_number = |part: &&str| {
+            part.split('.').count() == 3 && part.starts_with(|first: char| first.is_ascii_digit())
+        };
+        let number = version.split('/').find(is_number);
         Ok(Machine {
             processor: model.map_or("unknown", |(_, model)| model).to_owned(),
             processors: std::thread::available_parallelism().map_or(1, usize::from),
