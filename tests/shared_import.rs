@@ -198,10 +198,44 @@ fn no_field_of_the_gateway_api_is_unknown() {
     assert!(leaves_seen > 500, "{leaves_seen}");
 }
 
+#[test]
+fn no_field_of_envoy_gateway_s_policies_is_unknown() {
+    let Some(folder) = shared::folder() else { return };
+    let mut leaves_seen = 0;
+    for kind in ["SecurityPolicy", "BackendTrafficPolicy"] {
+        let file = format!("gateway.envoyproxy.io_v1alpha1_{kind}");
+        let text = std::fs::read_to_string(folder.join(format!("crds/{file}.json"))).unwrap();
+        let schema: Value = serde_json::from_str(&text).unwrap();
+        let mut spec = sample(&schema["properties"]["spec"]);
+        let target =
+            serde_json::json!({"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "edge"});
+        spec["targetRef"] = target.clone();
+        spec["targetRefs"] = serde_json::json!([target]);
+        leaves_seen += known(&file, kind, &spec);
+    }
+    println!("{leaves_seen} leaves of Envoy Gateway's schemas");
+    assert!(leaves_seen > 250, "{leaves_seen}");
+}
+
+/// What policies are attached to.
+const EDGE: &str = "\
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec: {gatewayClassName: any, listeners: [{name: http, port: 80, protocol: HTTP}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: all}
+spec: {parentRefs: [{name: edge}], rules: [{backendRefs: [{name: a, port: 80}]}]}
+";
+
 /// Fails if a field is told to be unknown; gives the number of leaves.
 fn known(file: &str, kind: &str, spec: &Value) -> usize {
+    let is_attached = file.starts_with("gateway.envoyproxy.io");
+    let group = if is_attached { "gateway.envoyproxy.io/v1alpha1" } else { "gateway.networking.k8s.io/v1" };
     let resource = serde_json::json!({
-        "apiVersion": "gateway.networking.k8s.io/v1", "kind": kind, "metadata": {"name": "x"}, "spec": spec,
+        "apiVersion": group, "kind": kind, "metadata": {"name": "x"}, "spec": spec,
     });
     for gateway in [None, Some(("default".to_owned(), "x".to_owned()))] {
         // A route of a Service is no Gateway's.
@@ -209,6 +243,9 @@ fn known(file: &str, kind: &str, spec: &Value) -> usize {
             continue;
         }
         let mut inputs = Inputs::default();
+        if is_attached {
+            inputs.add("edge.yaml", EDGE.as_bytes(), Repairs::Told);
+        }
         inputs.add("x.json", resource.to_string().as_bytes(), Repairs::Told);
         let values: Vec<Value> = inputs.resources.iter().map(|resource| resource.value.clone()).collect();
         let found = import(&mut inputs, &Wanted { gateway, ..Wanted::default() }, Repairs::Told);

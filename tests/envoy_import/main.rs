@@ -9,6 +9,7 @@ mod shared;
 mod support;
 
 mod consul;
+mod envoy_gateway;
 mod gateway;
 mod gateway_api;
 mod linkerd;

@@ -1,5 +1,6 @@
 //! From a policy to a whole Envoy: what the policy names, and where that is.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
@@ -31,7 +32,7 @@ pub struct Options {
     pub admin: Address,
     /// What is loaded.
     pub module: Module,
-    /// Where destinations are, by the names that [`Destination::is_called`] has, and [`DEFAULT`].
+    /// Where destinations are, by one of [`Destination::names`], and [`DEFAULT`].
     pub endpoints: Vec<(String, Vec<Address>)>,
     /// Whether Envoy answers in the place of destinations that have no endpoint.
     pub echo: bool,
@@ -91,8 +92,7 @@ impl Options {
     /// Everything that is missing or names nothing.
     pub fn plan(&self, policy: &Value) -> Result<Plan, Vec<String>> {
         let names = Names::of(policy);
-        let mut planner =
-            Planner { options: self, errors: Vec::new(), warnings: Vec::new(), clusters: Vec::new() };
+        let mut planner = Planner::new(self);
         let default = planner.clusters(&names);
         let tls = planner.tls();
         if !planner.errors.is_empty() {
@@ -157,12 +157,31 @@ pub fn join_authorities(folder: &Path) -> Result<(), String> {
 
 struct Planner<'a> {
     options: &'a Options,
+    /// What they say of a name.
+    given: BTreeMap<&'a str, Vec<&'a Address>>,
     errors: Vec<String>,
     warnings: Vec<String>,
     clusters: Vec<Cluster>,
+    /// Those of the clusters.
+    names: BTreeSet<String>,
 }
 
-impl Planner<'_> {
+impl<'a> Planner<'a> {
+    fn new(options: &'a Options) -> Self {
+        let mut given: BTreeMap<&str, Vec<&Address>> = BTreeMap::new();
+        for (name, addresses) in &options.endpoints {
+            given.entry(name).or_default().extend(addresses);
+        }
+        Planner {
+            options,
+            given,
+            errors: Vec::new(),
+            warnings: Vec::new(),
+            clusters: Vec::new(),
+            names: BTreeSet::new(),
+        }
+    }
+
     /// A cluster for everything that is named; gives what becomes of requests that are sent nowhere.
     fn clusters(&mut self, names: &Names) -> Option<Action> {
         self.unknown_names(names);
@@ -187,7 +206,7 @@ impl Planner<'_> {
             self.key_server(server);
         }
         for service in &names.rate_limit_services {
-            let given = self.given(|name| name == service);
+            let given = self.given(&[service.clone()]);
             let endpoints =
                 given.unwrap_or_else(|| vec![Endpoint::At(Address::new(service, RATE_LIMIT_PORT))]);
             self.add(Cluster { protocol: Protocol::Http2, ..Cluster::new(service, endpoints) });
@@ -196,7 +215,7 @@ impl Planner<'_> {
     }
 
     fn default(&mut self) -> Option<Action> {
-        let endpoints = match self.given(|name| name == DEFAULT) {
+        let endpoints = match self.given(&[DEFAULT.to_owned()]) {
             Some(endpoints) => endpoints,
             None if self.options.echo => vec![Endpoint::Internal(ECHO.to_owned())],
             None => {
@@ -213,7 +232,7 @@ impl Planner<'_> {
 
     /// A cluster that is named twice is one.
     fn add(&mut self, cluster: Cluster) {
-        if !self.clusters.iter().any(|known| known.name == cluster.name) {
+        if self.names.insert(cluster.name.clone()) {
             self.clusters.push(cluster);
         }
     }
@@ -230,7 +249,7 @@ impl Planner<'_> {
             }
             return;
         }
-        let given = self.given(|name| name == cluster || name == server.host);
+        let given = self.given(&[cluster.clone(), server.host.clone()]);
         let endpoints = given.unwrap_or_else(|| vec![Endpoint::At(server.clone())]);
         let tls = tls.then(|| UpstreamTls::to(&server.host, self.authorities()));
         self.add(Cluster { tls, ..Cluster::new(cluster, endpoints) });
@@ -238,7 +257,7 @@ impl Planner<'_> {
 
     /// `None` where only an option could tell.
     fn endpoints(&self, destination: &Destination) -> Option<Vec<Endpoint>> {
-        if let Some(endpoints) = self.given(|name| destination.is_called(name)) {
+        if let Some(endpoints) = self.given(&destination.names()) {
             return Some(endpoints);
         }
         if self.options.echo {
@@ -250,15 +269,11 @@ impl Planner<'_> {
         address.filter(|_| destination.subset.is_none()).map(|address| vec![Endpoint::At(address)])
     }
 
-    /// What the options say of a name.
-    fn given(&self, is_called: impl Fn(&str) -> bool) -> Option<Vec<Endpoint>> {
-        let found: Vec<Endpoint> = self
-            .options
-            .endpoints
-            .iter()
-            .filter(|(name, _)| is_called(name))
-            .flat_map(|(_, addresses)| addresses.iter().cloned().map(Endpoint::At))
-            .collect();
+    /// What the options say of something that has these names.
+    fn given(&self, names: &[String]) -> Option<Vec<Endpoint>> {
+        let names: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+        let found = names.into_iter().filter_map(|name| self.given.get(name)).flatten();
+        let found: Vec<Endpoint> = found.map(|address| Endpoint::At((*address).clone())).collect();
         (!found.is_empty()).then_some(found)
     }
 
@@ -267,11 +282,11 @@ impl Planner<'_> {
         known.extend(names.keys.iter().map(|server| server.cluster.clone()));
         known.extend(names.rate_limit_services.iter().cloned());
         known.push(DEFAULT.to_owned());
+        let clusters = names.destinations.iter().map(|destination| destination.cluster.as_str());
+        let hosts = names.keys.iter().map(|server| server.server.host.as_str());
+        let all: BTreeSet<&str> = known.iter().map(String::as_str).chain(clusters).chain(hosts).collect();
         for (name, _) in &self.options.endpoints {
-            let is_known = known.contains(name)
-                || names.destinations.iter().any(|destination| destination.is_called(name))
-                || names.keys.iter().any(|server| server.server.host == *name);
-            if !is_known {
+            if !all.contains(name.as_str()) {
                 self.errors.push(format!(
                     "--endpoint {name}: the policy has no {name}; it has {}",
                     known.join(", ")

@@ -31,7 +31,7 @@ pub struct Names {
 }
 
 /// A cluster that requests go to, and what the policy calls it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Destination {
     /// The cluster's name.
     pub cluster: String,
@@ -63,10 +63,11 @@ impl Names {
         let document: Document = json::read(policy, &Path::ROOT, &Errors::default()).unwrap_or_default();
         let mut names = Names::default();
         let destinations = document.destinations.clone().unwrap_or_default();
+        let mut seen = BTreeSet::new();
         for entry in &document.http {
             for destination in destinations_of(entry) {
                 let named = name(destination, &destinations);
-                if !names.destinations.contains(&named) {
+                if seen.insert(named.clone()) {
                     names.destinations.push(named);
                 }
             }
@@ -112,9 +113,9 @@ impl Destination {
         }
     }
 
-    /// Whether a user means it by this.
-    pub fn is_called(&self, name: &str) -> bool {
-        name == self.cluster || name == self.label()
+    /// What a user means it by.
+    pub fn names(&self) -> [String; 2] {
+        [self.cluster.clone(), self.label()]
     }
 }
 
@@ -212,9 +213,9 @@ fn walk(value: &Value, found: &mut impl FnMut(&str, &Value)) {
 }
 
 fn once(names: impl Iterator<Item = String>) -> Vec<String> {
-    let mut found = Vec::new();
+    let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
     for name in names {
-        if !found.contains(&name) {
+        if seen.insert(name.clone()) {
             found.push(name);
         }
     }

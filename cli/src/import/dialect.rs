@@ -1,5 +1,6 @@
 //! What a dialect says of itself, and the table of all of them.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 use super::field::Object;
@@ -7,7 +8,7 @@ use super::mesh::{Mesh, Origin};
 use super::read::Resource;
 use super::repair::Move;
 use super::scope::Scope;
-use super::{consul, gateway, istio, kubernetes, linkerd, openapi, smi};
+use super::{consul, envoy_gateway, gateway, istio, kubernetes, linkerd, openapi, smi};
 
 /// A family of kinds.
 pub struct Dialect {
@@ -58,6 +59,8 @@ pub enum Phase {
     Listeners,
     /// Where requests go, and who may ask.
     Policies,
+    /// What is attached to what was read before.
+    Attached,
 }
 
 /// Whom a kind is for.
@@ -85,6 +88,26 @@ pub struct Context<'a> {
     pub scope: &'a Scope,
     /// What comes of it.
     pub mesh: &'a mut Mesh,
+    /// Where resources of a kind are among all, and those of which one of their words is known.
+    pub lists: Lists,
+}
+
+/// Resources that are looked for again and again, found once.
+#[derive(Debug, Default)]
+pub struct Lists {
+    kinds: HashMap<String, Vec<usize>>,
+    words: RefCell<HashMap<(&'static str, &'static str), HashMap<String, Vec<usize>>>>,
+}
+
+impl Lists {
+    /// Those of an input.
+    pub fn of(resources: &[Resource]) -> Self {
+        let mut lists = Lists::default();
+        for resource in resources {
+            lists.kinds.entry(resource.kind.clone()).or_default().push(resource.index);
+        }
+        lists
+    }
 }
 
 /// All of them.
@@ -92,6 +115,7 @@ pub static DIALECTS: &[&Dialect] = &[
     &kubernetes::DIALECT,
     &istio::DIALECT,
     &gateway::DIALECT,
+    &envoy_gateway::DIALECT,
     &linkerd::DIALECT,
     &smi::DIALECT,
     &consul::DIALECT,
@@ -177,7 +201,33 @@ impl<'a> Context<'a> {
     /// Every resource of a kind.
     pub fn all(&self, kind: &'static str) -> impl Iterator<Item = &'a Resource> + use<'a> {
         let resources: &'a [Resource] = self.resources;
-        resources.iter().filter(move |resource| resource.kind == kind)
+        let found = self.lists.kinds.get(kind).cloned().unwrap_or_default();
+        found.into_iter().filter_map(move |index| resources.get(index))
+    }
+
+    /// Those of a kind that have a word, in the order of the input. `name` says what the words are.
+    pub fn with(
+        &self,
+        (kind, name): (&'static str, &'static str),
+        words: impl Fn(&Resource) -> Vec<String>,
+        word: &str,
+    ) -> Vec<&'a Resource> {
+        let resources: &'a [Resource] = self.resources;
+        let mut known = self.lists.words.borrow_mut();
+        let lists = known.entry((kind, name)).or_insert_with(|| {
+            let mut lists: HashMap<String, Vec<usize>> = HashMap::new();
+            for resource in self.all(kind) {
+                for word in words(resource) {
+                    let list = lists.entry(word).or_default();
+                    if list.last() != Some(&resource.index) {
+                        list.push(resource.index);
+                    }
+                }
+            }
+            lists
+        });
+        let found = lists.get(word).map(Vec::as_slice).unwrap_or_default();
+        found.iter().filter_map(|index| resources.get(*index)).collect()
     }
 }
 

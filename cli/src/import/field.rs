@@ -353,6 +353,11 @@ impl<'a> Object<'a> {
         Some(Field { value, path: member(&self.path, name), reading: self.reading })
     }
 
+    /// These may stand here, whoever asks for them: where one is wrong, the others are not unknown.
+    pub fn may_have(&self, names: &[&'static str]) {
+        self.asked.borrow_mut().extend(names);
+    }
+
     /// The way to it.
     pub fn path(&self) -> &str {
         &self.path

@@ -14,6 +14,7 @@
 mod command;
 mod consul;
 pub mod dialect;
+mod envoy_gateway;
 pub mod field;
 mod gateway;
 mod istio;
@@ -38,7 +39,7 @@ use serde_json::Value;
 pub(crate) use command::{Arguments, run};
 pub(crate) use options::ImportOptions;
 
-use self::dialect::{Audience, Context, Dialect, Index, Kind};
+use self::dialect::{Audience, Context, Dialect, Index, Kind, Lists};
 use self::field::{Field, Object, Reading};
 use self::mesh::{Mesh, Origin};
 use self::read::{Inputs, Resource};
@@ -201,7 +202,7 @@ fn read_all(
         .filter_map(|(resource, known)| known.map(|(dialect, kind)| (resource, dialect, kind)))
         .collect();
     order.sort_by_key(|(_, _, kind)| kind.phase);
-    let mut cx = Context { resources, index, scope, mesh };
+    let mut cx = Context { resources, index, scope, mesh, lists: Lists::of(resources) };
     for (resource, _, kind) in &order {
         let reading = Reading { log: &resource.log, hint: kind.hint };
         let root = Field::root(&resource.value, reading);

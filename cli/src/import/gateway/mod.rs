@@ -10,6 +10,8 @@ mod matches;
 mod routes;
 pub mod rules;
 
+pub use filters::{cors, fraction};
+
 use super::dialect::{Audience, Context, Dialect, Kind, Phase, no_finish, no_hint, no_repair};
 use super::field::Object;
 use super::read::Resource;
@@ -33,14 +35,7 @@ const KINDS: &[Kind] = &[
         ..kind("GRPCRoute", Phase::Policies, routes::grpc)
     },
     kind("GatewayClass", Phase::Settings, class),
-    refused("SecurityPolicy"),
-    refused("BackendTrafficPolicy"),
 ];
-
-/// Envoy Gateway's policies decide who gets in and how often: leaving one alone would let more in.
-const fn refused(name: &'static str) -> Kind {
-    Kind { groups: &["gateway.envoyproxy.io"], ..kind(name, Phase::Policies, policy) }
-}
 
 const fn kind(name: &'static str, phase: Phase, read: fn(&Object<'_>, &Resource, &mut Context<'_>)) -> Kind {
     Kind {
@@ -53,16 +48,6 @@ const fn kind(name: &'static str, phase: Phase, read: fn(&Object<'_>, &Resource,
         annotations: &[],
         repair: no_repair,
         hint: no_hint,
-    }
-}
-
-/// A policy that is not imported.
-fn policy(top: &Object<'_>, resource: &Resource, _: &mut Context<'_>) {
-    if let Some(spec) = top.field("spec") {
-        spec.forbid(
-            format!("{} is not imported: what it asks for would not happen", resource.kind),
-            "leave it out, and write it into the policy: authentication, authorization, rateLimits, http[].fault",
-        );
     }
 }
 

@@ -302,8 +302,8 @@ impl Parent {
 
 /// The labels of a namespace; its name is one of them.
 fn namespace_labels(name: &str, cx: &Context<'_>) -> BTreeMap<String, String> {
-    let found = cx.all("Namespace").find(|resource| resource.name == name);
-    let labels = found.and_then(|resource| resource.value.pointer("/metadata/labels"));
+    let found = cx.with(("Namespace", "name"), |resource| vec![resource.name.clone()], name);
+    let labels = found.first().and_then(|resource| resource.value.pointer("/metadata/labels"));
     let mut labels = labels.map(labels_of).unwrap_or_default();
     labels.insert("kubernetes.io/metadata.name".to_owned(), name.to_owned());
     labels

@@ -441,16 +441,3 @@ fn https_needs_a_certificate_that_may_be_named() {
         warnings(&closed.report)
     );
 }
-
-#[test]
-fn a_policy_of_envoy_gateway_is_not_left_alone() {
-    for kind in ["SecurityPolicy", "BackendTrafficPolicy"] {
-        let text = format!(
-            "{GATEWAY}---\napiVersion: gateway.envoyproxy.io/v1alpha1\nkind: {kind}\nmetadata: {{name: p}}\nspec: {{targetRefs: \
-             [{{group: gateway.networking.k8s.io, kind: Gateway, name: edge}}]}}\n"
-        );
-        let told = errors(&imported(&text).report);
-        assert_eq!(told.len(), 1, "{told:?}");
-        assert!(told[0].contains(&format!("spec: {kind} is not imported")), "{told:?}");
-    }
-}

@@ -250,15 +250,16 @@ fn bound(gateways: &[String], named: Vec<String>, of: &str, cx: &Context<'_>) ->
 
 /// Whether another VirtualService names this one as its delegate.
 fn is_a_delegate(cx: &Context<'_>, namespace: &str, name: &str) -> bool {
-    let names = |resource: &Resource| {
+    let words = |resource: &Resource| -> Vec<String> {
         let routes = resource.value.pointer("/spec/http").and_then(Value::as_array).into_iter().flatten();
-        routes.filter_map(|route| route.get("delegate")).any(|delegate| {
+        let name = |delegate: &Value| {
             let text = |member: &str| delegate.get(member).and_then(Value::as_str);
-            text("name") == Some(name)
-                && text("namespace").unwrap_or_else(|| cx.namespace(resource)) == namespace
-        })
+            let of = text("namespace").unwrap_or_else(|| cx.namespace(resource));
+            Some(format!("{of}/{}", text("name")?))
+        };
+        routes.filter_map(|route| name(route.get("delegate")?)).collect()
     };
-    cx.all("VirtualService").any(names)
+    !cx.with(("VirtualService", "delegates"), words, &format!("{namespace}/{name}")).is_empty()
 }
 
 type Route = (String, Map<String, Value>, crate::import::mesh::Origin);

@@ -152,8 +152,9 @@ fn ways(host: &str, overrides: Option<Vec<(String, Option<u16>, u64)>>, cx: &Con
 
 /// Whether a service has a profile in the input.
 pub fn has_profile(host: &str, cx: &Context<'_>) -> bool {
-    let mut profiles = cx.all("ServiceProfile").filter(|profile| split::may_be(&profile.name, host));
-    profiles.any(|profile| cx.host(&profile.name, profile) == host)
+    let words = |profile: &Resource| vec![split::first(&profile.name)];
+    let profiles = cx.with(("ServiceProfile", "name"), words, &split::first(host));
+    profiles.into_iter().any(|profile| cx.host(&profile.name, profile) == host)
 }
 
 /// A name of a host, as Kubernetes has them.

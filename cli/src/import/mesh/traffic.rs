@@ -120,12 +120,41 @@ impl TrafficPolicy {
     }
 }
 
+/// Rules by the hosts that they are for.
+#[derive(Debug, Default)]
+pub struct Rules<'m> {
+    by_host: BTreeMap<&'m str, Vec<&'m Rule>>,
+    patterns: Vec<&'m Rule>,
+}
+
+impl<'m> Rules<'m> {
+    /// Those of a mesh.
+    pub fn of(rules: &'m [Rule]) -> Self {
+        let mut found = Rules::default();
+        for rule in rules {
+            match rule.host.starts_with('*') {
+                true => found.patterns.push(rule),
+                false => found.by_host.entry(&rule.host).or_default().push(rule),
+            }
+        }
+        found
+    }
+
+    /// Those for a host.
+    fn for_host(&self, host: &str) -> Vec<&'m Rule> {
+        match self.by_host.get(host) {
+            // They are more specific than every pattern.
+            Some(own) => own.clone(),
+            None => self.patterns.iter().filter(|rule| hosts::has(&rule.host, host)).copied().collect(),
+        }
+    }
+}
+
 /// What holds for a destination, of all rules: the most specific host's, the first of several.
-pub fn policy_for(rules: &[Rule], destination: &Destination) -> (TrafficPolicy, Option<Labels>) {
-    let fits = rules.iter().filter(|rule| hosts::has(&rule.host, &destination.host));
+pub fn policy_for(rules: &Rules<'_>, destination: &Destination) -> (TrafficPolicy, Option<Labels>) {
     let mut policy = TrafficPolicy::default();
     let mut labels = None;
-    let mut best: Vec<&Rule> = fits.collect();
+    let mut best: Vec<&Rule> = rules.for_host(&destination.host);
     let longest = best.iter().map(|rule| specificity(&rule.host)).max();
     best.retain(|rule| Some(specificity(&rule.host)) == longest);
     // Several rules for one host are one, as in Istio: the first says how traffic is carried, all say which subsets there are.

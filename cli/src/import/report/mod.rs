@@ -148,14 +148,22 @@ impl Log {
                 }
             });
         }
+        // Where something is wrong, what stands beside it may not have been read.
+        let wrong = self.problems.borrow().iter().any(|problem| problem.severity == Severity::Error);
+        let (reason, remedy) = match wrong {
+            true => ("something else here is wrong", "put that right"),
+            false => ("nothing is known of this field", "leave it out"),
+        };
         for path in open {
-            self.error(&path, "nothing is known of this field", "leave it out");
+            if !wrong {
+                self.error(&path, reason, remedy);
+            }
             self.entry(Entry {
                 path,
                 verdict: Verdict::Refused,
                 to: String::new(),
-                reason: "nothing is known of this field".to_owned(),
-                remedy: "leave it out".to_owned(),
+                reason: reason.to_owned(),
+                remedy: remedy.to_owned(),
             });
         }
     }

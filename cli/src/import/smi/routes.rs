@@ -27,13 +27,14 @@ pub fn http(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
 }
 
 fn is_named(resource: &Resource, cx: &Context<'_>) -> bool {
-    let names = |other: &Resource| {
+    let words = |other: &Resource| -> Vec<String> {
         let lists = ["/spec/matches", "/spec/rules", "/specs", "/spec/specs"];
         let lists = lists.iter().filter_map(|list| other.value.pointer(list)?.as_array());
-        let mut named = lists.flatten().filter_map(|rule| rule.get("name")?.as_str());
-        cx.namespace(other) == cx.namespace(resource) && named.any(|name| name == resource.name)
+        let named = lists.flatten().filter_map(|rule| rule.get("name")?.as_str());
+        named.map(|name| format!("{}/{name}", cx.namespace(other))).collect()
     };
-    cx.all("TrafficTarget").any(names) || cx.all("TrafficSplit").any(names)
+    let own = format!("{}/{}", cx.namespace(resource), resource.name);
+    ["TrafficTarget", "TrafficSplit"].iter().any(|kind| !cx.with((kind, "routes"), words, &own).is_empty())
 }
 
 /// Matches by their names.

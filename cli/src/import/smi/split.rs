@@ -86,12 +86,15 @@ pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
 
 /// All that is said of how the requests of a service are divided, those with conditions first.
 pub fn of_service(service: &str, cx: &Context<'_>) -> Vec<Split> {
+    let named = |resource: &Resource| {
+        let named = resource.value.get("spec").and_then(|spec| spec.get("service")?.as_str());
+        named.map(str::to_owned)
+    };
+    let words = |resource: &Resource| named(resource).iter().map(|name| first(name)).collect();
     let mut splits: Vec<Split> = cx
-        .all("TrafficSplit")
-        .filter(|resource| {
-            let named = resource.value.get("spec").and_then(|spec| spec.get("service")?.as_str());
-            named.is_some_and(|named| may_be(named, service) && cx.host(named, resource) == service)
-        })
+        .with(("TrafficSplit", "service"), words, &first(service))
+        .into_iter()
+        .filter(|resource| named(resource).is_some_and(|name| cx.host(&name, resource) == service))
         .filter_map(|resource| {
             resource.log.silently(|| {
                 let reading = Reading { log: &resource.log, hint: no_hint };
@@ -105,10 +108,9 @@ pub fn of_service(service: &str, cx: &Context<'_>) -> Vec<Split> {
     splits
 }
 
-/// Whether a name can be that of a service with this full name: a quick look, since there may be thousands of both.
-pub fn may_be(name: &str, full: &str) -> bool {
-    let name = name.trim_end_matches('.');
-    full.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
+/// The first part of a host's name, which its short and its full name have in common.
+pub fn first(name: &str) -> String {
+    name.split('.').next().unwrap_or_default().to_ascii_lowercase()
 }
 
 /// A service as a destination, with its port if it has only one.

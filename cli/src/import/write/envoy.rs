@@ -1,7 +1,7 @@
 //! A mesh and its policy → an Envoy: the builder's plan for the policy, and over it what the mesh says of servers and of
 //! traffic.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
@@ -12,7 +12,7 @@ use crate::envoy::listener::{Action, Chain, Clients, Http, Listener, ListenerTls
 use crate::envoy::plan::{DEFAULT, Options, Plan, TRACING};
 use crate::envoy::policy::{Destination as Named, Names};
 use crate::envoy::{Address, Bootstrap};
-use crate::import::mesh::traffic::{TrafficPolicy, TrafficTls, policy_for};
+use crate::import::mesh::traffic::{Rules, TrafficPolicy, TrafficTls, policy_for};
 use crate::import::mesh::{
     Authorities, Certificate, Destination, Mesh, PeerMode, Server, ServerTls, SpanProtocol, hosts,
 };
@@ -53,6 +53,7 @@ impl Wanted {
         let mut writer = Writer {
             wanted: self,
             mesh,
+            rules: Rules::of(&mesh.rules),
             scope,
             used: vec![false; self.endpoints.len()],
             files: BTreeMap::new(),
@@ -73,9 +74,13 @@ impl Wanted {
         };
         writer.warnings.extend(warnings);
         let mut hashed = Vec::new();
+        let clusters = bootstrap.clusters.iter().enumerate();
+        let places: BTreeMap<String, usize> =
+            clusters.map(|(place, cluster)| (cluster.name.clone(), place)).collect();
         for named in &names.destinations {
-            if let Some(cluster) = bootstrap.clusters.iter_mut().find(|known| known.name == named.cluster) {
-                let (traffic, _) = policy_for(&mesh.rules, &destination(named));
+            let place = places.get(&named.cluster);
+            if let Some(cluster) = place.and_then(|place| bootstrap.clusters.get_mut(*place)) {
+                let (traffic, _) = policy_for(&writer.rules, &destination(named));
                 writer.carry(cluster, named, &traffic);
                 if let Some(hash) = traffic.balancer.and_then(|balancer| balancer.hash) {
                     hashed.push((named.cluster.clone(), hash));
@@ -103,6 +108,7 @@ impl Wanted {
 struct Writer<'a> {
     wanted: &'a Wanted,
     mesh: &'a Mesh,
+    rules: Rules<'a>,
     scope: &'a Scope,
     /// Which of the endpoints somebody asked for.
     used: Vec<bool>,
@@ -125,6 +131,7 @@ impl Writer<'_> {
     /// Where every destination is of which that is known, by the names of clusters.
     fn endpoints(&mut self, names: &Names) -> Vec<(String, Vec<Address>)> {
         let mut found: Vec<(String, Vec<Address>)> = Vec::new();
+        let mut seen = BTreeSet::new();
         let hosts: Vec<String> = names.destinations.iter().map(|named| destination(named).host).collect();
         let short = hosts::with_short_names(hosts.iter().map(String::as_str), &self.scope.namespace);
         for named in &names.destinations {
@@ -132,7 +139,7 @@ impl Writer<'_> {
             let given =
                 self.given(|name| name == named.cluster || to.is_called(name, short.contains(&to.host)));
             let known = || {
-                let labels = policy_for(&self.mesh.rules, &to).1.unwrap_or_default();
+                let labels = policy_for(&self.rules, &to).1.unwrap_or_default();
                 if to.subset.is_some() && labels.is_empty() {
                     return Vec::new();
                 }
@@ -148,7 +155,7 @@ impl Writer<'_> {
                 (true, Some(address)) if !self.wanted.options.echo => vec![address],
                 _ => addresses,
             };
-            if !addresses.is_empty() && !found.iter().any(|(cluster, _)| *cluster == named.cluster) {
+            if !addresses.is_empty() && seen.insert(&named.cluster) {
                 found.push((named.cluster.clone(), addresses));
             }
         }

@@ -16,8 +16,8 @@ use crate::import::scope::Scope;
 pub struct Policy {
     /// The document.
     pub value: Value,
-    /// Where the thing at a path comes from, the longer paths first.
-    origins: Vec<(String, Origin)>,
+    /// Where the members of its lists come from, by their paths.
+    origins: BTreeMap<String, Origin>,
 }
 
 /// What is wrong with a policy, and where that comes from.
@@ -32,7 +32,7 @@ const PORT: u16 = 80;
 impl Policy {
     /// The document of a mesh.
     pub fn of(mesh: &Mesh, scope: &Scope, istio_metrics: bool) -> Self {
-        let mut policy = Policy { value: json!({}), origins: Vec::new() };
+        let mut policy = Policy { value: json!({}), origins: BTreeMap::new() };
         policy.authentication(mesh);
         policy.list("authorization", &mesh.authorization);
         policy.http(mesh, scope);
@@ -83,13 +83,13 @@ impl Policy {
 
     /// Where the thing at a path comes from.
     pub fn origin(&self, path: &str) -> Origin {
-        let found = self.origins.iter().find_map(|(known, origin)| {
-            let rest = path
-                .strip_prefix(known.as_str())
-                .filter(|rest| rest.is_empty() || rest.starts_with(['.', '[']))?;
-            Some(Origin { resource: origin.resource, path: format!("{}{rest}", origin.path) })
-        });
-        found.unwrap_or_default()
+        let end = path.find(']').map_or(path.len(), |end| end.saturating_add(1));
+        let (known, rest) = path.split_at(end);
+        let origin = self
+            .origins
+            .get(known)
+            .map(|origin| Origin { resource: origin.resource, path: format!("{}{rest}", origin.path) });
+        origin.unwrap_or_default()
     }
 
     fn put(&mut self, name: &str, value: Value) {
@@ -152,15 +152,15 @@ impl Policy {
         entries.sort_by(|a, b| a.precedence.cmp(&b.precedence));
         let all = entries.iter().flat_map(|entry| &entry.hosts).map(String::as_str);
         let short = hosts::with_short_names(all, &scope.namespace);
-        let mut names = BTreeSet::new();
+        let (mut names, mut times) = (BTreeSet::new(), BTreeMap::new());
         let mut values = Vec::new();
         for entry in entries {
             let mut value = entry.value.clone();
             let mut name = entry.name.clone();
-            let mut more = 2_u32;
+            let more = times.entry(entry.name.as_str()).or_insert(1_u32);
             while !names.insert(name.clone()) {
+                *more = more.saturating_add(1);
                 name = format!("{}-{more}", entry.name);
-                more = more.saturating_add(1);
             }
             value.insert("name".to_owned(), name.into());
             if !entry.hosts.iter().any(|host| host == "*") {
@@ -172,7 +172,7 @@ impl Policy {
                 }
                 value.insert("hosts".to_owned(), json!(written));
             }
-            self.origins.push((format!("http[{}]", values.len()), entry.origin.clone()));
+            self.origins.insert(format!("http[{}]", values.len()), entry.origin.clone());
             values.push(Value::Object(value));
         }
         let mut value = Value::Array(values);

@@ -1,0 +1,49 @@
+//! Envoy Gateway's policies, which are attached to Gateways and routes: SecurityPolicy, BackendTrafficPolicy.
+//!
+//! They are read when all routes are: what they ask for is laid into the entries that they reach, or, where the policy
+//! document has it in a section of its own, said with the conditions of these entries.
+
+mod authorization;
+mod balance;
+mod limits;
+mod literal;
+mod reach;
+mod security;
+mod tokens;
+mod traffic;
+
+use super::dialect::{Audience, Context, Dialect, Kind, Phase, no_hint, no_repair};
+use super::field::Object;
+use super::read::Resource;
+
+/// Envoy Gateway.
+pub static DIALECT: Dialect =
+    Dialect { name: "Envoy Gateway", kinds: KINDS, istio_metrics: false, finish: tokens::finish };
+
+/// The kinds by their names.
+const SECURITY: &str = "SecurityPolicy";
+const TRAFFIC: &str = "BackendTrafficPolicy";
+
+const KINDS: &[Kind] = &[kind(SECURITY, security::read), kind(TRAFFIC, traffic::read)];
+
+const fn kind(name: &'static str, read: fn(&Object<'_>, &Resource, &mut Context<'_>)) -> Kind {
+    Kind {
+        name,
+        groups: &["gateway.envoyproxy.io"],
+        phase: Phase::Attached,
+        audience: Audience::Everyone,
+        read,
+        labels: false,
+        annotations: &[],
+        repair: no_repair,
+        hint: no_hint,
+    }
+}
+
+/// What a policy is called where a name has to be one of a kind.
+fn name(resource: &Resource, cx: &Context<'_>) -> String {
+    format!("{}/{}", cx.namespace(resource), resource.name)
+}
+
+#[cfg(test)]
+mod tests;

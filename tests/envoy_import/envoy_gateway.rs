@@ -1,0 +1,164 @@
+//! Envoy Gateway's policies on routes of one Gateway, in one Envoy: tokens, authorization, limits, retries, faults.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::Import;
+use crate::support::http::{Client, Upstream, request_bytes};
+use crate::support::token::{TokenSpec, jwks};
+use crate::traffic::tempfile;
+
+/// Routes by their hosts; `open.example/public` is a route of its own within a host that needs tokens.
+fn mesh() -> String {
+    let mut text = "\
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec: {gatewayClassName: eg, listeners: [{name: http, port: 80, protocol: HTTP}]}
+"
+    .to_owned();
+    for (name, host, path) in [
+        ("token", "token.example", "/"),
+        ("public", "token.example", "/public"),
+        ("team", "team.example", "/"),
+        ("limit", "limit.example", "/"),
+        ("retry", "retry.example", "/"),
+        ("fault", "fault.example", "/"),
+    ] {
+        text.push_str(&format!(
+            "---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: {name}}}
+spec:
+  parentRefs: [{{name: edge}}]
+  hostnames: [{host}]
+  rules: [{{matches: [{{path: {{value: {path}}}}}], backendRefs: [{{name: {name}, port: 80}}]}}]
+"
+        ));
+    }
+    for (kind, name, spec) in [
+        (
+            "SecurityPolicy",
+            "token",
+            format!(
+                "jwt: {{providers: [{{name: a, issuer: https://a.example, localJWKS: {{type: Inline, inline: '{}'}}, \
+                 claimToHeaders: [{{claim: sub, header: x-user}}]}}]}}
+  authorization:
+    defaultAction: Deny
+    rules:
+    - {{action: Allow, operation: {{methods: [GET]}}, principal: {{jwt: {{provider: a, claims: [{{name: role, values: [reader]}}]}}}}}}
+    - {{action: Allow, principal: {{jwt: {{provider: a, claims: [{{name: role, values: [writer]}}]}}}}}}
+",
+                jwks()
+            ),
+        ),
+        (
+            "SecurityPolicy",
+            "team",
+            "authorization:
+    defaultAction: Allow
+    rules:
+    - {action: Allow, operation: {path: {value: /admin/open}}}
+    - {action: Deny, operation: {path: {value: /admin}}}
+    - {action: Deny, principal: {clientCIDRs: [192.0.2.0/24]}}
+    - {action: Deny, principal: {headers: [{name: x-team, values: [red]}]}}
+"
+            .to_owned(),
+        ),
+        (
+            "BackendTrafficPolicy",
+            "limit",
+            "rateLimit:
+    local:
+      rules:
+      - {limit: {requests: 2, unit: Hour}}
+      - {clientSelectors: [{headers: [{name: x-plan, value: gold}, {name: x-user, type: Distinct}]}], limit: {requests: 3, unit: Hour}}
+"
+            .to_owned(),
+        ),
+        (
+            "BackendTrafficPolicy",
+            "retry",
+            "retry: {numRetries: 3, retryOn: {httpStatusCodes: [503]}}\n  timeout: {http: {requestTimeout: 20s}}\n".to_owned(),
+        ),
+        ("BackendTrafficPolicy", "fault", "faultInjection: {abort: {httpStatus: 418}}\n".to_owned()),
+    ] {
+        text.push_str(&format!(
+            "---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: {kind}
+metadata: {{name: {name}}}
+spec:
+  targetRefs: [{{group: gateway.networking.k8s.io, kind: HTTPRoute, name: {name}}}]
+  {spec}"
+        ));
+    }
+    text
+}
+
+#[test]
+fn policies_decide_about_the_routes_they_are_attached_to() {
+    let upstream = Upstream::echo("all").unwrap();
+    let tries = std::sync::Arc::new(AtomicUsize::new(0));
+    let counted = tries.clone();
+    let failing = Upstream::start("failing", move |_| {
+        let status: &[u8] = if counted.fetch_add(1, Ordering::SeqCst) < 3 { b"503" } else { b"200" };
+        (vec![(":status".to_owned(), status.to_vec())], Vec::new())
+    })
+    .unwrap();
+    let (folder, text) = (tempfile(), mesh());
+    let mut import = Import::new(&text);
+    for name in ["token", "public", "team", "limit", "fault"] {
+        import = import.endpoint(name, &[upstream.address()]);
+    }
+    let envoy = import.endpoint("retry", &[failing.address()]).start(&folder);
+    let address = envoy.address().unwrap();
+    let status = |method: &str, host: &str, path: &str, headers: &[(&str, &str)]| {
+        let mut client = Client::connect(address).unwrap();
+        client.send(&request_bytes(method, path.as_bytes(), host, headers)).unwrap();
+        client.receive(method).unwrap().status
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let token = |role: &str| {
+        let spec = serde_json::json!({"claims": {"iss": "https://a.example", "sub": role, "role": role, "exp": "+1h"}});
+        format!("Bearer {}", serde_json::from_value::<TokenSpec>(spec).unwrap().make(now).unwrap())
+    };
+    let (reader, writer, guest) = (token("reader"), token("writer"), token("guest"));
+
+    // A route needs a token, the one within its host does not.
+    assert_eq!(status("GET", "token.example", "/", &[]), 401);
+    assert_eq!(status("GET", "token.example", "/public/a", &[]), 200);
+    assert_eq!(status("GET", "team.example", "/", &[]), 200);
+    for (method, bearer, expected) in
+        [("GET", &reader, 200), ("POST", &reader, 403), ("POST", &writer, 200), ("GET", &guest, 403)]
+    {
+        assert_eq!(status(method, "token.example", "/a", &[("authorization", bearer)]), expected, "{method}");
+    }
+    status("GET", "token.example", "/a", &[("authorization", &reader)]);
+    let seen = upstream.last().unwrap();
+    assert!(seen.headers.iter().any(|(name, value)| name == "x-user" && value == b"reader"));
+
+    // The first rule that holds decides.
+    for (path, headers, expected) in [
+        ("/admin/open/x", vec![("x-team", "red")], 200),
+        ("/admin/x", vec![], 403),
+        ("/administrator", vec![], 200),
+        ("/", vec![("x-team", "red")], 403),
+        ("/", vec![("x-team", "blue")], 200),
+    ] {
+        assert_eq!(status("GET", "team.example", path, &headers), expected, "{path}");
+    }
+
+    // What has a selector has its own bucket for each user, and takes nothing of the others'.
+    let limited = |headers: &[(&str, &str)], times: usize| -> usize {
+        (0..times).filter(|_| status("GET", "limit.example", "/", headers) == 200).count()
+    };
+    assert_eq!(limited(&[("x-plan", "gold"), ("x-user", "a")], 5), 3);
+    assert_eq!(limited(&[("x-plan", "gold"), ("x-user", "b")], 5), 3);
+    assert_eq!(limited(&[("x-plan", "silver"), ("x-user", "a")], 5), 2);
+
+    assert_eq!(status("GET", "retry.example", "/", &[]), 200);
+    assert_eq!(tries.load(Ordering::SeqCst), 4);
+    assert_eq!(status("GET", "fault.example", "/", &[]), 418);
+}
