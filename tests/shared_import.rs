@@ -11,6 +11,7 @@ mod shared;
 
 use std::collections::BTreeMap;
 
+use meshfilter_cli::import::dialect;
 use meshfilter_cli::import::read::Inputs;
 use meshfilter_cli::import::repair::Repairs;
 use meshfilter_cli::import::report::{Report, leaves};
@@ -139,6 +140,11 @@ fn profiles_are_taken_and_refused_as_linkerd_does() {
 
 /// A value that has everything a schema knows, each enumeration's first word.
 fn sample(schema: &Value) -> Value {
+    sample_of(schema, "x")
+}
+
+/// [`sample`] with this for texts.
+fn sample_of(schema: &Value, text: &str) -> Value {
     if let Some(word) = schema["enum"].as_array().and_then(|words| words.first()) {
         return word.clone();
     }
@@ -146,16 +152,16 @@ fn sample(schema: &Value) -> Value {
         Some("object") => {
             let members = schema["properties"].as_object().into_iter().flatten();
             let mut object: serde_json::Map<String, Value> =
-                members.map(|(name, schema)| (name.clone(), sample(schema))).collect();
+                members.map(|(name, schema)| (name.clone(), sample_of(schema, text))).collect();
             if schema["additionalProperties"].is_object() {
-                object.insert("any".to_owned(), sample(&schema["additionalProperties"]));
+                object.insert("any".to_owned(), sample_of(&schema["additionalProperties"], text));
             }
             Value::Object(object)
         }
-        Some("array") => Value::Array(vec![sample(&schema["items"])]),
+        Some("array") => Value::Array(vec![sample_of(&schema["items"], text)]),
         Some("integer" | "number") => schema["default"].as_u64().unwrap_or(1).into(),
         Some("boolean") => true.into(),
-        _ => schema["default"].as_str().unwrap_or("x").into(),
+        _ => schema["default"].as_str().unwrap_or(text).into(),
     }
 }
 
@@ -215,6 +221,165 @@ fn no_field_of_envoy_gateway_s_policies_is_unknown() {
     }
     println!("{leaves_seen} leaves of Envoy Gateway's schemas");
     assert!(leaves_seen > 250, "{leaves_seen}");
+}
+
+/// What becomes of a field, the strongest word of all that were heard; words about a value that a sample made up do not count.
+#[derive(Clone, Debug, Default)]
+struct Becomes {
+    words: BTreeMap<&'static str, String>,
+}
+
+impl Becomes {
+    fn said(&self) -> String {
+        for (verdict, shown) in [
+            ("taken", "taken"),
+            ("left_to_envoy", "left to Envoy"),
+            ("no_meaning", "no meaning"),
+            ("refused", "refused"),
+        ] {
+            if let Some(reason) = self.words.get(verdict) {
+                return match verdict {
+                    "taken" | "left_to_envoy" => shown.to_owned(),
+                    _ => format!("{shown}: {}", reason.replace('|', "\\|")),
+                };
+            }
+        }
+        "read".to_owned()
+    }
+}
+
+/// The fields of every kind, as the readers took them from all shared files and from a sample of every schema.
+#[test]
+fn the_page_of_fields_is_what_the_readers_take() {
+    let Some(folder) = shared::folder() else { return };
+    let mut texts: Vec<(String, String)> = seeds::printed(&folder);
+    texts.extend(seeds::files(&folder.join("istio/samples")));
+    texts.extend(seeds::files(&folder.join("linkerd_smi")));
+    for entry in std::fs::read_dir(folder.join("crds")).unwrap() {
+        let path = entry.unwrap().path();
+        let file = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let (group, kind) = (file.split('_').next().unwrap(), file.rsplit('_').next().unwrap());
+        let version = file.trim_start_matches(group).trim_end_matches(kind).trim_matches('_');
+        let schema: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        let mut spec = sample(&schema["properties"]["spec"]);
+        let target =
+            serde_json::json!({"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "edge"});
+        if group == "gateway.envoyproxy.io" {
+            spec["targetRef"] = target;
+        }
+        if spec.get("parentRefs").is_some() {
+            spec["parentRefs"] = serde_json::json!([{"name": "edge"}]);
+        }
+        let value = serde_json::json!({
+            "apiVersion": format!("{group}/{version}"), "kind": kind, "metadata": {"name": "x"}, "spec": spec,
+        });
+        texts.push((file, format!("{EDGE}---\n{value}\n")));
+    }
+    texts.sort();
+    let names = regex::Regex::new(r"\[[^\]]*\]").unwrap();
+    let mut kinds: BTreeMap<(&str, &str), BTreeMap<String, Becomes>> = BTreeMap::new();
+    for (name, text) in &texts {
+        let mut inputs = Inputs::default();
+        inputs.add(name, text.as_bytes(), Repairs::Made);
+        let found = import(&mut inputs, &Wanted::default(), Repairs::Made);
+        for (resource, told) in inputs.resources.iter().zip(&found.report.resources) {
+            let Ok(Some((dialect, kind))) = dialect::find(resource, resource.group.as_deref()) else {
+                continue;
+            };
+            let fields = kinds.entry((dialect.name, kind.name)).or_default();
+            for field in told.fields.iter().filter(|field| !common(&field.path)) {
+                let unknown = ["is not a field here", "nothing is known of this field", "did you mean"];
+                if unknown.iter().any(|text| field.reason.contains(text) || field.remedy.contains(text)) {
+                    continue;
+                }
+                let becomes = fields.entry(names.replace_all(&field.path, "[]").into_owned()).or_default();
+                // What was said of a value, and not of the field.
+                let of_value = [" is not ", " is no ", "\"", "there is no ", "something else here is wrong"];
+                if field.verdict.name() == "refused"
+                    && of_value.iter().any(|text| field.reason.contains(text))
+                {
+                    continue;
+                }
+                let word = becomes.words.entry(field.verdict.name()).or_insert_with(|| field.reason.clone());
+                if field.reason < *word {
+                    word.clone_from(&field.reason);
+                }
+            }
+        }
+    }
+    let mut page = "# The fields that import knows\n\nWritten by a test from what the readers took out of third-party YAML and out of \
+                    one sample of every schema: what is *taken* is in the policy, what is *left to Envoy* in `envoy.yaml`. A field \
+                    that is *read* was only seen with a value that is refused. A field that is in no table, and that no reader asks for, is an error. What \
+                    every resource has (`metadata`, `status`) is left out. [`import.md`](import.md) says the rest.\n"
+        .to_owned();
+    let mut missing = Vec::new();
+    for dialect in dialect::DIALECTS {
+        for kind in dialect.kinds {
+            let Some(fields) = kinds.get(&(dialect.name, kind.name)).filter(|fields| !fields.is_empty())
+            else {
+                missing.push(format!("{} {}", dialect.name, kind.name));
+                continue;
+            };
+            page.push_str(&format!(
+                "\n## {} {}\n\n| field | what becomes of it |\n|---|---|\n",
+                dialect.name, kind.name
+            ));
+            for (path, said) in rows(fields) {
+                page.push_str(&format!("| `{path}` | {said} |\n"));
+            }
+        }
+    }
+    page.push_str(&format!(
+        "\n## Kinds without a table\n\nNo third-party sample has been put through these: {}.\n",
+        missing.join(", ")
+    ));
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/import-fields.md");
+    if std::env::var_os("MESHFILTER_WRITE_DOCS").is_some() {
+        std::fs::write(&path, &page).unwrap();
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(written == page, "docs/import-fields.md: MESHFILTER_WRITE_DOCS=1 writes it anew");
+    let rows = page.lines().filter(|line| line.starts_with("| `")).count();
+    println!("{rows} fields of {} kinds, {} kinds without", kinds.len(), missing.len());
+    assert!(rows > 500, "{rows}");
+}
+
+/// One row for each field; for all that is within another and has no meaning or is refused for one reason, one row.
+fn rows(fields: &BTreeMap<String, Becomes>) -> Vec<(String, String)> {
+    // What stands in several places of a kind is told in one.
+    const AGAIN: [(&str, &str); 3] = [
+        ("spec.subsets[].trafficPolicy", "as spec.trafficPolicy"),
+        ("spec.trafficPolicy.portLevelSettings[]", "as spec.trafficPolicy"),
+        ("spec.prependedRoutes[]", "as spec.http"),
+    ];
+    let all: Vec<(&str, String)> =
+        fields.iter().map(|(path, becomes)| (path.as_str(), becomes.said())).collect();
+    let within =
+        |path: &str, whole: &str| path.strip_prefix(whole).is_some_and(|rest| rest.starts_with(['.', '[']));
+    let mut rows: Vec<(String, String)> = Vec::new();
+    for (path, said) in &all {
+        let again = AGAIN.iter().find(|(whole, _)| within(path, whole));
+        let quiet = said.starts_with("refused") || said.starts_with("no meaning");
+        let ends = path.char_indices().filter(|(_, c)| *c == '.').map(|(end, _)| &path[..end]);
+        let same =
+            |whole: &&str| all.iter().filter(|(path, _)| within(path, whole)).all(|(_, of)| of == said);
+        let whole = ends.filter(|whole| *whole != "spec").find(same).filter(|_| quiet);
+        let row = match (again, whole) {
+            (Some((whole, as_what)), _) => (format!("{whole}.*"), (*as_what).to_owned()),
+            (None, Some(whole)) => (format!("{whole}.*"), said.clone()),
+            (None, None) => ((*path).to_owned(), said.clone()),
+        };
+        if rows.last() != Some(&row) {
+            rows.push(row);
+        }
+    }
+    rows
+}
+
+/// What every resource has.
+fn common(path: &str) -> bool {
+    let first = path.split(['.', '[']).next().unwrap_or_default();
+    matches!(first, "apiVersion" | "kind" | "metadata" | "status")
 }
 
 /// What policies are attached to.

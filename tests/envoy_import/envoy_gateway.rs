@@ -73,7 +73,7 @@ spec:
     local:
       rules:
       - {limit: {requests: 2, unit: Hour}}
-      - {clientSelectors: [{headers: [{name: x-plan, value: gold}, {name: x-user, type: Distinct}]}], limit: {requests: 3, unit: Hour}}
+      - {clientSelectors: [{headers: [{name: x-plan, value: gold}, {name: x-client, type: Distinct}]}], limit: {requests: 3, unit: Hour}}
 "
             .to_owned(),
         ),
@@ -154,9 +154,9 @@ fn policies_decide_about_the_routes_they_are_attached_to() {
     let limited = |headers: &[(&str, &str)], times: usize| -> usize {
         (0..times).filter(|_| status("GET", "limit.example", "/", headers) == 200).count()
     };
-    assert_eq!(limited(&[("x-plan", "gold"), ("x-user", "a")], 5), 3);
-    assert_eq!(limited(&[("x-plan", "gold"), ("x-user", "b")], 5), 3);
-    assert_eq!(limited(&[("x-plan", "silver"), ("x-user", "a")], 5), 2);
+    assert_eq!(limited(&[("x-plan", "gold"), ("x-client", "a")], 5), 3);
+    assert_eq!(limited(&[("x-plan", "gold"), ("x-client", "b")], 5), 3);
+    assert_eq!(limited(&[("x-plan", "silver"), ("x-client", "a")], 5), 2);
 
     assert_eq!(status("GET", "retry.example", "/", &[]), 200);
     assert_eq!(tries.load(Ordering::SeqCst), 4);

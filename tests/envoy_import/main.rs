@@ -12,14 +12,16 @@ mod consul;
 mod envoy_gateway;
 mod gateway;
 mod gateway_api;
+mod keys;
 mod linkerd;
+mod listeners;
 mod peers;
 mod started;
 mod tls;
 mod traffic;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use meshfilter_cli::envoy::Address;
@@ -73,7 +75,7 @@ impl<'a> Import<'a> {
         let gateway = self.gateway.map(|(namespace, name)| (namespace.to_owned(), name.to_owned()));
         let named = self.endpoints.iter().map(|(name, _)| (*name).to_owned()).collect();
         let scope = Wanted { gateway, endpoints: named, ..Wanted::default() };
-        let imported = import(&mut inputs, &scope, Repairs::Told);
+        let mut imported = import(&mut inputs, &scope, Repairs::Told);
         assert!(imported.report.errors.is_empty(), "{:#?}", imported.report.errors);
         let mut options = Options::new(Module::of(module().unwrap()).unwrap());
         let any = Address::new("127.0.0.1", 0);
@@ -83,7 +85,10 @@ impl<'a> Import<'a> {
             .endpoints
             .into_iter()
             .map(|(name, addresses)| (name.to_owned(), addresses.into_iter().map(Address::from).collect()));
-        let moved: BTreeMap<u16, Address> = self.ports.into_iter().map(|port| (port, any.clone())).collect();
+        // Where ports are asked for, they have to be known.
+        let free = || Address::from(TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+        let moved: BTreeMap<u16, Address> = self.ports.into_iter().map(|port| (port, free())).collect();
+        imported.policy.move_ports(&moved);
         let wanted =
             envoy::Wanted { options, endpoints: endpoints.collect(), moved, folder: folder.to_owned() };
         (imported, wanted)
