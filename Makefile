@@ -8,7 +8,7 @@ BENCHED := empty,filters,native-tuned-new,native-default,native-default-new,mesh
 BENCHED := $(BENCHED),faults,rate-limits,telemetry,entries-1000,rules-1000,meshfilter-2-workers,keys
 
 .DEFAULT_GOAL := help
-.PHONY: help demo fleet build native native-memory image image-native bench bench-native bench-sdk test lint unit envoy-native malformed parity adversarial fuzz envoy-oldest node envoy soak package tools
+.PHONY: help demo fleet build native native-memory image image-native bench bench-import bench-native bench-sdk test lint unit envoy-native malformed parity adversarial fuzz envoy-oldest node envoy soak package tools
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ bench-sdk: tools build ## The same core behind the proxy-wasm SDK beside this mo
 	cargo build --release --locked --target wasm32-wasip1 --package meshfilter-sdk --features core
 	@wc -c $(MODULE) target/wasm32-wasip1/release/meshfilter_sdk.wasm
 	$(BENCH) --only instructions,bare,nothing,meshfilter,meshfilter-new --other sdk=target/wasm32-wasip1/release/meshfilter_sdk.wasm --rounds 0
+
+bench-import: ## What an import of 10 000 resources takes: time and memory
+	cargo bench --package meshfilter-cli --bench import
 
 bench: tools build ## What requests cost in Envoy, bare, with its own filters and with the module; ROUNDS=40 SLICE=2000 ONLY=name,name OTHER=name=path FIRST=1 PAGE=1 REDRAW=1
 	$(BENCH) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SLICE),--slice $(SLICE)) $(if $(ONLY),--only $(ONLY)) $(if $(OTHER),--other $(OTHER)) $(if $(FIRST),--first) $(if $(PAGE),--page) $(if $(REDRAW),--redraw)

@@ -206,7 +206,7 @@ impl<'a> Planner<'a> {
             self.key_server(server);
         }
         for service in &names.rate_limit_services {
-            let given = self.given(&[service.clone()]);
+            let given = self.given(std::slice::from_ref(service));
             let endpoints =
                 given.unwrap_or_else(|| vec![Endpoint::At(Address::new(service, RATE_LIMIT_PORT))]);
             self.add(Cluster { protocol: Protocol::Http2, ..Cluster::new(service, endpoints) });

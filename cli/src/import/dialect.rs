@@ -92,11 +92,14 @@ pub struct Context<'a> {
     pub lists: Lists,
 }
 
+/// Places of resources by a word of theirs.
+type ByWord = HashMap<String, Vec<usize>>;
+
 /// Resources that are looked for again and again, found once.
 #[derive(Debug, Default)]
 pub struct Lists {
     kinds: HashMap<String, Vec<usize>>,
-    words: RefCell<HashMap<(&'static str, &'static str), HashMap<String, Vec<usize>>>>,
+    words: RefCell<HashMap<(&'static str, &'static str), ByWord>>,
 }
 
 impl Lists {
@@ -215,7 +218,7 @@ impl<'a> Context<'a> {
         let resources: &'a [Resource] = self.resources;
         let mut known = self.lists.words.borrow_mut();
         let lists = known.entry((kind, name)).or_insert_with(|| {
-            let mut lists: HashMap<String, Vec<usize>> = HashMap::new();
+            let mut lists = ByWord::new();
             for resource in self.all(kind) {
                 for word in words(resource) {
                     let list = lists.entry(word).or_default();
