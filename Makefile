@@ -1,5 +1,5 @@
 # The front door. `make` prints what there is.
-MODULE := target/wasm32-wasip1/release/meshfilter.wasm
+WASM := target/wasm32-wasip1/release/meshfilter.wasm
 NATIVE := target/native/libmeshfilter.so
 # What is measured is Envoy; the client is fast enough as the tests are built.
 BENCH := cargo bench --profile dev --bench envoy --
@@ -13,9 +13,9 @@ BENCHED := $(BENCHED),faults,rate-limits,telemetry,entries-1000,rules-1000,meshf
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: build ## The policies in a real Envoy, with real requests; ONCE=1 ends by itself and fails if a step does
+demo: $(if $(filter native,$(MODULE)),native,build) ## The policies in a real Envoy, with real requests; MODULE=native has the other module; ONCE=1 ends by itself and fails if a step does
 	@scripts/install-tools.sh envoy
-	cargo run --quiet --example demo
+	MESHFILTER_MODULE=$(MODULE) cargo run --quiet --example demo
 
 fleet: build ## One limit for two Envoys: Redis, a rate limit service, both proxies, traffic; ONCE=1 ends by itself, RUNS=10 measures
 	@scripts/install-tools.sh envoy fleet
@@ -24,14 +24,14 @@ fleet: build ## One limit for two Envoys: Redis, a rate limit service, both prox
 build: ## The module, target/wasm32-wasip1/release/meshfilter.wasm, and its size
 	@scripts/install-tools.sh wasm-targets
 	@scripts/build-module.sh
-	@printf '%s: %s bytes\n' $(MODULE) "$$(wc -c < $(MODULE) | tr -d ' ')"
+	@printf '%s: %s bytes\n' $(WASM) "$$(wc -c < $(WASM) | tr -d ' ')"
 
 native: ## The dynamic module for Envoy 1.38 and later, target/native/libmeshfilter.so, and its size
 	@scripts/build-native.sh
 	@printf '%s: %s bytes\n' $(NATIVE) "$$(wc -c < $(NATIVE) | tr -d ' ')"
 
 image: build ## Container image, OCI artifact, schema and policies in dist/, the same bytes for the same commit; no Docker needed
-	cargo run --quiet -- image $(MODULE) --output dist --policy examples/policies/*.yaml
+	cargo run --quiet -- image $(WASM) --output dist --policy examples/policies/*.yaml
 
 test: lint unit node envoy envoy-native package ## Everything that must hold; `make envoy` and the others are its parts
 	@echo 'make test: all passed'
@@ -50,7 +50,7 @@ bench-native: tools build native ## What requests cost with the native module be
 
 bench-sdk: tools build ## The same core behind the proxy-wasm SDK beside this module, in bytes and instructions; needs valgrind
 	cargo build --release --locked --target wasm32-wasip1 --package meshfilter-sdk --features core
-	@wc -c $(MODULE) target/wasm32-wasip1/release/meshfilter_sdk.wasm
+	@wc -c $(WASM) target/wasm32-wasip1/release/meshfilter_sdk.wasm
 	$(BENCH) --only instructions,bare,nothing,meshfilter,meshfilter-new --other sdk=target/wasm32-wasip1/release/meshfilter_sdk.wasm --rounds 0
 
 bench-import: ## What an import of 10 000 resources takes: time and memory
@@ -71,13 +71,15 @@ image-native: native ## Container image of the native module, in dist/native
 
 # A push of another wasm module and the crash of a VM have no native twin.
 envoy-native: tools native ## Cases, key sets, mTLS, parity, traffic, pushes, metrics, malformed requests, a short soak and panics with the native module
-	@scripts/install-tools.sh envoy-1.38 envoy-1.39
+	@scripts/install-tools.sh envoy-1.38 envoy-1.39 envoy-oldest fleet
 	cargo test --package meshfilter-native --features panics
 	cargo build --package meshfilter-native --features panics
 	cargo test --test native
 	MESHFILTER_MODULE=native cargo test --test envoy_cases --test envoy_keys --test mtls --test envoy_command --test envoy_behaviour --test parity_identity
 	MESHFILTER_MODULE=native cargo test --test operate -- --skip another_module --skip crash
-	MESHFILTER_MODULE=native cargo test --test envoy_observability --test envoy_traffic
+	MESHFILTER_MODULE=native cargo test --test envoy_observability --test envoy_traffic --test fleet
+	cargo test --test envoy_k8s native_module
+	ONCE=1 MESHFILTER_MODULE=native cargo run --quiet --example demo
 	MESHFILTER_MODULE=native MESHFILTER_MALFORMED_COUNT=3400 cargo test --test malformed
 	MESHFILTER_MODULE=native MESHFILTER_SOAK_SECONDS=30 cargo test --test soak
 	MESHFILTER_MODULE=native MESHFILTER_ENVOY="$(CURDIR)/.tools/envoy-1.39" cargo test --test envoy_cases -- telemetry

@@ -5,6 +5,7 @@ mod support;
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 
@@ -112,6 +113,31 @@ fn a_panic_ends_nothing_but_its_request() {
         over.store(true, Ordering::Relaxed);
     });
     assert_eq!(request(address, "/", &[]).unwrap().status, 200);
+}
+
+/// One file for all of them; what is older says why it does not take it.
+#[test]
+fn envoys_from_1_38_take_the_same_file_and_older_ones_refuse_it() {
+    let upstreams = Upstreams::start().unwrap();
+    let configuration = std::env::temp_dir().join(format!("meshfilter-native-{}.json", std::process::id()));
+    fs::write(&configuration, proxy(&upstreams).to_string()).unwrap();
+    let validate = |envoy: &str| {
+        let envoy = repository(".tools").join(envoy);
+        assert!(envoy.exists(), "run `scripts/install-tools.sh envoy-1.38 envoy-1.39 envoy-oldest`");
+        let output = Command::new(envoy).args(["--mode", "validate", "-c"]).arg(&configuration).output();
+        let output = output.unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    for envoy in ["envoy-1.38", "envoy-1.39", "envoy"] {
+        let (accepts, log) = validate(envoy);
+        assert!(accepts, "{envoy}: {log}");
+        // It would warn of a module that was built for another version of the ABI.
+        let version = log.lines().find(|line| line.contains("ABI version"));
+        assert!(version.is_some_and(|line| line.ends_with("matched.")), "{envoy}: {log}");
+    }
+    let (accepts, log) = validate("envoy-oldest");
+    fs::remove_file(&configuration).unwrap();
+    assert!(!accepts && log.contains("DynamicModuleConfig"), "{log}");
 }
 
 #[test]

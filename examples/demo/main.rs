@@ -20,6 +20,7 @@ use console::Console;
 use http::Request;
 use proxy::{Proxy, Result};
 use support::check::Series;
+use support::envoy::native::is_native;
 
 const SPLIT: usize = 1000;
 const FAULTS: usize = 300;
@@ -45,7 +46,8 @@ fn run(console: &mut Console) -> Result<()> {
     console.progress("starting Envoy");
     let proxy = Proxy::start()?;
     console.line(format!(
-        "Envoy 1.40.0 with meshfilter.wasm on http://localhost:{}, ready in {:.1} s",
+        "Envoy 1.40.0 with {} on http://localhost:{}, ready in {:.1} s",
+        if is_native() { "libmeshfilter.so" } else { "meshfilter.wasm" },
         proxy.port,
         begin.elapsed().as_secs_f64()
     ));

@@ -15,6 +15,7 @@ use meshfilter_cli::envoy::{Address, Bootstrap, Listener};
 use crate::http::{Answer, Request};
 use crate::support::check::Series;
 use crate::support::envoy;
+use crate::support::envoy::native::{is_native, native_module};
 use crate::support::envoy::sample::read;
 
 pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -120,7 +121,10 @@ fn bootstrap(port: u16, admin: u16) -> Result<Bootstrap> {
         listen: here(port),
         admin: here(admin),
         endpoints,
-        ..Options::new(Module::Wasm(envoy::module()?))
+        ..Options::new(match is_native() {
+            true => Module::Native(native_module()?),
+            false => Module::Wasm(envoy::module()?),
+        })
     };
     let policy = envoy::sample::policy(&read("envoy/envoy.yaml")?)?.clone();
     let mut bootstrap = options.plan(&policy).map_err(|errors| errors.join("\n"))?.bootstrap;

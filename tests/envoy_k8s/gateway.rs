@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::install;
 use super::istio::{bearer, has_labels};
 use super::kustomize::{build, find};
+use crate::support::envoy::native::native_module;
 use crate::support::envoy::{Envoy, any_port, cluster, module};
 use crate::support::http::{Response, Upstream, request};
 
@@ -26,32 +27,11 @@ fn translate(objects: &[Value], backends: &[(&str, SocketAddr)]) -> Value {
     assert_eq!(traffic["targetRefs"], policy["spec"]["targetRefs"]);
     assert_eq!(traffic["headers"], json!({"withUnderscoresAction": "RejectRequest"}));
 
-    let wasm = &policy["spec"]["wasm"][0];
-    assert_eq!(wasm["code"]["image"]["url"], "registry.example.com/meshfilter:0.1.0");
-    let id = "envoyextensionpolicy/default/meshfilter/wasm/0";
-    let filter_name = format!("envoy.filters.http.wasm/{id}");
-    let filter = json!({
-        "name": filter_name,
-        "disabled": true,
-        "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
-            "config": {
-                "name": wasm["name"],
-                "fail_open": wasm["failOpen"],
-                "configuration": {
-                    "@type": "type.googleapis.com/google.protobuf.StringValue",
-                    "value": wasm["config"].to_string(),
-                },
-                "vm_config": {
-                    "vm_id": id,
-                    "runtime": "envoy.wasm.runtime.v8",
-                    // It fetches the image itself, and serves the module to its proxies.
-                    "code": {"local": {"filename": module().unwrap()}},
-                    "environment_variables": {"host_env_keys": wasm["env"]["hostKeys"]},
-                },
-            },
-        },
-    });
+    let (filter_name, filter) = match policy["spec"]["wasm"].is_array() {
+        true => wasm(policy),
+        false => native(policy, find(objects, "EnvoyProxy", "meshfilter")),
+    };
+    let filter = json!({"name": filter_name, "disabled": true, "typed_config": filter});
     let (mut routes, mut clusters) = (Vec::new(), Vec::new());
     for (index, rule) in route["spec"]["rules"].as_array().unwrap().iter().enumerate() {
         let name = format!("httproute/default/webapp/rule/{index}");
@@ -112,16 +92,80 @@ fn translate(objects: &[Value], backends: &[(&str, SocketAddr)]) -> Value {
     })
 }
 
+/// A filter's name and its configuration.
+fn wasm(policy: &Value) -> (String, Value) {
+    let wasm = &policy["spec"]["wasm"][0];
+    assert_eq!(wasm["code"]["image"]["url"], "registry.example.com/meshfilter:0.1.0");
+    let id = "envoyextensionpolicy/default/meshfilter/wasm/0";
+    let filter = json!({
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
+        "config": {
+            "name": wasm["name"],
+            "fail_open": wasm["failOpen"],
+            "configuration": {
+                "@type": "type.googleapis.com/google.protobuf.StringValue",
+                "value": wasm["config"].to_string(),
+            },
+            "vm_config": {
+                "vm_id": id,
+                "runtime": "envoy.wasm.runtime.v8",
+                // It fetches the image itself, and serves the module to its proxies.
+                "code": {"local": {"filename": module().unwrap()}},
+                "environment_variables": {"host_env_keys": wasm["env"]["hostKeys"]},
+            },
+        },
+    });
+    (format!("envoy.filters.http.wasm/{id}"), filter)
+}
+
+/// The same for a module that the proxies have, and may load.
+fn native(policy: &Value, proxy: &Value) -> (String, Value) {
+    let module = &policy["spec"]["dynamicModule"][0];
+    let allowed = proxy["spec"]["dynamicModules"].as_array().unwrap();
+    let allowed = allowed.iter().find(|allowed| allowed["name"] == module["name"]).unwrap();
+    // Envoy looks for it where the image volume is.
+    let deployment = &proxy["spec"]["provider"]["kubernetes"]["envoyDeployment"];
+    let volume = &deployment["pod"]["volumes"][0];
+    let mount = &deployment["container"]["volumeMounts"][0];
+    assert_eq!(mount["name"], volume["name"]);
+    let path = json!([{"name": "ENVOY_DYNAMIC_MODULES_SEARCH_PATH", "value": mount["mountPath"]}]);
+    assert_eq!(deployment["container"]["env"], path);
+    assert_eq!(allowed["source"], json!({"type": "Local", "local": {"libraryName": "meshfilter"}}));
+    let filter = json!({
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter",
+        "dynamic_module_config": {"module": {"local": {"filename": native_module().unwrap()}}},
+        "filter_name": module["filterName"],
+        "filter_config": {
+            "@type": "type.googleapis.com/google.protobuf.StringValue",
+            "value": module["config"].to_string(),
+        },
+    });
+    let name = "envoy.filters.http.dynamic_modules/envoyextensionpolicy/default/meshfilter/dynamicmodule/0";
+    (name.to_owned(), filter)
+}
+
 #[test]
 fn an_envoy_extension_policy() {
-    let objects = build("envoy-gateway");
+    exercise("envoy-gateway");
+}
+
+#[test]
+fn an_envoy_extension_policy_with_the_native_module() {
+    match native_module() {
+        Ok(_) => exercise("envoy-gateway-native"),
+        Err(error) => eprintln!("0 cases: {error}"),
+    }
+}
+
+fn exercise(overlay: &str) {
+    let objects = build(overlay);
     let [v1, v2] = ["webapp-v1", "webapp-v2"].map(|name| Upstream::echo(name).unwrap());
     let bootstrap = translate(&objects, &[("webapp-v1", v1.address()), ("webapp-v2", v2.address())]);
     let proxy = &find(&objects, "EnvoyProxy", "meshfilter")["spec"]["bootstrap"];
     assert_eq!(proxy["type"], "Merge");
     let envoy = Envoy::start_merged(proxy["value"].as_str().unwrap(), |_| bootstrap).unwrap();
     let address = envoy.address().unwrap();
-    install::exercise("envoy-gateway", address);
+    install::exercise(overlay, address);
     let get = |path: &str, headers: &[(&str, &str)]| request(address, path, headers).unwrap();
     let upstream = |response: &Response| response.header("x-upstream");
 

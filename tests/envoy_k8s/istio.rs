@@ -12,6 +12,7 @@ use super::install;
 use super::kustomize::{build, find};
 use super::proxy::{HCM, Proxy};
 use crate::support::check::Series;
+use crate::support::envoy::native::native_module;
 use crate::support::envoy::{Envoy, module, wait_until};
 use crate::support::http::{Client, Response, Upstream, request_bytes};
 use crate::support::{sign, token};
@@ -75,9 +76,12 @@ impl Mesh {
         }
         let endpoints = upstreams.iter().map(|(name, upstream)| (name.clone(), upstream.address())).collect();
         let module = module().unwrap().display().to_string();
+        let native = native_module().unwrap_or_default().display().to_string();
+        let files =
+            [("/etc/meshfilter/plugin.wasm", &*module), ("/etc/meshfilter/libmeshfilter.so", &*native)];
         let labels = find(&objects, "ConfigMap", "meshfilter-bootstrap");
         let labels = labels["data"]["custom_bootstrap.json"].as_str().unwrap();
-        let envoy = proxy.start(&endpoints, &[("/etc/meshfilter/plugin.wasm", &module)], labels).unwrap();
+        let envoy = proxy.start(&endpoints, &files, labels).unwrap();
         Mesh { envoy, upstreams }
     }
 
@@ -96,10 +100,11 @@ impl Mesh {
 fn policy(object: &mut Value) -> Option<&mut Value> {
     match object["kind"].as_str()? {
         "WasmPlugin" => object.pointer_mut("/spec/pluginConfig"),
-        "EnvoyFilter" => object["spec"]["configPatches"]
-            .as_array_mut()?
-            .iter_mut()
-            .find_map(|patch| patch.pointer_mut("/patch/value/typed_config/config/configuration/value")),
+        "EnvoyFilter" => object["spec"]["configPatches"].as_array_mut()?.iter_mut().find_map(|patch| {
+            let filter = patch.pointer_mut("/patch/value/typed_config")?;
+            let native = filter.get("filter_config").is_some();
+            filter.pointer_mut(if native { "/filter_config/value" } else { "/config/configuration/value" })
+        }),
         _ => None,
     }
 }
@@ -295,10 +300,11 @@ fn exercise(mesh: &Mesh, listener: &str, webapp: &str, shop: &str) {
     );
 }
 
-/// Waits until a series of `meshfilter_requests_total` has these labels.
+/// Waits until a series of `meshfilter_requests_total` has these labels. Where nothing takes the namespace of a native module
+/// away, it stands before the name.
 pub fn has_labels(envoy: &Envoy, labels: &[(&str, &str)]) {
     let has = |series: &Series| {
-        series.name == "meshfilter_requests_total"
+        series.name.ends_with("meshfilter_requests_total")
             && labels.iter().all(|(name, value)| series.labels.get(*name).is_some_and(|found| found == value))
     };
     let found = || envoy.prometheus().keys().any(has).then_some(());
@@ -320,6 +326,14 @@ fn a_wasm_plugin_in_a_gateway() {
 #[test]
 fn an_envoy_filter_in_a_gateway() {
     exercise_gateway("istio-envoyfilter");
+}
+
+#[test]
+fn an_envoy_filter_with_the_native_module() {
+    match native_module() {
+        Ok(_) => exercise_gateway("istio-envoyfilter-native"),
+        Err(error) => eprintln!("0 cases: {error}"),
+    }
 }
 
 #[test]

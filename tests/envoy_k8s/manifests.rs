@@ -91,10 +91,17 @@ fn every_object_has_the_shape_of_its_kind() {
 
 /// The policies of an object, wherever it keeps them.
 fn policies(object: &Value) -> Vec<Value> {
-    let struct_of = |filter: &Value| filter["typed_config"]["config"]["configuration"]["value"].clone();
+    let struct_of = |filter: &Value| {
+        let filter = &filter["typed_config"];
+        let native = filter.pointer("/filter_config/value");
+        native.unwrap_or(&filter["config"]["configuration"]["value"]).clone()
+    };
     let found = match object["kind"].as_str().unwrap() {
         "WasmPlugin" => vec![object["spec"]["pluginConfig"].clone()],
-        "EnvoyExtensionPolicy" => vec![object["spec"]["wasm"][0]["config"].clone()],
+        "EnvoyExtensionPolicy" => {
+            let spec = &object["spec"];
+            ["wasm", "dynamicModule"].map(|kind| spec[kind][0]["config"].clone()).to_vec()
+        }
         "EnvoyFilter" => {
             let patches = object["spec"]["configPatches"].as_array().unwrap().iter();
             patches.map(|patch| struct_of(&patch["patch"]["value"])).collect()
