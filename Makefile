@@ -75,6 +75,7 @@ envoy-native: tools native ## Cases, key sets, mTLS, parity, traffic, pushes, me
 	cargo test --package meshfilter-native --features panics
 	cargo build --package meshfilter-native --features panics
 	cargo test --test native
+	MESHFILTER_MODULE=native cargo test --package meshfilter-cli --test envoy_live
 	MESHFILTER_MODULE=native cargo test --test envoy_cases --test envoy_keys --test mtls --test envoy_command --test envoy_behaviour --test parity_identity
 	MESHFILTER_MODULE=native cargo test --test operate -- --skip another_module --skip crash
 	MESHFILTER_MODULE=native cargo test --test envoy_observability --test envoy_traffic --test fleet

@@ -69,7 +69,7 @@ fn main() {
             100 + round * 2
         );
         let began = processor();
-        app.take(0, at, Ok((info.as_bytes(), stats.as_bytes())));
+        app.take(0, at, Ok([info.as_bytes(), stats.as_bytes(), b""]));
         app.refresh(at, Duration::from_secs(1_800_000_000));
         terminal.draw(|frame| app.draw(frame)).expect("a terminal in memory");
         took.push(processor() - began);

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::envoy::Address;
 use super::envoy::plan::{Options, Plan, join_authorities};
 use super::envoy::plugin::Module;
-use super::envoy::{Address, policy};
 use super::input::{self, Document};
 use super::{Outcome, check, report};
 
@@ -122,7 +122,7 @@ impl Proxy {
 
     /// [`Self::prepare`] with the policy's text.
     pub fn prepare_from(&self, document: &Document, module: Module) -> Result<Prepared, Outcome> {
-        let checked = check::check_filled(&document.file, &document.text, policy::name_key_clusters);
+        let checked = check::check_filled(&document.file, &document.text);
         if !checked.errors.is_empty() || !checked.warnings.is_empty() {
             eprint!("{}", report::text(std::slice::from_ref(&checked), check::colours_on_errors()));
         }

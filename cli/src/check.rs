@@ -7,8 +7,9 @@ use serde_json::Value;
 use super::input::{self, Document};
 use super::report::{self, Checked, Problem};
 use super::{Format, Outcome};
+use crate::envoy::policy::name_key_clusters;
 use meshfilter::config::source::{Language, Place, Source};
-use meshfilter::config::{self, ConfigError, Errors};
+use meshfilter::config::{self, ConfigError, Errors, Path};
 
 /// Check policy documents with the code that the module runs
 ///
@@ -37,6 +38,8 @@ Examples:
 A variable that jwksFromEnvironment names is read from the environment of this command.
 Colours are for terminals only; NO_COLOR=1 turns them off there, too, and CLICOLOR_FORCE=1 on everywhere.";
 
+const EMPTY: &str = "there is no document here; a policy that decides nothing and lets everything pass is {}";
+
 /// Checks every file, and writes what was found to `output`.
 pub fn run(arguments: &Arguments, output: &mut Vec<u8>) -> Outcome {
     let mut outcome = Outcome::Good;
@@ -45,7 +48,7 @@ pub fn run(arguments: &Arguments, output: &mut Vec<u8>) -> Outcome {
         match input::documents(given) {
             Ok(documents) => {
                 for Document { file, text } in documents {
-                    let found = check(&file, &text);
+                    let found = check_as_others(&file, &text);
                     if !found.errors.is_empty() && outcome == Outcome::Good {
                         outcome = Outcome::Wrong;
                     }
@@ -77,23 +80,43 @@ pub(super) fn colours_on_errors() -> bool {
 }
 
 pub(super) fn check(file: &str, bytes: &[u8]) -> Checked {
-    check_filled(file, bytes, |_| {})
+    check_with(file, bytes, |_, _| {}, |_, _| {})
 }
 
 /// [`check`], after what the document leaves to its reader was filled in.
-pub(super) fn check_filled(file: &str, bytes: &[u8], fill: impl FnOnce(&mut Value)) -> Checked {
+pub(super) fn check_filled(file: &str, bytes: &[u8]) -> Checked {
+    let fill = |value: &mut Value, _: &Errors| {
+        name_key_clusters(value);
+    };
+    check_with(file, bytes, fill, |_, _| {})
+}
+
+/// [`check_filled`], with a warning for everything that the other commands fill in and a plugin does not.
+fn check_as_others(file: &str, bytes: &[u8]) -> Checked {
+    let fill = |value: &mut Value, warnings: &Errors| {
+        for (rule, cluster) in name_key_clusters(value) {
+            let message = format!(
+                "jwksCluster is absent; bootstrap and run name it {cluster:?}, and a plugin that is given this document as it \
+                 stands refuses it: name the cluster that serves the key set"
+            );
+            warnings.add(&Path::ROOT.field("authentication").field("jwtRules").index(rule), message);
+        }
+    };
     check_with(file, bytes, fill, |_, _| {})
 }
 
 /// [`check`], where a good document has to be good for something more, too.
 pub(super) fn check_further(file: &str, bytes: &[u8], further: impl FnOnce(&Value, &Errors)) -> Checked {
-    check_with(file, bytes, |_| {}, further)
+    let fill = |value: &mut Value, _: &Errors| {
+        name_key_clusters(value);
+    };
+    check_with(file, bytes, fill, further)
 }
 
 fn check_with(
     file: &str,
     bytes: &[u8],
-    fill: impl FnOnce(&mut Value),
+    fill: impl FnOnce(&mut Value, &Errors),
     further: impl FnOnce(&Value, &Errors),
 ) -> Checked {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
@@ -117,13 +140,14 @@ fn check_with(
 fn compile(
     file: &str,
     bytes: &[u8],
-    fill: impl FnOnce(&mut Value),
+    fill: impl FnOnce(&mut Value, &Errors),
     further: impl FnOnce(&Value, &Errors),
 ) -> Result<(Value, String, Vec<Problem>), Vec<Problem>> {
     let text = std::str::from_utf8(bytes).map_err(|error| vec![not_text(bytes, error.valid_up_to())])?;
     let errors = Errors::default();
-    if text.trim().is_empty() {
-        return finish(Value::Object(serde_json::Map::new()), errors, |_| Place::START, further);
+    if !input::says_anything(bytes) {
+        // A file that is being written, or was cut, must not become a policy that lets everything pass.
+        return Err(vec![Problem { path: String::new(), message: EMPTY.to_owned(), place: Place::START }]);
     }
     let mut source = Source::read(Language::of(file, text), text, &errors)
         .map_err(|error| vec![Problem { path: String::new(), message: error.message, place: error.place }])?;
@@ -132,13 +156,15 @@ fn compile(
         return Err(vec![Problem { path: path.to_owned(), message, place }]);
     }
     let mut value = source.value.take();
-    fill(&mut value);
-    finish(value, errors, |error| source.place(&error.path, error.at_name), further)
+    let filled = Errors::default();
+    fill(&mut value, &filled);
+    finish(value, errors, filled, |error| source.place(&error.path, error.at_name), further)
 }
 
 fn finish(
     value: Value,
     errors: Errors,
+    filled: Errors,
     place: impl Fn(&ConfigError) -> Place,
     further: impl FnOnce(&Value, &Errors),
 ) -> Result<(Value, String, Vec<Problem>), Vec<Problem>> {
@@ -158,7 +184,10 @@ fn finish(
     let errors = Errors::default();
     further(&value, &errors);
     match errors.into_vec() {
-        none if none.is_empty() => Ok((value, compiled.policy.to_string(), locate(compiled.warnings))),
+        none if none.is_empty() => {
+            let warnings = filled.into_vec().into_iter().chain(compiled.warnings).collect();
+            Ok((value, compiled.policy.to_string(), locate(warnings)))
+        }
         errors => Err(locate(errors)),
     }
 }

@@ -126,6 +126,11 @@ fn split(bytes: &[u8]) -> Vec<Vec<u8>> {
     parts.into_iter().zip(good).filter(|(_, good)| *good).map(|(part, _)| part).collect()
 }
 
+/// Whether there is anything but comments.
+pub fn says_anything(text: &[u8]) -> bool {
+    text.split(|byte| *byte == b'\n').any(|line| has_content(line.strip_prefix(b"---").unwrap_or(line)))
+}
+
 /// Whether a line says anything.
 fn has_content(line: &[u8]) -> bool {
     let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line).trim_ascii();

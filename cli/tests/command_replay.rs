@@ -31,6 +31,55 @@ fn replay(name: &str, old: &str, new: &str) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
+/// Envoy's own log has no headers: what both policies deny for that reason says nothing about the new one.
+#[test]
+fn a_log_that_contradicts_the_old_policy_is_told() {
+    let policy = |role: &str, tags: &str| {
+        format!(
+            "authorization: [{{name: a, action: ALLOW, rules: [{{when: [{{key: 'request.headers[user-role]', values: [{role}]}}]}}]}}]\n\
+             telemetry: {{tags: [{tags}]}}\n"
+        )
+    };
+    let line = |role: &str, details: &str, status: u16| {
+        format!(
+            "{{\"method\": \"GET\", \"path\": \"/\", \"status\": {status}, \"details\": \"{details}\", \"role\": \"{role}\"}}\n"
+        )
+    };
+    let log =
+        line("user", "via_upstream", 200) + &line("guest", "rbac_access_denied_matched_policy[none]", 403);
+    let log = file("logged.jsonl", &log);
+    let new = file("logged-new.yaml", &policy("admin", ""));
+    for (tags, code, says, differ) in [
+        (
+            "",
+            1,
+            "the old policy decides 1 of 2 otherwise than the log (1 allowed in the log are authz_denied)",
+            0,
+        ),
+        ("{name: role, value: {header: user-role}, in: [logs]}", 1, "2 requests, 1 are decided otherwise", 1),
+    ] {
+        let old = file("logged-old.yaml", &policy("user", tags));
+        let run = |format: &str| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_meshfilter"));
+            command.args(["replay", &old, &new, &log, "--format", format]).output().unwrap()
+        };
+        let output = run("text");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.code() == Some(code) && said.contains(says), "{said}");
+        assert_eq!(said.contains("decided as if absent: header user-role"), tags.is_empty(), "{said}");
+        let report: Value = serde_json::from_slice(&run("json").stdout).unwrap();
+        assert_eq!(report["differ"], differ, "{report:#}");
+    }
+    // The same for one line of it.
+    let old =
+        file("logged-old.yaml", &policy("user", "{name: role, value: {header: user-role}, in: [logs]}"));
+    let output = Command::new(env!("CARGO_BIN_EXE_meshfilter"))
+        .args(["explain", &old, "--request", &log])
+        .output()
+        .unwrap();
+    assert!(String::from_utf8_lossy(&output.stdout).contains("\"user\""), "{output:?}");
+}
+
 #[test]
 fn what_a_policy_draws_besides_moves_nobody() {
     let delayed = format!("fault: {{delay: {{percentage: {{value: 30}}, fixedDelay: 1ms}}}}, {SPLIT}");

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Files that the table names, from one folder on.
-const FILES: [(&str, &str); 9] = [
+const FILES: [(&str, &str); 10] = [
     ("p.yaml", "authorization: [{name: a, rules: [{to: [{operation: {paths: [/a]}}]}]}]\n"),
     ("bad.yaml", "http:\n- rote: []\n- route: [{destination: {host: a}, weight: -1}]\n"),
     ("two.yaml", "http: []\n---\nhttp: []\n"),
@@ -12,6 +12,7 @@ const FILES: [(&str, &str); 9] = [
     ("requests.jsonl", "nonsense\n"),
     ("case.yaml", "{name: n, policy: {}, requests: [{name: r, expect: {}}]}\n"),
     ("failing.yaml", "{name: n, policy: {}, requests: [{name: r, expect: {status: 403}}]}\n"),
+    ("void.yaml", "# nothing yet\n"),
     ("m.wasm", ""),
     ("envoy", ""),
 ];
@@ -43,6 +44,13 @@ fn run(folder: &Path, command: &str) -> (Option<i32>, String, String) {
 const TABLE: &[(&str, i32, &str)] = &[
     ("check empty", 2, "meshfilter: empty: there is no .yaml, .yml or .json file in this folder"),
     ("check p.yaml absent.yaml", 2, "meshfilter: absent.yaml: No such file"),
+    ("explain void.yaml /", 1, "there is no document here"),
+    ("bootstrap void.yaml --module m.wasm", 1, "there is no document here"),
+    (
+        "run void.yaml --module m.wasm --envoy envoy --listen 127.0.0.1:0 --admin 127.0.0.1:0",
+        1,
+        "there is no document here",
+    ),
     ("explain p.yaml", 2, "<URL>"),
     ("explain absent.yaml /", 2, "meshfilter: absent.yaml: No such file"),
     ("explain empty /", 2, "meshfilter: empty: there is no .yaml, .yml or .json file in this folder"),

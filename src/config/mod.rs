@@ -14,6 +14,8 @@ pub mod source;
 mod schema;
 mod text;
 
+use std::hash::Hasher;
+
 use serde_json::Value;
 use siphasher::sip::SipHasher13;
 
@@ -67,10 +69,46 @@ pub fn compile(
     Ok(Compiled { version: version(value), ..compiled })
 }
 
-/// A JSON object keeps its members in the order of their names.
 fn version(value: &Value) -> u32 {
-    let [a, b, c, d, ..] = SipHasher13::new().hash(value.to_string().as_bytes()).to_le_bytes();
+    let mut hasher = SipHasher13::new();
+    hash(value, &mut hasher);
+    let [a, b, c, d, ..] = hasher.finish().to_le_bytes();
     u32::from_le_bytes([a, b, c, d])
+}
+
+/// A `Struct` has nothing but doubles, so that 90, 90.0 and 9e1 are one number. A JSON object keeps its members in the order of
+/// their names.
+fn hash(value: &Value, hasher: &mut SipHasher13) {
+    let text = |text: &str, hasher: &mut SipHasher13| {
+        hasher.write_u64(text.len() as u64);
+        hasher.write(text.as_bytes());
+    };
+    match value {
+        Value::Null => hasher.write_u8(0),
+        Value::Bool(truth) => hasher.write_u8(if *truth { 2 } else { 1 }),
+        Value::Number(number) => {
+            hasher.write_u8(3);
+            // 0.0 is -0.0, too.
+            hasher.write_u64((number.as_f64().unwrap_or_default() + 0.0).to_bits());
+        }
+        Value::String(value) => {
+            hasher.write_u8(4);
+            text(value, hasher);
+        }
+        Value::Array(items) => {
+            hasher.write_u8(5);
+            hasher.write_u64(items.len() as u64);
+            items.iter().for_each(|item| hash(item, hasher));
+        }
+        Value::Object(members) => {
+            hasher.write_u8(6);
+            hasher.write_u64(members.len() as u64);
+            for (name, value) in members {
+                text(name, hasher);
+                hash(value, hasher);
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -84,5 +122,22 @@ mod tests {
         assert_eq!(version(r#"{"ambiguousPaths":"allow","namespace":"a"}"#), one);
         assert_ne!(version(r#"{"namespace": "b", "ambiguousPaths": "allow"}"#), one);
         assert_ne!(version("{}"), one);
+    }
+
+    /// Envoy hands one plugin the text, and another the same policy as a `Struct`, whose numbers are doubles.
+    #[test]
+    fn numbers_are_the_same_in_text_and_in_a_struct() {
+        use prost::Message;
+        use prost_types::value::Kind;
+        let version = |bytes: &[u8]| load(bytes, &|_| None).map(|compiled| compiled.version);
+        let number = prost_types::Value { kind: Some(Kind::NumberValue(1024.0)) };
+        let fields = [("rateLimitSlots".to_owned(), number)].into();
+        let of_struct = version(&prost_types::Struct { fields }.encode_to_vec()).ok().unwrap();
+        for text in
+            [r#"{"rateLimitSlots": 1024}"#, r#"{"rateLimitSlots": 1024.0}"#, r#"{"rateLimitSlots": 1.024e3}"#]
+        {
+            assert_eq!(version(text.as_bytes()).ok(), Some(of_struct), "{text}");
+        }
+        assert_ne!(version(br#"{"rateLimitSlots": 1025}"#).ok(), Some(of_struct));
     }
 }

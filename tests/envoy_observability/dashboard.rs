@@ -68,6 +68,33 @@ pub fn every_query_finds_something(api: Api) {
     }
 }
 
+/// Runs the queries of the pages. A share has a row wherever there are requests, be it 0 or all of them.
+pub fn what_the_pages_ask_is_answered(api: Api) {
+    let pages = [include_str!("../../docs/live.md"), include_str!("../../docs/telemetry.md")];
+    let mut shares = 0;
+    for block in pages.iter().flat_map(|page| page.split("```promql\n").skip(1)) {
+        let block = block.split_once("```").unwrap().0;
+        let queries = block.split('#').map(|part| {
+            if block.starts_with('#') { part.split_once('\n').map_or("", |it| it.1) } else { part }
+        });
+        for query in queries.filter(|query| !query.trim().is_empty()) {
+            let query = query.replace("[10s]", "[60s]").replace("[5m]", "[60s]");
+            let found = api.query(&query).unwrap();
+            let of_requests =
+                query.split_once("\n) / ").filter(|(_, all)| all.contains("meshfilter_requests_total"));
+            if let Some((_, all)) = of_requests {
+                shares += 1;
+                assert_eq!(found.len(), api.query(all).unwrap().len(), "{query}: {found:?}");
+                assert!(
+                    found.iter().any(|sample| sample.value == 0.0 || sample.value == 1.0),
+                    "{query}: {found:?}"
+                );
+            }
+        }
+    }
+    assert_eq!(shares, 3);
+}
+
 #[test]
 fn the_dashboard_is_one_that_grafana_reads() {
     let dashboard = dashboard();

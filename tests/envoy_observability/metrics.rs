@@ -245,6 +245,7 @@ fn prometheus_sees_what_was_sent() {
     the_histogram_has_the_bounds_of_the_bootstrap(api);
     the_internal_metrics_say_how_the_filter_is(&scene);
     dashboard::every_query_finds_something(api);
+    dashboard::what_the_pages_ask_is_answered(api);
     alerts_fire(&scene);
 }
 

@@ -8,12 +8,35 @@ fn errors(file: &str, text: &str) -> Vec<String> {
     check(file, text.as_bytes()).errors.iter().map(line).collect()
 }
 
+/// A file that was emptied by mistake would let everything pass.
 #[test]
-fn nothing_at_all_is_a_good_document() {
-    for text in ["", "\n", "# later\n", "{}", "\u{feff}{}"] {
+fn nothing_has_to_be_said() {
+    for text in ["{}", "\u{feff}{}", "--- {}\n", "# all pass\n{}\n"] {
         let checked = check("policy.yaml", text.as_bytes());
         assert!(checked.errors.is_empty() && checked.summary.is_some(), "{text:?}: {checked:?}");
     }
+    for text in ["", "\n", "# later\n", "\u{feff}", "---\n", "---\n# later\n...\n"] {
+        let expected =
+            "1:1+1 : there is no document here; a policy that decides nothing and lets everything pass is {}";
+        assert_eq!(errors("policy.yaml", text), [expected], "{text:?}");
+    }
+}
+
+/// What bootstrap, run and the others take, with the cluster that they would name.
+#[test]
+fn a_key_set_without_its_cluster_is_a_warning() {
+    let text = b"authentication:\n  jwtRules:\n  - {issuer: a, jwksUri: \"https://auth.example.com/keys\"}\n";
+    let checked = check_as_others("policy.yaml", text);
+    assert!(checked.errors.is_empty(), "{checked:?}");
+    let [warning] = checked.warnings.as_slice() else { panic!("{checked:?}") };
+    assert_eq!((warning.path.as_str(), warning.place.line), ("authentication.jwtRules[0]", 3));
+    assert!(
+        warning.message.contains("bootstrap and run name it \"auth.example.com:443\""),
+        "{}",
+        warning.message
+    );
+    // A plugin is given what stands there.
+    assert_eq!(check("policy.yaml", text).errors.len(), 1);
 }
 
 #[test]

@@ -120,9 +120,10 @@ impl Destination {
 }
 
 /// Names the cluster of every key set that has none: by the server that is asked.
-pub fn name_key_clusters(policy: &mut Value) {
+pub fn name_key_clusters(policy: &mut Value) -> Vec<(usize, String)> {
+    let mut named = Vec::new();
     let rules = policy.pointer_mut("/authentication/jwtRules").and_then(Value::as_array_mut);
-    for rule in rules.into_iter().flatten() {
+    for (index, rule) in rules.into_iter().flatten().enumerate() {
         let text = |name: &str| rule.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
         if text("jwksCluster").is_some()
             || rule.get("jwks").is_some()
@@ -130,11 +131,13 @@ pub fn name_key_clusters(policy: &mut Value) {
         {
             continue;
         }
-        let named = text("jwksUri").or_else(|| text("issuer")).and_then(|url| Url::parse(url).ok());
-        if let (Some(server), Some(rule)) = (named.as_ref().and_then(server), rule.as_object_mut()) {
+        let uri = text("jwksUri").or_else(|| text("issuer")).and_then(|url| Url::parse(url).ok());
+        if let (Some(server), Some(rule)) = (uri.as_ref().and_then(server), rule.as_object_mut()) {
             rule.insert("jwksCluster".to_owned(), server.to_string().into());
+            named.push((index, server.to_string()));
         }
     }
+    named
 }
 
 fn destinations_of(entry: &HttpEntry) -> impl Iterator<Item = &document::Destination> {

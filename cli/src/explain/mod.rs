@@ -21,6 +21,7 @@ use crate::envoy::policy::name_key_clusters;
 use crate::package::Problem;
 use crate::proxy::{Normalized, Proxy, Settings, StandIn, normalize, put_keys};
 use crate::recorded;
+use crate::recorded::tags::{Tags, not_recorded};
 
 pub use document::Document;
 pub use shown::{path as shown_path, plain};
@@ -159,7 +160,14 @@ fn explain(arguments: &Arguments) -> Result<Story, Problem> {
     if let Some(file) = &arguments.jwks {
         put_keys(&mut policy, &key_set(file)?);
     }
-    let (recorded, claims) = request::read(arguments).map_err(misused)?;
+    let tags = Tags::of(&policy);
+    let (recorded, claims) = request::read(arguments, &tags).map_err(misused)?;
+    let logged = tags.logged(&recorded);
+    let has = |name: &str| recorded.line.as_ref().is_some_and(|line| line.get(name).is_some());
+    let lacks = match recorded.line.is_some() && !has("headers") && !has("claims") {
+        true => not_recorded(&policy, &tags),
+        false => Vec::new(),
+    };
     let now = match &arguments.now {
         Some(text) => Some(recorded::time(text).map_err(|error| misused(format!("--now {error}")))?),
         None => recorded.time,
@@ -193,6 +201,14 @@ fn explain(arguments: &Arguments) -> Result<Story, Problem> {
         Problem::Wrong(format!("{}: the policy is refused\n{}", document.file, lines.join("\n")))
     })?;
     let (answer, events) = trace::listen(|| proxy.send(&request));
+    if let Some(logged) = logged
+        && logged.differs(&answer.decision)
+    {
+        eprintln!("meshfilter: the log says {}, and this policy {}", logged.decision, answer.decision);
+    }
+    if !lacks.is_empty() {
+        eprintln!("meshfilter: not recorded, and decided as if absent: {}", lacks.join(", "));
+    }
     Ok(tell(&document, &events, &request, &answer, now))
 }
 
@@ -206,12 +222,12 @@ pub fn read(file: &str) -> Result<Document, Problem> {
 pub fn parse(file: &str, bytes: &[u8]) -> Result<Document, Problem> {
     use meshfilter::config::Errors;
     use meshfilter::config::source::{Language, Source};
-    let checked = super::check::check_filled(file, bytes, name_key_clusters);
+    let checked = super::check::check_filled(file, bytes);
     if !checked.errors.is_empty() {
         let said = super::report::text(std::slice::from_ref(&checked), false);
         return Err(Problem::Wrong(format!("{} is wrong\n{}", checked.file, said.trim_end())));
     }
-    let text = if checked.text.trim().is_empty() { "{}" } else { checked.text.as_str() };
+    let text = checked.text.as_str();
     let mut source = Source::read(Language::of(file, text), text, &Errors::default())
         .map_err(|error| Problem::Wrong(format!("{file}: {}", error.message)))?;
     // As bootstrap fills it in.

@@ -6,17 +6,28 @@ use serde_json::{Map, Value};
 
 use super::Arguments;
 use crate::proxy::Request;
+use crate::recorded::tags::Tags;
 use crate::recorded::{self, Recorded, url};
 
 /// The request, and the claims that stand for a token.
-pub fn read(arguments: &Arguments) -> Result<(Recorded, Option<Map<String, Value>>), String> {
+pub fn read(arguments: &Arguments, tags: &Tags) -> Result<(Recorded, Option<Map<String, Value>>), String> {
     let mut recorded = match &arguments.request {
         Some(file) => {
             let bytes = crate::input::read(file).map_err(|error| format!("{file}: {error}"))?;
-            recorded::read_one(&bytes).map_err(|error| format!("{file}: {error}"))?
+            let mut recorded = recorded::read_one(&bytes).map_err(|error| format!("{file}: {error}"))?;
+            tags.fill(&mut recorded);
+            recorded
         }
         None => {
-            let (tls, host, path) = url(arguments.url.as_deref().unwrap_or("/"))?;
+            let given = arguments.url.as_deref().unwrap_or("/");
+            let (tls, host, path) = url(given)?;
+            if let Some(host) =
+                host.as_deref().filter(|host| !given.contains("://") && !host.contains(['.', ':']))
+            {
+                eprintln!(
+                    "meshfilter: {given} is read as the host {host} and the path {path}; a path begins with /: /{given}"
+                );
+            }
             let mut request =
                 Request { path: path.into_bytes(), tls: tls.unwrap_or(false), ..Request::default() };
             if let Some(host) = host {

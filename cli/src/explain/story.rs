@@ -15,6 +15,9 @@ use super::{shown, token};
 use crate::member::member;
 use crate::proxy::{Answer, Headers, Request};
 
+/// How a destination was found that another draw would not have found.
+const DRAWN: &str = " by a draw";
+
 /// Everything about one request.
 #[derive(Debug, Serialize)]
 pub struct Story {
@@ -162,6 +165,17 @@ impl Story {
         }
     }
 
+    /// [`Self::reason`] of a request that went elsewhere than to this story's destination: of what was drawn, this came out.
+    /// None: this was not to be drawn.
+    pub fn reason_for(&self, destination: &str) -> Option<String> {
+        let drawn = self.reason();
+        let shares = drawn.strip_suffix(DRAWN)?.strip_suffix(self.destination.as_deref()?)?;
+        let (_, split) = shares.strip_suffix(": ")?.rsplit_once("; ")?;
+        let share = format!("{destination} ");
+        let could = |one: &str| one.starts_with(&share) && one != format!("{share}0 %");
+        split.split(", ").any(could).then(|| format!("{shares}{destination}{DRAWN}"))
+    }
+
     /// What a stage looked at and did not skip: what it is, where it stands, why.
     pub fn looked(&self, stage: &str) -> Vec<String> {
         let all = self.stages.iter().filter(|known| known.stage == stage).flat_map(|stage| &stage.looked);
@@ -255,7 +269,7 @@ fn upstream(seen: &crate::proxy::Seen, request: &Request, answer: &Answer) -> Up
         .collect();
     removed.dedup();
     Upstream {
-        cluster: seen.cluster.clone(),
+        cluster: crate::proxy::called(&seen.cluster).to_owned(),
         method: shown::plain(&first(":method")),
         path: shown::path(&seen.path),
         authority: shown::plain(&first(":authority")),
@@ -768,8 +782,8 @@ impl Teller<'_> {
                                 format!("{cluster} {}", percent(*weight, total))
                             };
                             let shares: Vec<String> = shares.iter().map(share).collect();
-                            let how = if *sticky { "by the sticky value" } else { "by a draw" };
-                            format!("{}: {chosen} {how}", shares.join(", "))
+                            let how = if *sticky { " by the sticky value" } else { DRAWN };
+                            format!("{}: {chosen}{how}", shares.join(", "))
                         }
                     };
                     all.push(line);
@@ -809,7 +823,14 @@ impl Said {
             }
         }
         let none = if self.negated { "anything but " } else { "" };
-        words.push_str(&format!(", wanted {none}{}", self.wanted));
+        let several = || self.wanted.rsplit_once(" or ");
+        words.push_str(&match (self.holds, several()) {
+            // What holds is no complaint.
+            ("yes", _) if self.negated => format!(", {none}{}", self.wanted),
+            ("yes", Some((before, last))) => format!(", one of {before}, {last}"),
+            ("yes", None) => format!(", matches {}", self.wanted),
+            _ => format!(", wanted {none}{}", self.wanted),
+        });
         if self.holds == "unknown" {
             words.push_str(", which cannot be told");
         }

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use reqwest::{Client, Response, Url};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::metric::FILTER;
+use super::metric::{FILTER, LABELLED};
 
-/// How long both answers may take together.
+/// How long all answers may take together.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The longest list of statistics that is read: some hundred thousand series.
@@ -26,6 +26,7 @@ pub struct Address {
     pub shown: String,
     info: Url,
     stats: Url,
+    labelled: Url,
 }
 
 impl FromStr for Address {
@@ -51,7 +52,9 @@ impl FromStr for Address {
             .append_pair("format", "json")
             .append_pair("histogram_buckets", "cumulative")
             .append_pair("filter", FILTER);
-        Ok(Address { shown: text.to_owned(), info: at("/server_info"), stats })
+        let mut labelled = at("/stats/prometheus");
+        labelled.query_pairs_mut().append_pair("filter", LABELLED);
+        Ok(Address { shown: text.to_owned(), info: at("/server_info"), stats, labelled })
     }
 }
 
@@ -62,15 +65,15 @@ pub struct Asked {
     pub index: usize,
     /// When it answered, in seconds since the beginning.
     pub at: f64,
-    /// What it says about itself, and its statistics; or why there are none.
-    pub answers: Result<(Vec<u8>, Vec<u8>), String>,
+    /// What it says about itself, its statistics, and those with labels; or why there are none.
+    pub answers: Result<[Vec<u8>; 3], String>,
 }
 
 impl Asked {
     /// The answers, or why there are none.
-    pub fn both(&self) -> Result<(&[u8], &[u8]), String> {
+    pub fn all(&self) -> Result<[&[u8]; 3], String> {
         match &self.answers {
-            Ok((info, stats)) => Ok((info, stats)),
+            Ok(answers) => Ok(answers.each_ref().map(Vec::as_slice)),
             Err(error) => Err(error.clone()),
         }
     }
@@ -144,14 +147,15 @@ fn client() -> Result<Client, String> {
 
 async fn ask(client: &Client, index: usize, address: &Address, began: Instant) -> Asked {
     let mut at = began.elapsed();
-    let both = async {
+    let answers = async {
         let info = read(get(client, &address.info).await?, MAX_INFO).await?;
         let stats = get(client, &address.stats).await?;
         // Envoy puts the answer together at once; how long it takes to bring it here says nothing.
         at = began.elapsed();
-        Ok((info, read(stats, MAX_STATS).await?))
+        let stats = read(stats, MAX_STATS).await?;
+        Ok([info, stats, read(get(client, &address.labelled).await?, MAX_STATS).await?])
     };
-    let answers = match timeout(PATIENCE, both).await {
+    let answers = match timeout(PATIENCE, answers).await {
         Ok(answers) => answers,
         Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
     };
@@ -206,6 +210,8 @@ mod tests {
         ] {
             let address: Address = text.parse().unwrap();
             assert_eq!((address.shown.as_str(), address.info.as_str()), (text, info));
+            let labelled = info.replace("server_info", "stats/prometheus?filter=");
+            assert!(address.labelled.as_str().starts_with(&labelled), "{}", address.labelled);
             assert!(
                 address.stats.as_str().contains("/stats?format=json&histogram_buckets=cumulative&filter=")
             );

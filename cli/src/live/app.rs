@@ -31,9 +31,9 @@ impl App {
         App { fleet, view: View::new(by.clone()), styles: Styles::new(colours), picture, by, columns: 0 }
     }
 
-    /// One Envoy was asked, and this came of it at this time, in seconds: what it says of itself (`/server_info`) and its
-    /// statistics, or why there are none.
-    pub fn take(&mut self, index: usize, at: f64, answers: Result<(&[u8], &[u8]), String>) {
+    /// One Envoy was asked, and this came of it at this time, in seconds: what it says of itself (`/server_info`), its
+    /// statistics, and those with labels (`/stats/prometheus`); or why there are none.
+    pub fn take(&mut self, index: usize, at: f64, answers: Result<[&[u8]; 3], String>) {
         self.fleet.take(index, at, answers);
     }
 

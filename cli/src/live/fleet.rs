@@ -111,12 +111,13 @@ impl Fleet {
         Fleet { envoys: addresses.into_iter().map(envoy).collect() }
     }
 
-    /// One of them was asked, and this came of it at this time, in seconds: both answers, or why there are none.
-    pub fn take(&mut self, index: usize, at: f64, answers: Result<(&[u8], &[u8]), String>) {
+    /// One of them was asked, and this came of it at this time, in seconds: what it says of itself, its statistics, and
+    /// those with labels; or why there are none.
+    pub fn take(&mut self, index: usize, at: f64, answers: Result<[&[u8]; 3], String>) {
         let Some(envoy) = self.envoys.get_mut(index) else { return };
-        let taken = answers.and_then(|(info, stats)| {
+        let taken = answers.and_then(|[info, stats, labelled]| {
             let info = Info::read(info)?;
-            envoy.ledger.take(at, info.uptime, stats)?;
+            envoy.ledger.take(at, info.uptime, [stats, labelled])?;
             Ok(info)
         });
         match taken {
@@ -162,7 +163,7 @@ mod tests {
         let state = |fleet: &Fleet, now| fleet.envoys[0].state(now);
         assert_eq!(state(&fleet, 0.0), State::Asked);
         let stats = b"{\"stats\":[]}".as_slice();
-        let take = |fleet: &mut Fleet, at, said: &str| fleet.take(0, at, Ok((said.as_bytes(), stats)));
+        let take = |fleet: &mut Fleet, at, said: &str| fleet.take(0, at, Ok([said.as_bytes(), stats, b""]));
         take(&mut fleet, 1.0, &info("LIVE", 9));
         assert_eq!(
             (state(&fleet, 1.0), fleet.envoys[0].info.as_ref().unwrap().version.as_str()),
@@ -188,7 +189,7 @@ mod tests {
             (&info("LIVE", 1).replace("1s", "soon"), "", "\"soon\" is no time"),
             (&info("LIVE", 1), "garbage", "the answer is no statistics of Envoy"),
         ] {
-            fleet.take(0, 1.0, Ok((said.as_bytes(), stats.as_bytes())));
+            fleet.take(0, 1.0, Ok([said.as_bytes(), stats.as_bytes(), b""]));
             let State::Gone { error, .. } = fleet.envoys[0].state(1.0) else { panic!("{said}") };
             assert!(error.contains(wrong), "{error}");
         }

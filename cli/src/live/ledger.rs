@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::labelled;
 use super::metric::{Kind, Metric};
 use super::stats::{self, Bucket, Said};
 
@@ -143,18 +144,18 @@ impl Ledger {
         Ledger { window, series: BTreeMap::new(), answers: VecDeque::new(), number: 0, last: None, read: 0 }
     }
 
-    /// Takes an answer that came at `at`, from an Envoy that says it has been running for `uptime`, both in seconds. The
+    /// Takes an answer in its two parts (JSON, and series with labels) that came at `at`, from an Envoy that says it has been running for `uptime`, both in seconds. The
     /// first one says only where the counters stand, and so does one after a gap longer than the window.
     ///
     /// # Errors
     /// That it is no statistics; it is as if it had not come.
-    pub fn take(&mut self, at: f64, uptime: f64, answer: &[u8]) -> Result<(), String> {
+    pub fn take(&mut self, at: f64, uptime: f64, [stats, labelled]: [&[u8]; 2]) -> Result<(), String> {
         let number = self.number.saturating_add(1);
         for series in self.series.values_mut() {
             series.next = None;
         }
         let (series, read) = (&mut self.series, &mut self.read);
-        stats::read(answer, &mut |said| {
+        let mut told = |said: Said<'_>| {
             let (name, amount) = match said {
                 Said::Number(name, count) => (name, Amount::Number(count)),
                 Said::Histogram(name, buckets) => (name, Amount::Buckets(buckets.to_vec())),
@@ -176,7 +177,9 @@ impl Ledger {
                 };
                 series.insert(name.into(), known);
             }
-        })?;
+        };
+        stats::read(stats, &mut told)?;
+        labelled::read(labelled, &mut told)?;
         self.number = number;
         let since = self.last.map(|(last, running)| (at - last, running));
         let begins = since.is_none_or(|(since, _)| since > self.window.max(1.0) * 2.0);
@@ -298,6 +301,10 @@ impl Kind {
 mod tests {
     use super::*;
 
+    fn take(ledger: &mut Ledger, at: f64, uptime: f64, stats: &[u8]) -> Result<(), String> {
+        ledger.take(at, uptime, [stats, b""])
+    }
+
     const REQUESTS: &str = "wasmcustom.meshfilter_requests_total<route=a>";
     const DURATIONS: &str = "wasmcustom.meshfilter_request_duration_milliseconds<route=a>";
 
@@ -325,7 +332,7 @@ mod tests {
     #[test]
     fn the_first_answer_says_where_counters_stand_and_the_next_what_came() {
         let mut ledger = Ledger::new(4.0);
-        ledger.take(0.0, 100.0, answer(Some(1000), [500, 900]).as_bytes()).unwrap();
+        take(&mut ledger, 0.0, 100.0, answer(Some(1000), [500, 900]).as_bytes()).unwrap();
         assert_eq!((counts(&ledger), ledger.seconds()), ((0, 0, vec![]), 0.0));
         for (at, value, samples, expected, seconds) in [
             (2.0, 1010, [501, 905], (10, 10, vec![1, 5]), 2.0),
@@ -335,7 +342,7 @@ mod tests {
             (8.0, 1060, [511, 925], (30, 60, vec![10, 10]), 4.0),
             (10.0, 1060, [511, 925], (0, 60, vec![]), 4.0),
         ] {
-            ledger.take(at, 100.0 + at, answer(Some(value), samples).as_bytes()).unwrap();
+            take(&mut ledger, at, 100.0 + at, answer(Some(value), samples).as_bytes()).unwrap();
             assert_eq!((counts(&ledger), ledger.seconds()), (expected, seconds), "{at}");
         }
     }
@@ -343,42 +350,42 @@ mod tests {
     #[test]
     fn restarts_and_pushes_make_nothing_negative() {
         let mut ledger = Ledger::new(10.0);
-        ledger.take(0.0, 100.0, answer(Some(1000), [1, 1]).as_bytes()).unwrap();
+        take(&mut ledger, 0.0, 100.0, answer(Some(1000), [1, 1]).as_bytes()).unwrap();
         // A counter fell.
-        ledger.take(2.0, 102.0, answer(Some(7), [0, 3]).as_bytes()).unwrap();
+        take(&mut ledger, 2.0, 102.0, answer(Some(7), [0, 3]).as_bytes()).unwrap();
         assert_eq!(counts(&ledger), (7, 7, vec![0, 3]));
         // It has more than before, but the process is a new one.
-        ledger.take(4.0, 1.0, answer(Some(20), [5, 5]).as_bytes()).unwrap();
+        take(&mut ledger, 4.0, 1.0, answer(Some(20), [5, 5]).as_bytes()).unwrap();
         assert_eq!(counts(&ledger), (27, 27, vec![5, 8]));
         // A push takes the series away, and brings it back.
-        ledger.take(6.0, 3.0, answer(None, [5, 5]).as_bytes()).unwrap();
+        take(&mut ledger, 6.0, 3.0, answer(None, [5, 5]).as_bytes()).unwrap();
         assert_eq!(counts(&ledger), (27, 27, vec![5, 8]));
-        ledger.take(8.0, 5.0, answer(Some(2), [5, 5]).as_bytes()).unwrap();
+        take(&mut ledger, 8.0, 5.0, answer(Some(2), [5, 5]).as_bytes()).unwrap();
         assert_eq!(counts(&ledger), (29, 29, vec![5, 8]));
     }
 
     #[test]
     fn after_a_silence_it_begins_anew() {
         let mut ledger = Ledger::new(4.0);
-        ledger.take(0.0, 100.0, answer(Some(0), [0, 0]).as_bytes()).unwrap();
-        ledger.take(2.0, 102.0, answer(Some(10), [0, 10]).as_bytes()).unwrap();
+        take(&mut ledger, 0.0, 100.0, answer(Some(0), [0, 0]).as_bytes()).unwrap();
+        take(&mut ledger, 2.0, 102.0, answer(Some(10), [0, 10]).as_bytes()).unwrap();
         // One answer that is late is averaged over the time that it took.
-        ledger.take(6.0, 106.0, answer(Some(50), [0, 50]).as_bytes()).unwrap();
+        take(&mut ledger, 6.0, 106.0, answer(Some(50), [0, 50]).as_bytes()).unwrap();
         assert_eq!((counts(&ledger), ledger.seconds()), ((40, 50, vec![0, 40]), 4.0));
-        ledger.take(600.0, 700.0, answer(Some(100_000), [0, 100_000]).as_bytes()).unwrap();
+        take(&mut ledger, 600.0, 700.0, answer(Some(100_000), [0, 100_000]).as_bytes()).unwrap();
         assert_eq!((counts(&ledger), ledger.seconds()), ((0, 50, vec![]), 0.0));
-        ledger.take(602.0, 702.0, answer(Some(100_004), [0, 100_004]).as_bytes()).unwrap();
+        take(&mut ledger, 602.0, 702.0, answer(Some(100_004), [0, 100_004]).as_bytes()).unwrap();
         assert_eq!((counts(&ledger), ledger.seconds()), ((4, 54, vec![0, 4]), 2.0));
     }
 
     #[test]
     fn an_answer_that_breaks_off_never_came() {
         let mut ledger = Ledger::new(4.0);
-        ledger.take(0.0, 100.0, answer(Some(5), [0, 5]).as_bytes()).unwrap();
+        take(&mut ledger, 0.0, 100.0, answer(Some(5), [0, 5]).as_bytes()).unwrap();
         let whole = answer(Some(100), [0, 100]);
-        ledger.take(2.0, 102.0, &whole.as_bytes()[..whole.len() - 1]).unwrap_err();
+        take(&mut ledger, 2.0, 102.0, &whole.as_bytes()[..whole.len() - 1]).unwrap_err();
         assert_eq!((counts(&ledger), ledger.seconds()), ((0, 0, vec![]), 0.0));
-        ledger.take(4.0, 104.0, answer(Some(9), [0, 9]).as_bytes()).unwrap();
+        take(&mut ledger, 4.0, 104.0, answer(Some(9), [0, 9]).as_bytes()).unwrap();
         assert_eq!((counts(&ledger), ledger.seconds()), ((4, 4, vec![0, 4]), 4.0));
     }
 
@@ -392,12 +399,12 @@ mod tests {
             format!("{{\"stats\":[{}]}}", names.map(one).collect::<Vec<_>>().join(","))
         };
         for round in 0..5 {
-            ledger.take(f64::from(round), f64::from(round), stats(0..1000).as_bytes()).unwrap();
+            take(&mut ledger, f64::from(round), f64::from(round), stats(0..1000).as_bytes()).unwrap();
         }
         assert_eq!(ledger.names_read(), 1000);
         for round in 5..100 {
             let names = round * 1000..(round + 1) * 1000;
-            ledger.take(f64::from(round), f64::from(round), stats(names).as_bytes()).unwrap();
+            take(&mut ledger, f64::from(round), f64::from(round), stats(names).as_bytes()).unwrap();
         }
         assert!(ledger.series().count() <= 7000, "{}", ledger.series().count());
     }

@@ -2,10 +2,15 @@
 
 use meshfilter::policy::metric::split_metric_name;
 
+use super::labelled;
 use crate::report::printable;
 
-/// What of the statistics is asked for: as Envoy's `filter`, so that it sends no more.
-pub const FILTER: &str = r"^(wasmcustom\.(meshfilter|istio)_|wasm\..*vm_reload_success$|cluster\..*\.membership_(healthy|total)$|(listener_manager\.lds|cluster_manager\.cds)\.update_rejected$)";
+/// What of the statistics is asked for: as Envoy's `filter`, so that it sends no more. A metric without labels, or with those
+/// that stand in its name.
+pub const FILTER: &str = r"^(wasmcustom\.(meshfilter|istio)_[a-z_]*(<|$)|wasm\..*vm_reload_success$|cluster\..*\.membership_(healthy|total)$|(listener_manager\.lds|cluster_manager\.cds)\.update_rejected$)";
+
+/// What is asked for as Prometheus has it: metrics whose labels Envoy was told, as the native module does.
+pub const LABELLED: &str = r"^wasmcustom\.(meshfilter|istio)_[a-z_]*\.";
 
 /// Where plugins' metrics stand.
 const PREFIX: &str = "wasmcustom.";
@@ -60,33 +65,14 @@ pub struct Metric {
 impl Metric {
     /// The metric of a name; none: it is none of ours.
     pub fn of(name: &str) -> Option<Self> {
+        if let Some((name, labels)) = labelled::split(name) {
+            // An Envoy that was not told to leave out where they stand.
+            let name = name.strip_prefix("envoy_wasmcustom_").unwrap_or(name);
+            return Self::ours(name, labels.iter().map(|(label, value)| (*label, &**value)));
+        }
         if let Some(flat) = name.strip_prefix(PREFIX) {
             let (name, labels) = split_metric_name(flat);
-            let kind = match name {
-                "meshfilter_requests_total" | "istio_requests_total" => Kind::Requests,
-                "meshfilter_request_duration_milliseconds" | "istio_request_duration_milliseconds" => {
-                    Kind::Durations
-                }
-                "meshfilter_policy_decisions_total" => Kind::Decisions,
-                "meshfilter_rate_limit_nearly_empty_total" => Kind::NearlyEmpty,
-                "meshfilter_rate_limit_service_total" => Kind::ServiceAnswers,
-                "meshfilter_rate_limit_slots" => Kind::Slots,
-                "meshfilter_rate_limit_slots_used" => Kind::SlotsUsed,
-                "meshfilter_rate_limit_displaced_total" => Kind::Displaced,
-                "meshfilter_waiting_requests" => Kind::Waiting,
-                "meshfilter_jwks_fetches_total" => Kind::KeyFetches,
-                "meshfilter_jwks_last_success_timestamp_seconds" => Kind::KeySuccess,
-                "meshfilter_configuration_version" => Kind::Configuration,
-                "meshfilter_tag_overflows_total" => Kind::Overflows,
-                _ => return None,
-            };
-            let clean = |text: &str| printable(text.chars());
-            let mut labels: Vec<(String, String)> =
-                labels.into_iter().map(|(label, value)| (clean(label), clean(value))).collect();
-            if name.starts_with("istio_") {
-                labels.push(("destination".to_owned(), istio_destination(&labels)));
-            }
-            return Some(Metric { kind, labels });
+            return Self::ours(name, labels.into_iter());
         }
         let cluster = |ending: &str| {
             let cluster = name.strip_prefix("cluster.")?.strip_suffix(ending)?;
@@ -104,6 +90,35 @@ impl Metric {
             _ => return None,
         };
         Some(Metric { kind, labels: Vec::new() })
+    }
+
+    /// One of the module's own.
+    fn ours<'a>(name: &str, labels: impl Iterator<Item = (&'a str, &'a str)>) -> Option<Self> {
+        let kind = match name {
+            "meshfilter_requests_total" | "istio_requests_total" => Kind::Requests,
+            "meshfilter_request_duration_milliseconds" | "istio_request_duration_milliseconds" => {
+                Kind::Durations
+            }
+            "meshfilter_policy_decisions_total" => Kind::Decisions,
+            "meshfilter_rate_limit_nearly_empty_total" => Kind::NearlyEmpty,
+            "meshfilter_rate_limit_service_total" => Kind::ServiceAnswers,
+            "meshfilter_rate_limit_slots" => Kind::Slots,
+            "meshfilter_rate_limit_slots_used" => Kind::SlotsUsed,
+            "meshfilter_rate_limit_displaced_total" => Kind::Displaced,
+            "meshfilter_waiting_requests" => Kind::Waiting,
+            "meshfilter_jwks_fetches_total" => Kind::KeyFetches,
+            "meshfilter_jwks_last_success_timestamp_seconds" => Kind::KeySuccess,
+            "meshfilter_configuration_version" => Kind::Configuration,
+            "meshfilter_tag_overflows_total" => Kind::Overflows,
+            _ => return None,
+        };
+        let clean = |text: &str| printable(text.chars());
+        let mut labels: Vec<(String, String)> =
+            labels.map(|(label, value)| (clean(label), clean(value))).collect();
+        if name.starts_with("istio_") {
+            labels.push(("destination".to_owned(), istio_destination(&labels)));
+        }
+        Some(Metric { kind, labels })
     }
 
     /// The value of a label.
@@ -144,6 +159,10 @@ mod tests {
         let members = Metric::of("cluster.webapp|v1.membership_total").unwrap();
         assert_eq!((members.kind, members.label("cluster")), (Kind::Members, Some("webapp|v1")));
         assert_eq!(of("listener_manager.lds.update_rejected"), Some(Kind::Rejected));
+        let told = Metric::of(r#"meshfilter_requests_total{route="a.b",destination="w|v1"}"#).unwrap();
+        assert_eq!((told.kind, &told.labels), (Kind::Requests, &requests.labels));
+        let unstripped = r#"envoy_wasmcustom_meshfilter_requests_total{route="a.b",destination="w|v1"}"#;
+        assert_eq!(Metric::of(unstripped), Some(told));
         let hostile = Metric::of("wasmcustom.meshfilter_requests_total<route=\u{1b}[2J>").unwrap();
         assert_eq!(hostile.label("route"), Some("\u{fffd}[2J"));
     }
@@ -161,5 +180,14 @@ mod tests {
             assert!(filter.is_match(name) && Metric::of(name).is_some(), "{name}");
         }
         assert!(!filter.is_match("cluster.a.upstream_rq_total"));
+        // Each series comes once, one way or the other.
+        let labelled = regex::Regex::new(LABELLED).unwrap();
+        for (name, is_labelled) in [
+            ("wasmcustom.meshfilter_requests_total.route.a<b.destination.none", true),
+            ("wasmcustom.meshfilter_requests_total<route=a.b>", false),
+            ("wasmcustom.meshfilter_rate_limit_slots", false),
+        ] {
+            assert_eq!((filter.is_match(name), labelled.is_match(name)), (!is_labelled, is_labelled));
+        }
     }
 }

@@ -18,6 +18,7 @@
 mod admin;
 mod app;
 mod fleet;
+mod labelled;
 mod ledger;
 mod metric;
 mod noise;

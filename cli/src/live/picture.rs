@@ -76,6 +76,9 @@ pub struct Picture {
     pub envoys: Vec<Admin>,
     /// What deserves a look, for people.
     pub warnings: Vec<String>,
+    /// Why there are no rows: nothing that is counted has this tag.
+    #[serde(skip)]
+    pub no_such_tag: Option<String>,
     /// All requests.
     pub all: Requests,
     /// By the values of the labels.
@@ -177,6 +180,8 @@ pub struct Limit {
     pub limited: Option<f64>,
     /// Of those that passed, the share that left less than a tenth of its bucket.
     pub nearly_empty: Option<f64>,
+    /// The share of questions that its service did not answer; none: there is no service, or it was not asked.
+    pub unavailable: Option<f64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -316,6 +321,8 @@ struct LimitSums {
     allowed: Sum,
     limited: Sum,
     nearly_empty: Option<Sum>,
+    asked: Sum,
+    failed: Sum,
     is_limit: bool,
 }
 
@@ -349,6 +356,8 @@ struct Sums<'a> {
     labels: BTreeSet<&'a str>,
     /// Whether there is a histogram of allowed requests.
     timed: bool,
+    /// Whether a policy counts requests.
+    tells: bool,
 }
 
 impl Picture {
@@ -369,7 +378,9 @@ impl Picture {
             }
         }
         let requests = sums.all.requests.count;
-        let mut warnings = sums.warnings(by);
+        let mut warnings = sums.warnings();
+        let no_such_tag = sums.no_such_tag(by);
+        warnings.extend(no_such_tag.clone());
         if sums.untimed() {
             let why =
                 "Envoy publishes durations every 5 s (stats_flush_interval), and none came within the window";
@@ -377,6 +388,9 @@ impl Picture {
         }
         for (envoy, state) in fleet.envoys.iter().zip(&states) {
             let said = match state {
+                State::Gone { seconds, error } if *seconds < 1.0 => {
+                    format!("{} does not answer: {error}", envoy.address)
+                }
                 State::Gone { seconds, error } => {
                     format!("{} has not answered for {}: {error}", envoy.address, span(*seconds))
                 }
@@ -401,6 +415,7 @@ impl Picture {
                 })
                 .collect(),
             warnings,
+            no_such_tag,
             all: sums.all.told(),
             rows: sums.rows(&labels),
             comparisons: sums.comparisons(),
@@ -419,6 +434,7 @@ impl<'a> Sums<'a> {
         let label = |name: &str| metric.label(name).unwrap_or("none");
         match metric.kind {
             Kind::Requests => {
+                self.tells = true;
                 for (name, _) in &metric.labels {
                     self.labels.insert(name);
                 }
@@ -469,7 +485,20 @@ impl<'a> Sums<'a> {
                 limit.is_limit = true;
                 limit.nearly_empty.get_or_insert_default().add(series, seconds);
             }
-            Kind::ServiceAnswers => self.limits.entry(label("policy")).or_default().is_limit = true,
+            Kind::ServiceAnswers => {
+                let limit = self.limits.entry(label("policy")).or_default();
+                limit.is_limit = true;
+                match label("result") {
+                    // Nobody was asked.
+                    "remembered" => {}
+                    result => {
+                        limit.asked.add(series, seconds);
+                        if result == "failed" {
+                            limit.failed.add(series, seconds);
+                        }
+                    }
+                }
+            }
             Kind::Slots => self.slots.1 = self.slots.1.saturating_add(series.level()),
             Kind::SlotsUsed => self.slots.0 = self.slots.0.saturating_add(series.level()),
             Kind::Displaced => self.displaced.add(series, seconds),
@@ -496,6 +525,8 @@ impl<'a> Sums<'a> {
             }
             Kind::Configuration => self.versions.entry(label("plugin")).or_default().push(series.level()),
             Kind::Overflows => {
+                // They stand there before the first request.
+                self.tells = true;
                 let overflows = self.overflows.entry(label("tag")).or_default();
                 *overflows = overflows.saturating_add(series.count());
             }
@@ -602,13 +633,14 @@ impl<'a> Sums<'a> {
 
     fn limits(&self) -> Vec<Limit> {
         let limit = |(policy, sums): (&&str, &LimitSums)| {
-            let LimitSums { decided, allowed, limited, nearly_empty, .. } = sums;
+            let LimitSums { decided, allowed, limited, nearly_empty, asked, failed, .. } = sums;
             Limit {
                 policy: (*policy).to_owned(),
                 count: decided.count,
                 rps: decided.rate,
                 limited: limited.share_of(decided.count),
                 nearly_empty: nearly_empty.and_then(|sum| sum.share_of(allowed.count)),
+                unavailable: failed.share_of(asked.count),
             }
         };
         let mut limits: Vec<Limit> =
@@ -632,7 +664,19 @@ impl<'a> Sums<'a> {
         self.keys.iter().map(set).collect()
     }
 
-    fn warnings(&self, by: &By) -> Vec<String> {
+    fn no_such_tag(&self, by: &By) -> Option<String> {
+        let By::Tag(tag) = by else { return None };
+        if self.labels.is_empty() || self.labels.contains(tag.as_str()) {
+            return None;
+        }
+        let labels: Vec<&str> = self.labels.iter().copied().take(NAMED).collect();
+        Some(format!(
+            "no request has the label {tag}; there are {}, and a tag that is in the logs alone is none",
+            labels.join(", ")
+        ))
+    }
+
+    fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if self.reloads > 0 {
             warnings.push(format!(
@@ -667,17 +711,21 @@ impl<'a> Sums<'a> {
                 warnings.push(format!("{healthy} of {all} endpoints of {cluster} are healthy"));
             }
         }
+        for (policy, limit) in self.limits.iter().filter(|(_, limit)| limit.failed.count > 0) {
+            warnings.push(format!(
+                "the rate limit service of {policy} did not answer {} of {} questions",
+                limit.failed.count, limit.asked.count
+            ));
+        }
+        if !self.versions.is_empty() && !self.tells {
+            let why =
+                "no policy in force has telemetry: {}: requests are not counted, only what policies decide";
+            warnings.push(why.to_owned());
+        }
         for (tag, count) in &self.overflows {
             if *count > 0 {
                 warnings.push(format!("{count} values of the tag {tag} became \"other\": raise its maxValues, or list its values"));
             }
-        }
-        if let By::Tag(tag) = by
-            && !self.labels.is_empty()
-            && !self.labels.contains(tag.as_str())
-        {
-            let labels: Vec<&str> = self.labels.iter().copied().take(NAMED).collect();
-            warnings.push(format!("no request has the label {tag}; there are {}", labels.join(", ")));
         }
         warnings
     }

@@ -17,13 +17,13 @@ const FEWEST_ROWS: usize = 5;
 const KEYS: [(&str, &str); 9] = [
     ("q", "quit"),
     ("p, space", "pause: the picture stands still, counting goes on"),
-    ("b", "rows: both, route, destination, decision, policy, the tag of --by"),
+    ("b", "rows: both, route, destination, decision, policy, --by's tag"),
     ("s, ← →", "sort by the next column; a star says which"),
     ("r", "the other way round"),
     ("/", "show rows with a text; Esc shows all"),
     ("↑ ↓, PgUp, PgDn", "choose a row: below are the buckets of its quantiles"),
     ("0", "compare destinations anew, from now on"),
-    ("?", "this"),
+    ("?", "this; any key closes it"),
 ];
 
 /// How things look; without colours what has to be seen is bold or reversed.
@@ -169,9 +169,10 @@ fn top(picture: &Picture, view: &View, styles: Styles, width: usize) -> Lines {
 /// Which route, which version.
 fn rows(table: &Table, view: &View, styles: Styles, width: usize, height: usize) -> Lines {
     let widths = widths(table, width);
+    let shown = |index: usize| width_of(&widths, index) > 0;
     let mut lines = Vec::new();
     let mut heading = Vec::new();
-    for (index, column) in table.columns.iter().enumerate() {
+    for (index, column) in table.columns.iter().enumerate().filter(|(index, _)| shown(*index)) {
         let sorted = view.sort.column == Some(index);
         let title = match (sorted, view.sort.reversed) {
             (true, false) => format!("{}*", column.title),
@@ -185,7 +186,8 @@ fn rows(table: &Table, view: &View, styles: Styles, width: usize, height: usize)
     let first = view.selected.saturating_sub(visible.saturating_sub(1));
     for (index, row) in table.rows.iter().enumerate().skip(first).take(visible) {
         let mut spans = Vec::new();
-        for (place, ((cell, mark), column)) in row.cells.iter().zip(&table.columns).enumerate() {
+        let cells = row.cells.iter().zip(&table.columns).enumerate();
+        for (place, ((cell, mark), column)) in cells.filter(|(place, _)| shown(*place)) {
             let (sign, style) = match mark {
                 Some(Mark::Worse) => ("▼", styles.bad),
                 Some(Mark::Better) => ("▲", styles.good),
@@ -211,7 +213,14 @@ fn width_of(widths: &[usize], index: usize) -> usize {
     widths.get(index).copied().unwrap_or_default()
 }
 
-/// Of every column, the blank between two included: numbers get what they need, and names share what is left.
+/// What goes where names have no room, one after the other.
+const LEAST: [&str; 5] = ["P50", "P95", "P99", "REFUSED", "SUCCESS"];
+
+/// A name has to be as long as this before a number is worth its place.
+const NAME: usize = 12;
+
+/// Of every column, the blank between two included: numbers get what they need, and names share what is left. 0: there is no
+/// room for it.
 fn widths(table: &Table, room: usize) -> Vec<usize> {
     let longest = |(index, column): (usize, &table::Column)| {
         let cells = table.rows.iter().filter_map(|row| row.cells.get(index));
@@ -224,6 +233,16 @@ fn widths(table: &Table, room: usize) -> Vec<usize> {
         cells.map(of).max().unwrap_or(0).max(title).saturating_add(1)
     };
     let mut widths: Vec<usize> = table.columns.iter().enumerate().map(longest).collect();
+    for title in LEAST {
+        let need = |(width, column): (&usize, &table::Column)| {
+            if column.is_name { NAME.min(*width) } else { *width }
+        };
+        if widths.iter().zip(&table.columns).map(need).sum::<usize>() <= room {
+            break;
+        }
+        let least = widths.iter_mut().zip(&table.columns).filter(|(_, column)| column.title == title);
+        least.for_each(|(width, _)| *width = 0);
+    }
     while widths.iter().sum::<usize>() > room {
         let names = widths.iter_mut().zip(&table.columns).filter(|(_, column)| column.is_name);
         let Some(widest) = names.map(|(width, _)| width).max().filter(|width| **width > 1) else { break };

@@ -10,7 +10,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 pub const MAX_SERIES: usize = 100_000;
 
 /// Envoy has some twenty bounds; nobody needs more.
-const MAX_BOUNDS: usize = 256;
+pub const MAX_BOUNDS: usize = 256;
 
 /// A bound, and how many samples are not above it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -283,13 +283,18 @@ pub fn limits(picture: &Picture) -> Vec<String> {
         .limits
         .iter()
         .map(|limit| {
+            let unavailable = limit
+                .unavailable
+                .filter(|share| *share > 0.0)
+                .map(|share| format!(", unavailable {}", percent(share)));
             let near = limit.nearly_empty.map(|share| format!(", {} nearly empty", percent(share)));
             format!(
-                "{}: {}/s asked, {} refused{}",
+                "{}: {}/s asked, {} refused{}{}",
                 limit.policy,
                 rate(limit.rps),
                 limit.limited.map_or_else(|| "-".to_owned(), percent),
-                near.unwrap_or_default()
+                near.unwrap_or_default(),
+                unavailable.unwrap_or_default()
             )
         })
         .collect();

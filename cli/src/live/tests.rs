@@ -33,10 +33,44 @@ fn recorded() -> Fleet {
     let mut fleet = Fleet::new(addresses, 30.0);
     for (at, stats) in [(0.0, BEFORE), (30.0, AFTER)] {
         for index in 0..2 {
-            fleet.take(index, at, Ok((info(3000 + at as u32).as_bytes(), stats.as_bytes())));
+            fleet.take(index, at, Ok([info(3000 + at as u32).as_bytes(), stats.as_bytes(), b""]));
         }
     }
     fleet
+}
+
+/// The same statistics as the native module has Envoy say them: counters with labels are not in the JSON.
+fn native(stats: &str) -> (String, String) {
+    let mut value: serde_json::Value = serde_json::from_str(stats).unwrap();
+    let mut labelled = String::from("# TYPE meshfilter_requests_total counter\n");
+    value["stats"].as_array_mut().unwrap().retain(|series| {
+        let name = series["name"].as_str().unwrap_or_default();
+        let Some(flat) = name.strip_prefix("wasmcustom.").filter(|name| name.contains("_total<")) else {
+            return true;
+        };
+        let (name, labels) = meshfilter::policy::metric::split_metric_name(flat);
+        let labels: Vec<String> =
+            labels.into_iter().map(|(label, value)| format!("{label}=\"{value}\"")).collect();
+        labelled += &format!("{name}{{{}}} {}\n", labels.join(","), series["value"]);
+        false
+    });
+    (value.to_string(), labelled)
+}
+
+/// Whichever module counts, and a fleet may have both.
+#[test]
+fn the_native_module_says_the_same() {
+    let mut fleet = Fleet::new(["http://10.0.0.1:9901", "http://10.0.0.2:9901"].map(str::to_owned), 30.0);
+    for (at, stats) in [(0.0, BEFORE), (30.0, AFTER)] {
+        let info = info(3000 + at as u32);
+        fleet.take(0, at, Ok([info.as_bytes(), stats.as_bytes(), b""]));
+        let (stats, labelled) = native(stats);
+        fleet.take(1, at, Ok([info.as_bytes(), stats.as_bytes(), labelled.as_bytes()]));
+    }
+    for by in [By::Both, By::Policy, By::Tag("tenant".to_owned())] {
+        let said = |fleet| serde_json::to_value(Picture::of(fleet, &by, 30.0, DATE)).unwrap();
+        assert_eq!(said(&fleet), said(&recorded()));
+    }
 }
 
 fn drawn(fleet: &Fleet, view: &mut View, now: f64, size: (u16, u16), colours: bool) -> Buffer {
@@ -125,6 +159,10 @@ fn any_size_will_do() {
     // The keys are at the bottom even where there is no room for what is above.
     let small = text(&drawn(&fleet, &mut view, 30.0, (80, 8), false));
     assert!(small.lines().last().unwrap().starts_with("q quit"), "{small}");
+    // Names say which row it is; quantiles make room for them.
+    let narrow = text(&drawn(&fleet, &mut view, 30.0, (40, 10), false));
+    assert!(narrow.contains("ROUTE") && narrow.contains("RPS") && !narrow.contains("P50"), "{narrow}");
+    assert!(narrow.contains("weighted") && narrow.contains("webapp|v1"), "{narrow}");
     // Wide enough for whole names.
     let wide = text(&drawn(&fleet, &mut view, 30.0, (120, 40), false));
     assert!(wide.contains("canary-by-header webapp|v2"), "{wide}");
@@ -150,7 +188,7 @@ fn an_envoy_that_goes_is_on_the_screen_and_out_of_the_sums() {
     );
     assert!((rate(&fleet, 44.0) - both / 2.0).abs() < 1e-9);
     // It comes back as another process, whose counters begin at zero.
-    fleet.take(1, 45.0, Ok((info(1).as_bytes(), BEFORE.as_bytes())));
+    fleet.take(1, 45.0, Ok([info(1).as_bytes(), BEFORE.as_bytes(), b""]));
     let screen = text(&drawn(&fleet, &mut View::new(By::Both), 45.0, (80, 24), false));
     assert!(screen.contains("2 of 2 Envoys live"), "{screen}");
     assert!(rate(&fleet, 45.0) >= both / 2.0);
@@ -196,6 +234,11 @@ fn what_deserves_a_look_is_said() {
             ("cluster.webapp|v1.membership_healthy".to_owned(), 1),
             ("wasmcustom.meshfilter_tag_overflows_total<tag=tenant>".to_owned(), failed),
             (
+                "wasmcustom.meshfilter_rate_limit_service_total<policy=fleet><result=failed>".to_owned(),
+                failed,
+            ),
+            ("wasmcustom.meshfilter_rate_limit_service_total<policy=fleet><result=allowed>".to_owned(), 9),
+            (
                 "wasmcustom.meshfilter_requests_total<route=r><decision=allowed><response_code=200>"
                     .to_owned(),
                 failed,
@@ -206,10 +249,15 @@ fn what_deserves_a_look_is_said() {
     };
     for (at, failed) in [(0.0, 0), (2.0, 3)] {
         for (index, version) in [(0, 7), (1, 8)] {
-            fleet.take(index, at, Ok((info(5 + at as u32).as_bytes(), stats(version, failed).as_bytes())));
+            fleet.take(
+                index,
+                at,
+                Ok([info(5 + at as u32).as_bytes(), stats(version, failed).as_bytes(), b""]),
+            );
         }
     }
     let picture = Picture::of(&fleet, &By::Tag("tenant".to_owned()), 2.0, DATE);
+    assert_eq!(super::table::limits(&picture), ["fleet: 0.0/s asked, - refused, unavailable 100%"]);
     assert_eq!(
         picture.warnings,
         [
@@ -219,8 +267,9 @@ fn what_deserves_a_look_is_said() {
             "6 requests wait for a key set",
             "no key set of auth could be had yet",
             "2 of 4 endpoints of webapp|v1 are healthy",
+            "the rate limit service of fleet did not answer 6 of 6 questions",
             "6 values of the tag tenant became \"other\": raise its maxValues, or list its values",
-            "no request has the label tenant; there are decision, response_code, route",
+            "no request has the label tenant; there are decision, response_code, route, and a tag that is in the logs alone is none",
         ]
     );
     assert_eq!(picture.all.requests, 6);
@@ -251,4 +300,19 @@ fn the_pages_queries_are_about_series_that_there_are() {
             }
         }
     }
+}
+
+#[test]
+fn a_policy_without_telemetry_is_told() {
+    let mut fleet = Fleet::new(["a".to_owned()], 10.0);
+    let stats =
+        r#"{"stats":[{"name":"wasmcustom.meshfilter_configuration_version<plugin=meshfilter>","value":7}]}"#;
+    let overflows = r#",{"name":"wasmcustom.meshfilter_tag_overflows_total<tag=all>","value":0}]}"#;
+    fleet.take(0, 0.0, Ok([info(5).as_bytes(), stats.as_bytes(), b""]));
+    let picture = Picture::of(&fleet, &By::Both, 1.0, DATE);
+    let said = "no policy in force has telemetry: {}: requests are not counted, only what policies decide";
+    assert_eq!(picture.warnings, [said]);
+    // With it that stands there before the first request.
+    fleet.take(0, 1.0, Ok([info(6).as_bytes(), stats.replace("]}", overflows).as_bytes(), b""]));
+    assert_eq!(Picture::of(&fleet, &By::Both, 1.0, DATE).warnings.len(), 0);
 }

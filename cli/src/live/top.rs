@@ -121,11 +121,14 @@ fn once(arguments: &Arguments, by: &By) -> Result<(String, Outcome), Problem> {
         Ok::<_, String>([first, second])
     });
     for asked in asked.map_err(Problem::Misused)?.iter().flatten() {
-        fleet.take(asked.index, asked.at, asked.both());
+        fleet.take(asked.index, asked.at, asked.all());
     }
     // There is no third time: who has not answered the second is gone.
     fleet.give_up();
     let picture = Picture::of(&fleet, by, began.elapsed().as_secs_f64(), date());
+    if let Some(why) = &picture.no_such_tag {
+        return Err(Problem::Misused(format!("--by: {why}")));
+    }
     let silent = picture.envoys.iter().all(|envoy| matches!(envoy.state, State::Gone { .. }));
     if silent {
         for warning in &picture.warnings {
@@ -228,7 +231,7 @@ fn show(
         // What has come meanwhile is drawn at once.
         while let Some(event) = next {
             match event {
-                Event::Asked(asked) => app.take(asked.index, asked.at, asked.both()),
+                Event::Asked(asked) => app.take(asked.index, asked.at, asked.all()),
                 Event::Key(key) => {
                     if app.key(key) {
                         return Ok(());

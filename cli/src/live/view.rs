@@ -56,13 +56,17 @@ impl View {
         if self.typing {
             return self.typed(key.code);
         }
+        if self.help {
+            // What a key does behind it nobody sees.
+            self.help = false;
+            return Wish::Draw;
+        }
         match key.code {
             KeyCode::Char('q') => return Wish::Quit,
-            KeyCode::Esc if self.help => self.help = false,
             KeyCode::Esc if !self.filter.is_empty() => self.filter.clear(),
             KeyCode::Esc => return Wish::Quit,
             KeyCode::Char('p' | ' ') => self.paused = !self.paused,
-            KeyCode::Char('?' | 'h') => self.help = !self.help,
+            KeyCode::Char('?' | 'h') => self.help = true,
             KeyCode::Char('/') => self.typing = true,
             KeyCode::Char('b') => {
                 self.by = self.next();
@@ -173,6 +177,11 @@ mod tests {
         assert_eq!(press(&mut view, "\u{1b}"), Wish::Draw);
         assert_eq!(view.filter, "");
         assert_eq!(press(&mut view, "\u{1b}"), Wish::Quit);
+        assert_eq!(press(&mut view, "?"), Wish::Draw);
+        assert!(view.help);
+        // Any key closes the help, and does nothing else.
+        assert_eq!(press(&mut view, "q"), Wish::Draw);
+        assert!(!view.help);
         assert_eq!(press(&mut view, "q"), Wish::Quit);
         let control = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
         view.typing = true;

@@ -75,7 +75,7 @@ fn recorded(entry: Entry) -> Result<Recorded, String> {
         }
     }
     let time = entry.started.as_deref().map(time).transpose()?;
-    Ok(Recorded { request, time, claims: None })
+    Ok(Recorded { request, time, claims: None, line: None })
 }
 
 /// Walks down to the list at a path, and hands on what is in it.

@@ -11,7 +11,7 @@ use crate::proxy::{Headers, Request};
 /// What is wrong with it.
 pub fn read(line: &[u8]) -> Result<Recorded, String> {
     let value: Value = serde_json::from_slice(line).map_err(|error| format!("no JSON: {error}"))?;
-    read_value(&value)
+    read_value(&value).map(|recorded| Recorded { line: Some(value), ..recorded })
 }
 
 /// Reads the value of a line. Names that are not known are ignored; `-` and `null` are what Envoy writes where there is
@@ -42,7 +42,8 @@ pub fn read_value(value: &Value) -> Result<Recorded, String> {
     if let Some(port) = line.get("port").and_then(Value::as_u64).and_then(|port| u16::try_from(port).ok()) {
         request.port = port;
     }
-    Ok(Recorded { request, claims: claims(line)?, time: text(line, "time")?.map(time).transpose()? })
+    let time = text(line, "time")?.map(time).transpose()?;
+    Ok(Recorded { request, claims: claims(line)?, time, line: None })
 }
 
 fn text<'a>(line: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, String> {

@@ -3,6 +3,7 @@
 mod har;
 mod log;
 mod raw;
+pub mod tags;
 
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ pub struct Recorded {
     pub claims: Option<Map<String, Value>>,
     /// When, since the Unix epoch.
     pub time: Option<Duration>,
+    /// The line that it was read from, with what else stands there.
+    pub line: Option<Value>,
 }
 
 /// Reads one recorded request, whatever its form.
@@ -35,7 +38,7 @@ pub fn read_one(bytes: &[u8]) -> Result<Recorded, String> {
         if value.get("log").is_some() || value.get("request").is_some() {
             return har::read_value(&value);
         }
-        return log::read_value(&value);
+        return log::read_value(&value).map(|recorded| Recorded { line: Some(value), ..recorded });
     }
     raw::read(bytes)
 }

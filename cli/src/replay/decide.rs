@@ -11,6 +11,7 @@ use crate::explain::{Document, tell};
 use crate::member::member;
 use crate::package::Problem;
 use crate::proxy::{Answer, Normalized, Proxy, Request, Settings, StandIn, normalize, put_keys};
+use crate::recorded::tags::{Tags, not_recorded};
 use crate::recorded::{self, Recorded};
 
 /// Where clocks begin that no request has set.
@@ -21,6 +22,8 @@ pub struct Side {
     document: Document,
     /// Rules take claims in place of tokens, and nothing is counted.
     policy: Value,
+    /// What its log has of a request.
+    tags: Tags,
 }
 
 impl Side {
@@ -30,13 +33,19 @@ impl Side {
             put_keys(&mut policy, keys);
         }
         StandIn::prepare(&mut policy);
+        let tags = Tags::of(&policy);
         if let Some(members) = policy.as_object_mut() {
             // It decides nothing, and its histograms would grow with the requests.
             members.remove("telemetry");
         }
-        let side = Side { document, policy };
+        let side = Side { document, policy, tags };
         side.start(1)?;
         Ok(side)
+    }
+
+    /// What it looks at and the log of `old` does not have.
+    pub fn looks_beyond(&self, old: &Side) -> Vec<String> {
+        not_recorded(&self.policy, &old.tags)
     }
 
     /// Whether what it decides depends on the requests before.
@@ -92,10 +101,18 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn one(&mut self, number: u64, place: (usize, u64), recorded: Recorded) {
+    fn one(&mut self, number: u64, place: (usize, u64), mut recorded: Recorded) {
         self.report.requests = self.report.requests.saturating_add(1);
         self.move_to(recorded.time);
         let now = self.clock.unwrap_or(START);
+        let [old, new] = self.sides;
+        // The log is the old policy's.
+        let logged = old.tags.logged(&recorded);
+        let has = |name: &str| recorded.line.as_ref().is_some_and(|line| line.get(name).is_some());
+        if recorded.line.is_some() && !has("headers") && !has("claims") {
+            self.report.bare = self.report.bare.saturating_add(1);
+            old.tags.fill(&mut recorded);
+        }
         let mut request = recorded.request.clone();
         match normalize(&request.path) {
             Normalized::Path(path) => request.path = path,
@@ -103,14 +120,27 @@ impl<'a> Worker<'a> {
             Normalized::Refused => return,
         }
         let random = mixed(self.seed.wrapping_add(number));
-        let [old, new] = self.sides;
         let [old_proxy, new_proxy] = &mut self.proxies;
-        let requests = [old, new].map(|side| with_claims(&request, &recorded, side, now));
-        let [old_request, new_request] = &requests;
         old_proxy.host.draw_from(random);
         new_proxy.host.draw_from(random);
-        let answers = [old_proxy.send(old_request), new_proxy.send(new_request)];
-        let [before, after] = &answers;
+        let mut old_request = with_claims(&request, &recorded, old, now);
+        let mut before = old_proxy.send(&old_request);
+        // Who came past authentication had a token that the log does not have.
+        if before.decision == "authn_denied"
+            && logged.as_ref().is_some_and(|logged| logged.decision != "authn_denied")
+        {
+            recorded.claims.get_or_insert_default().entry("sub").or_insert_with(|| "someone".into());
+            old_request = with_claims(&request, &recorded, old, now);
+            old_proxy.host.draw_from(random);
+            before = old_proxy.send(&old_request);
+        }
+        if let Some(logged) = logged {
+            // Whether the old policy decides as the log says that it did.
+            self.report.compare(&logged, &before.decision);
+        }
+        let new_request = &with_claims(&request, &recorded, new, now);
+        let after = new_proxy.send(new_request);
+        let (old_request, before, after) = (&old_request, &before, &after);
         if same(before, after) {
             return;
         }

@@ -21,8 +21,9 @@ use report::Report;
 ///
 /// Every request is decided by both policies, by the code of the request path, and what differs is counted: decisions,
 /// destinations, and the policies that made the difference. Random numbers are the same on both sides, token buckets start full
-/// and follow the recorded times. The input is streamed. The exit code is 0 if nothing differs, 1 if something does, 2 if
-/// something cannot be read.
+/// and follow the recorded times. The input is streamed. What the log says was
+/// decided is held against the old policy first: where that decides otherwise, the log lacks what it looked at. The exit code is
+/// 0 if nothing differs, 1 if something does or the old policy contradicts the log, 2 if something cannot be read.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -73,8 +74,9 @@ Examples:
   zcat access.log.*.gz | meshfilter replay old.yaml new.yaml -
   meshfilter replay old.yaml new.yaml session.har --format json | jq '.kinds[].count'
 
-A line has method and path, and may have time, authority, scheme, client, direct, port, peer, headers and claims. Requests that
-were recorded without their tokens are decided by their claims.";
+A line has method and path, and may have time, authority, scheme, client, direct, port, peer, headers and claims; a log of Envoy's
+has of headers, cookies, parameters and claims what tags of the old policy wrote into it. Requests that were recorded without
+their tokens are decided by their claims.";
 
 /// Replays the requests, and writes what differs to `output`.
 pub(crate) fn run(arguments: &Arguments, output: &mut Vec<u8>) -> Outcome {
@@ -100,7 +102,7 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Vec<u8>) -> Outcome {
         eprintln!("meshfilter: {wrong} of the requests cannot be read, and were left out");
         return Outcome::Misused;
     }
-    if report.differ() > 0 { Outcome::Wrong } else { Outcome::Good }
+    if report.differ() > 0 || report.untrue() > 0 { Outcome::Wrong } else { Outcome::Good }
 }
 
 /// The files with requests; a folder is every log and archive in it.
@@ -162,7 +164,9 @@ fn replay(arguments: &Arguments, files: &[String]) -> Result<(Report, u64), Prob
     if let Some(message) = failed {
         return Err(Problem::Misused(message));
     }
-    let report = total.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut report = total.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let [old, new] = &sides;
+    report.not_recorded = [old.looks_beyond(old), new.looks_beyond(old)];
     let wrong = report.wrong;
     Ok((report, wrong))
 }

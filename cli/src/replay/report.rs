@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr;
 
 use crate::explain::percent;
-use crate::proxy::Answer;
+use crate::proxy::{Answer, called};
+use crate::recorded::tags::Logged;
 
 /// More kinds than this are counted together.
 const MOST: usize = 1000;
@@ -39,6 +40,14 @@ pub struct Report {
     /// Lines that cannot be read.
     pub wrong: u64,
     pub unreadable: Vec<(usize, u64, String)>,
+    /// Lines of a log that has only what tags write into it.
+    pub bare: u64,
+    /// Lines that say what was decided.
+    pub logged: u64,
+    /// What each policy looks at and bare lines do not have: the old one, the new one.
+    pub not_recorded: [Vec<String>; 2],
+    /// What the log says was decided, and what the old policy decides.
+    otherwise: BTreeMap<[String; 2], u64>,
     kinds: BTreeMap<Kind, (u64, Vec<Example>)>,
     first: usize,
 }
@@ -46,7 +55,7 @@ pub struct Report {
 impl Kind {
     pub fn of(old: &Answer, new: &Answer) -> Self {
         let destination = |answer: &Answer| {
-            let seen = answer.upstream.as_ref().map(|seen| seen.cluster.clone());
+            let seen = answer.upstream.as_ref().map(|seen| called(&seen.cluster).to_owned());
             seen.unwrap_or_else(|| match answer.status {
                 Some(status) => status.to_string(),
                 None => "closed".to_owned(),
@@ -116,8 +125,75 @@ impl Report {
         }
     }
 
+    /// Takes what the log says was decided, and what the old policy decides.
+    pub fn compare(&mut self, logged: &Logged, decided: &str) {
+        self.logged = self.logged.saturating_add(1);
+        if !logged.differs(decided) {
+            return;
+        }
+        // A log may call decisions anything.
+        let pair = [logged.decision.as_str(), decided].map(str::to_owned);
+        let pair = match self.otherwise.len() >= MOST && !self.otherwise.contains_key(&pair) {
+            true => ["…".to_owned(), "…".to_owned()],
+            false => pair,
+        };
+        let count = self.otherwise.entry(pair).or_default();
+        *count = count.saturating_add(1);
+    }
+
+    /// How many requests the old policy decides otherwise than the log says.
+    pub fn untrue(&self) -> u64 {
+        self.otherwise.values().sum()
+    }
+
+    /// What has to be known before anything else is believed: how far the old policy agrees with the log, and what neither
+    /// policy could see.
+    pub fn doubts(&self) -> Vec<String> {
+        const SHOWN: usize = 3;
+        let mut doubts = Vec::new();
+        let [old, new] = &self.not_recorded;
+        let untrue = self.untrue();
+        if untrue > 0 {
+            let mut kinds: Vec<_> = self.otherwise.iter().collect();
+            kinds.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+            let kinds: Vec<String> = kinds
+                .into_iter()
+                .take(SHOWN)
+                .map(|([logged, decided], count)| {
+                    format!("{} {logged} in the log are {decided}", grouped(*count))
+                })
+                .collect();
+            doubts.push(format!(
+                "the old policy decides {} of {} otherwise than the log ({}): what is said here of the new one says little",
+                grouped(untrue),
+                grouped(self.logged),
+                kinds.join(", ")
+            ));
+        }
+        if self.bare > 0 {
+            let mut all: Vec<&str> = old.iter().chain(new).map(String::as_str).collect();
+            all.sort_unstable();
+            all.dedup();
+            if !all.is_empty() {
+                doubts.push(format!(
+                    "not recorded in {} of the requests, and decided as if absent: {}; record them with tags of the old policy, \
+                     such as {{name: role, value: {{header: user-role}}, in: [logs]}}",
+                    grouped(self.bare),
+                    all.join(", ")
+                ));
+            }
+        }
+        doubts
+    }
+
     /// Adds what another thread counted.
     pub fn add(&mut self, other: Report) {
+        self.bare = self.bare.saturating_add(other.bare);
+        self.logged = self.logged.saturating_add(other.logged);
+        for (pair, count) in other.otherwise {
+            let sum = self.otherwise.entry(pair).or_default();
+            *sum = sum.saturating_add(count);
+        }
         self.requests = self.requests.saturating_add(other.requests);
         self.wrong = self.wrong.saturating_add(other.wrong);
         self.unreadable.extend(other.unreadable);
@@ -147,6 +223,9 @@ impl Report {
     fn headline(&self) -> String {
         let differ = self.differ();
         match differ {
+            0 if !self.doubts().is_empty() => {
+                format!("{} requests, none is known to be decided otherwise", grouped(self.requests))
+            }
             0 => format!("{} requests, none is decided otherwise", grouped(self.requests)),
             _ => format!(
                 "{} requests, {} are decided otherwise ({})",
@@ -159,6 +238,9 @@ impl Report {
 
     pub fn text(&self) -> String {
         let mut out = format!("{}\n", self.headline());
+        for doubt in self.doubts() {
+            let _ = writeln!(out, "! {doubt}");
+        }
         let sorted = self.sorted();
         if sorted.is_empty() {
             return out;
@@ -197,6 +279,9 @@ impl Report {
 
     pub fn markdown(&self) -> String {
         let mut out = format!("{}\n", self.headline());
+        for doubt in self.doubts() {
+            let _ = writeln!(out, "\n**{}**", escaped(&doubt));
+        }
         let sorted = self.sorted();
         if sorted.is_empty() {
             return out;
@@ -244,6 +329,14 @@ impl Report {
             "requests": self.requests,
             "differ": self.differ(),
             "unreadable": self.wrong,
+            "logged": {
+                "requests": self.logged,
+                "otherwise": self.untrue(),
+                "kinds": self.otherwise.iter().map(|([logged, decided], count)| json!({
+                    "logged": logged, "old": decided, "count": count,
+                })).collect::<Value>(),
+            },
+            "not_recorded": if self.bare > 0 { json!(self.not_recorded) } else { json!([[], []]) },
             "kinds": self.sorted().iter().map(kind).collect::<Value>(),
         })
     }

@@ -35,7 +35,16 @@ pub struct Envoy {
 pub fn find(given: Option<&Path>) -> Result<PathBuf, String> {
     let named = given.map(|path| (path.to_owned(), "--envoy"));
     let named = named.or_else(|| std::env::var_os("ENVOY").map(|path| (PathBuf::from(path), "$ENVOY")));
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let in_path = |name: &Path| {
+        std::env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| path.is_file())
+    };
     if let Some((path, by)) = named {
+        // As a shell would have it: a name without a folder is looked up.
+        let near = || Some(Path::new(".tools").join(&path)).filter(|path| path.is_file());
+        let is_name = path.components().count() == 1 && !path.is_file();
+        let found = if is_name { in_path(&path).or_else(near) } else { None };
+        let path = found.unwrap_or(path);
         return match path.is_file() {
             true => std::path::absolute(&path).map_err(|error| format!("{by} {}: {error}", path.display())),
             false => {
@@ -43,11 +52,8 @@ pub fn find(given: Option<&Path>) -> Result<PathBuf, String> {
             }
         };
     }
-    let folders = std::env::var_os("PATH").unwrap_or_default();
-    let in_path = std::env::split_paths(&folders).map(|folder| folder.join("envoy"));
-    std::iter::once(PathBuf::from(".tools/envoy"))
-        .chain(in_path)
-        .find(|path| path.is_file())
+    let near = Some(PathBuf::from(".tools/envoy")).filter(|path| path.is_file());
+    near.or_else(|| in_path(Path::new("envoy")))
         .and_then(|path| std::path::absolute(path).ok())
         .ok_or_else(|| {
             "there is no Envoy; install it (https://www.envoyproxy.io/docs/envoy/latest/start/install), run `make tools` in \

@@ -17,6 +17,9 @@ use crate::input::Document;
 /// How often the files are looked at.
 pub const EVERY: Duration = Duration::from_millis(200);
 
+/// A file that cannot be read so often in a row is gone.
+const MISSED: u32 = 5;
+
 /// How long Envoy may take to say what it thinks of a push.
 const TAKEN_WITHIN: Duration = Duration::from_secs(15);
 
@@ -34,6 +37,8 @@ pub struct Watch {
     tags: (Vec<String>, Vec<String>),
     /// What Envoy has from its start.
     rest: Value,
+    /// How often in a row the file could not be read.
+    missed: u32,
 }
 
 /// What belongs together in a bootstrap, and comes from files where it may change.
@@ -106,6 +111,7 @@ impl Watch {
             pushed,
             tags: tags(bootstrap),
             rest: rest(bootstrap),
+            missed: 0,
         };
         watch.replace(CLUSTERS_FILE, &clusters_resource(&watch.clusters))?;
         watch.replace(PLUGIN_FILE, &watch.pushed)?;
@@ -114,8 +120,15 @@ impl Watch {
 
     /// Looks at the files; gives what there is to say.
     pub async fn look(&mut self, subject: &Subject, envoy: &Envoy) -> Option<String> {
-        // An editor may have moved one away for a moment.
-        let texts = subject.read().ok()?;
+        let texts = match subject.read() {
+            Ok(texts) => texts,
+            Err(error) => {
+                // An editor may have moved one away for a moment.
+                self.missed = self.missed.saturating_add(1);
+                return (self.missed == MISSED).then(|| format!("{error}: the policy from before stays"));
+            }
+        };
+        self.missed = 0;
         let settled = std::mem::replace(&mut self.last, texts.clone()) == texts;
         if !settled || texts == self.seen {
             return None;
@@ -133,7 +146,8 @@ impl Watch {
             Err(error) => Some(format!("{changed}: {error}; the policy from before stays")),
             Ok(()) => {
                 let mut said = format!("{changed}: pushed");
-                if tags != self.tags {
+                let has_new = |new: &[String], old: &[String]| new.iter().any(|tag| !old.contains(tag));
+                if has_new(&tags.0, &self.tags.0) || has_new(&tags.1, &self.tags.1) {
                     said.push_str("; its new tags reach metrics, logs and spans after a restart");
                 }
                 if rest != self.rest {

@@ -64,6 +64,7 @@ fn say(stream: &mut TcpStream, status: u16, body: &[u8]) -> std::io::Result<()> 
 fn admin(stats: impl Fn(&mut TcpStream) -> std::io::Result<()> + Send + Sync + 'static) -> String {
     let address = server(move |path, stream| match path {
         "/server_info" => say(stream, 200, INFO.as_bytes()),
+        path if path.starts_with("/stats/prometheus") => say(stream, 200, b""),
         _ => stats(stream),
     });
     address.to_string()

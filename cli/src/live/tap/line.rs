@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::explain::plain;
+use crate::recorded::tags::{Names, decision};
 use crate::recorded::time;
 
 /// What the log of `bootstrap` has besides tags.
@@ -53,24 +54,6 @@ pub struct Line {
     pub upstream: Option<String>,
     /// Everything else that is a text, a number or a truth value.
     pub tags: BTreeMap<String, String>,
-}
-
-/// The names that a policy's tags have.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Names {
-    pub route: String,
-    pub decision: String,
-    pub destination: String,
-}
-
-impl Default for Names {
-    fn default() -> Self {
-        Names {
-            route: "route".to_owned(),
-            decision: "decision".to_owned(),
-            destination: "destination".to_owned(),
-        }
-    }
 }
 
 impl Line {
@@ -131,25 +114,6 @@ impl Line {
     pub fn when(&self) -> Option<Duration> {
         time(self.time.as_deref()?).ok()
     }
-}
-
-/// The decision behind Envoy's details of a response, where no tag tells it. Details that the filter never gives are those of
-/// requests that it let pass.
-fn decision(details: &str, status: Option<u64>) -> Option<String> {
-    let decision = match details {
-        _ if details.starts_with("jwt_authn_access_denied") => "authn_denied",
-        _ if details.starts_with("rbac_access_denied") => "authz_denied",
-        "meshfilter_ambiguous_path" | "meshfilter_path_rewrite" => "authz_denied",
-        "local_rate_limited"
-        | "request_rate_limited"
-        | "rate_limiter_error"
-        | "meshfilter_rate_limit_unavailable" => "rate_limited",
-        "fault_filter_abort" => "fault_aborted",
-        "direct_response" if status.is_some_and(|status| (300..400).contains(&status)) => "redirected",
-        "direct_response" | "cors_response" => "direct_response",
-        _ => "allowed",
-    };
-    Some(decision.to_owned())
 }
 
 /// `403`, or `5xx`.

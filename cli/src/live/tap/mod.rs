@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use self::follow::{Input, LONGEST, Lines, More};
-use self::line::{Line, Names, Status, Wanted};
+use self::line::{Line, Status, Wanted};
 use self::show::Style;
 use self::why::Explainer;
 use crate::package::Problem;
+use crate::recorded::tags::Names;
 use crate::{Outcome, check, explain};
 
 /// How long a file that has nothing new is left alone.

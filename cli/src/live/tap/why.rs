@@ -6,11 +6,12 @@ use meshfilter::trace;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::line::{Line, Names};
+use super::line::Line;
 use crate::explain::{Document, Story, tell};
 use crate::member::member;
 use crate::package::Problem;
 use crate::proxy::{Normalized, Proxy, Request, Settings, StandIn, normalize, put_keys};
+use crate::recorded::tags::{Names, Tags};
 use crate::recorded::{self, Recorded};
 
 /// What is behind a decision.
@@ -22,22 +23,11 @@ pub struct Why {
     pub agrees: bool,
 }
 
-/// Where a tag's value came from.
-#[derive(Debug)]
-enum Source {
-    Header(String),
-    Claim(Vec<String>),
-    Cookie(String),
-    Query(String),
-}
-
 /// A policy that explains.
 pub struct Explainer {
     document: Document,
     policy: Value,
-    /// Tags whose values are a part of the request.
-    sources: Vec<(String, Source)>,
-    names: Names,
+    tags: Tags,
     /// For policies that remember nothing.
     proxy: Option<Proxy>,
     remembers: bool,
@@ -54,7 +44,7 @@ impl Explainer {
             put_keys(&mut policy, keys);
         }
         StandIn::prepare(&mut policy);
-        let tags = member(member(&policy, "telemetry"), "tags").as_array().cloned().unwrap_or_default();
+        let tags = Tags::of(&policy);
         if let Some(members) = policy.as_object_mut() {
             // It decides nothing, and its histograms would grow with the requests.
             members.remove("telemetry");
@@ -62,8 +52,7 @@ impl Explainer {
         let filled = |name: &str| member(&policy, name).as_array().is_some_and(|list| !list.is_empty());
         let mut explainer = Explainer {
             remembers: filled("rateLimits") || has_max_active(&policy),
-            sources: tags.iter().filter_map(source).collect(),
-            names: names(&tags),
+            tags,
             document,
             policy,
             proxy: None,
@@ -74,7 +63,7 @@ impl Explainer {
 
     /// What the policy calls route, decision and destination in logs.
     pub fn names(&self) -> &Names {
-        &self.names
+        &self.tags.names
     }
 
     fn start(&self, now: Option<Duration>) -> Result<Proxy, Problem> {
@@ -102,7 +91,7 @@ impl Explainer {
         if story.decision == logged
             && (details.is_empty() || logged == "allowed" || story.answer.details == details)
         {
-            return Why { reason: story.reason(), agrees: true };
+            return self.agreed(&story, line);
         }
         let unknown = match told {
             true => "",
@@ -146,20 +135,32 @@ impl Explainer {
         }
     }
 
+    /// Where the log says to which destination it went, that one was drawn, or it is another policy's.
+    fn agreed(&self, story: &Story, line: &Line) -> Why {
+        let (Some(logged), Some(told)) = (line.destination.as_deref(), story.destination.as_deref()) else {
+            return Why { reason: story.reason(), agrees: true };
+        };
+        match story.reason_for(logged) {
+            _ if told == logged || logged == "none" => Why { reason: story.reason(), agrees: true },
+            Some(reason) => Why { reason, agrees: true },
+            None => Why {
+                reason: format!("this policy says destination {told}: {}", story.reason()),
+                agrees: false,
+            },
+        }
+    }
+
     /// The story of the request, and whether the line has headers or claims of its own.
     fn decide(&mut self, value: &Value, line: &Line) -> Result<(Story, bool), String> {
-        let Recorded { mut request, claims, time } = recorded::read_value(value)?;
+        let mut recorded = recorded::read_value(value)?;
+        let told = value.get("headers").is_some() || recorded.claims.is_some();
+        recorded.line = Some(value.clone());
+        self.tags.fill(&mut recorded);
+        let Recorded { mut request, claims, time, .. } = recorded;
         let now = time.unwrap_or_else(|| {
             std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default()
         });
-        let told = value.get("headers").is_some() || claims.is_some();
         let mut claims = claims.unwrap_or_default();
-        let known = !claims.is_empty();
-        for (tag, source) in &self.sources {
-            if let Some(value) = line.tags.get(tag) {
-                source.put(value, &mut request, if known { None } else { Some(&mut claims) });
-            }
-        }
         match normalize(&request.path) {
             Normalized::Path(path) => request.path = path,
             Normalized::Refused => {
@@ -217,81 +218,4 @@ fn emptied(limit: &str) -> String {
 fn has_max_active(policy: &Value) -> bool {
     let entries = member(policy, "http").as_array().map_or(&[][..], Vec::as_slice);
     entries.iter().any(|entry| !member(member(entry, "fault"), "maxActive").is_null())
-}
-
-/// The part of a request that a tag's value is.
-fn source(tag: &Value) -> Option<(String, Source)> {
-    let name = member(tag, "name").as_str()?;
-    let (kind, value) = member(tag, "value").as_object()?.iter().find(|(kind, _)| *kind != "default")?;
-    let value = value.as_str()?;
-    let source = match kind.as_str() {
-        "header" => Source::Header(value.to_ascii_lowercase()),
-        "claim" => Source::Claim(claim_path(value)),
-        "cookie" => Source::Cookie(value.to_owned()),
-        "queryParam" => Source::Query(value.to_owned()),
-        _ => return None,
-    };
-    Some((name.to_owned(), source))
-}
-
-/// `a.b`, or `[a][b.c]`.
-fn claim_path(path: &str) -> Vec<String> {
-    match path.strip_prefix('[').and_then(|path| path.strip_suffix(']')) {
-        Some(inner) => inner.split("][").map(str::to_owned).collect(),
-        None => path.split('.').map(str::to_owned).collect(),
-    }
-}
-
-impl Source {
-    fn put(&self, value: &str, request: &mut Request, claims: Option<&mut Map<String, Value>>) {
-        match self {
-            Source::Header(name) if name.starts_with(':') || name == "host" => {}
-            Source::Header(name) => {
-                if !request.headers.iter().any(|(known, _)| known == name) {
-                    request.headers.push((name.clone(), value.as_bytes().to_vec()));
-                }
-            }
-            Source::Cookie(name) => {
-                request.headers.push(("cookie".to_owned(), format!("{name}={value}").into_bytes()));
-            }
-            Source::Query(name) => {
-                let mark = if request.path.contains(&b'?') { '&' } else { '?' };
-                let pair: String =
-                    url::form_urlencoded::Serializer::new(String::new()).append_pair(name, value).finish();
-                request.path.extend_from_slice(format!("{mark}{pair}").as_bytes());
-            }
-            Source::Claim(path) => {
-                if let Some(claims) = claims {
-                    put_claim(claims, path, value);
-                }
-            }
-        }
-    }
-}
-
-/// Lists and objects stand in logs as JSON.
-fn put_claim(claims: &mut Map<String, Value>, path: &[String], value: &str) {
-    let Some((name, rest)) = path.split_first() else { return };
-    if rest.is_empty() {
-        let list = value.starts_with(['[', '{']).then(|| serde_json::from_str(value).ok()).flatten();
-        claims.entry(name.clone()).or_insert_with(|| list.unwrap_or_else(|| value.into()));
-        return;
-    }
-    let inner = claims.entry(name.clone()).or_insert_with(|| Value::Object(Map::new()));
-    if let Value::Object(inner) = inner {
-        put_claim(inner, rest, value);
-    }
-}
-
-fn names(tags: &[Value]) -> Names {
-    let named = |kind: &str, default: String| {
-        let tag = tags.iter().find(|tag| member(member(tag, "value"), kind).as_bool() == Some(true));
-        tag.and_then(|tag| member(tag, "name").as_str()).map_or(default, str::to_owned)
-    };
-    let Names { route, decision, destination } = Names::default();
-    Names {
-        route: named("route", route),
-        decision: named("decision", decision),
-        destination: named("destination", destination),
-    }
 }

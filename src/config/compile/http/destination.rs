@@ -193,7 +193,9 @@ pub fn split(
         });
         destinations.push((destination, weight.into()));
     }
-    if destinations.len() > 1 && destinations.iter().all(|(_, weight)| *weight == 0) {
+    // A weight that could not be read is no 0.
+    let is_read = !cx.errors.any_within(&place);
+    if is_read && destinations.len() > 1 && destinations.iter().all(|(_, weight)| *weight == 0) {
         cx.errors.add(&place, "all weights are 0; give at least one destination more");
     }
     Some(Split::new(destinations, sticky.flatten().map(|by| Sticky::new(name, by))))

@@ -70,6 +70,11 @@ fn a_route_has_destinations_with_names_and_weights() {
         ),
     ]);
     assert!(load(&json!({"http": [{"route": [{"destination": {"host": "a"}, "weight": 0}]}]})).is_ok());
+    // What is misspelled is no 0.
+    let misspelled =
+        json!([{"destination": {"host": "a"}, "weigth": 90}, {"destination": {"host": "b"}, "weight": 0}]);
+    let errors = load(&json!({"http": [{"route": misspelled}]})).err().unwrap();
+    assert_eq!(errors.len(), 1, "{errors:?}");
 }
 
 #[test]
