@@ -31,6 +31,8 @@ spec:
     - {action: deny, http: {pathExact: /private}}
     - {action: allow, http: {pathPrefix: /}}
   - {name: bad, action: deny}
+  - {name: '*', namespace: ops, action: allow}
+  - {name: evil, namespace: ops, action: deny}
 ";
 
 #[test]
@@ -46,15 +48,19 @@ fn intentions_let_in_and_routers_lead_on() {
     import.certificates = Some(own);
     let envoy = import.start(&tempfile());
     let address = envoy.address().unwrap();
-    let client =
-        |name: &str| Identity::new(&mesh, &[&format!("spiffe://11.consul/ns/default/dc/dc1/svc/{name}")]);
-    let (web, bad, other) = (client("web"), client("bad"), client("other"));
+    let client = |namespace: &str, name: &str| {
+        Identity::new(&mesh, &[&format!("spiffe://11.consul/ns/{namespace}/dc/dc1/svc/{name}")])
+    };
+    let [web, bad, other] = ["web", "bad", "other"].map(|name| client("default", name));
+    let [tool, evil] = ["tool", "evil"].map(|name| client("ops", name));
     for (identity, path, expected, upstream) in [
         (&web, "/", 200, Some("v2")),
         (&web, "/admin/x", 200, Some("admin")),
         (&web, "/private", 403, None),
         (&bad, "/", 403, None),
         (&other, "/", 403, None),
+        (&tool, "/", 200, Some("v2")),
+        (&evil, "/", 403, None),
     ] {
         let answer = get(address, "app", &mesh, Some(identity), path).unwrap();
         assert_eq!((answer.status, answer.header("x-upstream").as_deref()), (expected, upstream), "{path}");

@@ -196,6 +196,28 @@ impl<'a> Context<'a> {
         self.index.get(&key).and_then(|index| resources.get(*index))
     }
 
+    /// Why a resource of one namespace says nothing of requests to a service of another: only a service's owner says where
+    /// everybody's requests go; `None` where it does, or where the proxy's own requests are meant.
+    pub fn not_its_service(&self, resource: &Resource, service: &str) -> Option<(String, &'static str)> {
+        let own = self.namespace(resource);
+        if own == service || own == self.scope.namespace {
+            return None;
+        }
+        let reason = format!(
+            "it is for requests of {own} to a service of {service}, and the proxy is in {}",
+            self.scope.namespace
+        );
+        Some((
+            reason,
+            "put it into the service's namespace, or say --namespace for a proxy before those clients",
+        ))
+    }
+
+    /// [`Self::not_its_service`] for the full name of a host.
+    pub fn not_its_host(&self, resource: &Resource, host: &str) -> Option<(String, &'static str)> {
+        self.not_its_service(resource, super::mesh::hosts::parts(host)?.1)
+    }
+
     /// Where something in a resource stands, for what is said of it later.
     pub fn origin(&self, resource: &Resource, path: impl Into<String>) -> Origin {
         Origin { resource: resource.index, path: path.into() }

@@ -1,6 +1,8 @@
 //! ServiceIntentions → ALLOW policies of `authorization`: what no source is allowed is refused, Consul's default in a mesh with
 //! access control.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
 use super::chain::elsewhere;
@@ -10,6 +12,7 @@ use crate::import::dialect::Context;
 use crate::import::field::{Field, Object};
 use crate::import::linkerd::matching::{self, Match, Path};
 use crate::import::mesh::condition::quoted;
+use crate::import::mesh::put;
 use crate::import::read::Resource;
 
 /// Under this name it is kept which service the proxy stands before.
@@ -17,8 +20,10 @@ const SERVICE: &str = "consul.service";
 
 /// Who a source is.
 struct Who {
-    /// The principals: an expression, or none for everybody.
-    principal: Option<String>,
+    /// An expression for the principals.
+    principal: String,
+    /// How much of it is `*`: nothing, the name, or the namespace, too. Who is named more precisely comes first.
+    wildcards: u8,
     permissions: Vec<Permission>,
 }
 
@@ -56,19 +61,21 @@ pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
     if !ours || resource.log.has_errors() {
         return;
     }
-    // Names come before *.
-    sources.sort_by_key(|who| who.principal.is_none());
-    let named: Vec<&String> = sources.iter().filter_map(|who| who.principal.as_ref()).collect();
+    sources.sort_by_key(|who| who.wildcards);
+    let mut known = BTreeSet::new();
+    if let Some(twice) = sources.iter().find(|who| !known.insert(&who.principal)) {
+        let message = format!("two sources are {}: one intention alone holds for each", twice.principal);
+        resource.log.error("spec.sources", message, "keep one");
+        return;
+    }
     let mut rules = Vec::new();
     for who in &sources {
-        let source = match &who.principal {
-            Some(principal) => json!({"principals": [{"regex": principal}]}),
-            None if named.is_empty() => json!({"principals": ["*"]}),
-            None => {
-                let others: Vec<Value> = named.iter().map(|name| json!({ "regex": name })).collect();
-                json!({"principals": ["*"], "notPrincipals": others})
-            }
-        };
+        let mut source = json!({"principals": [{"regex": who.principal}]});
+        let first = sources.iter().filter(|other| other.wildcards < who.wildcards);
+        let first: Vec<Value> = first.map(|other| json!({"regex": other.principal})).collect();
+        if !first.is_empty() {
+            put(&mut source, "notPrincipals", first);
+        }
         let mut denied: Vec<Match> = Vec::new();
         for permission in &who.permissions {
             if !permission.allow {
@@ -202,10 +209,15 @@ fn source(field: &Field<'_>, cx: &Context<'_>) -> Option<Who> {
     };
     let part = |text: &str| if text == "*" { "[^/]+".to_owned() } else { quoted(text) };
     let namespace = namespace.filter(|namespace| !namespace.is_empty()).unwrap_or("default");
-    // spiffe://TRUSTDOMAIN/ns/NAMESPACE/dc/DATACENTER/svc/NAME, with /ap/PARTITION in front where there is one.
-    let principal = (name != "*" || !matches!(namespace, "*" | "default"))
-        .then(|| format!("[^/]+/(?:ap/[^/]+/)?ns/{}/dc/[^/]+/svc/{}", part(namespace), part(name)));
-    Some(Who { principal, permissions })
+    if namespace == "*" && name != "*" {
+        field.problem_here("a service has one namespace", "name it, or use * for the name, too");
+        return None;
+    }
+    // spiffe://TRUSTDOMAIN/ns/NAMESPACE/dc/DATACENTER/svc/NAME; whoever is in another partition than the default one has
+    // /ap/PARTITION in front, and no source names those.
+    let principal = format!("[^/]+/ns/{}/dc/[^/]+/svc/{}", part(namespace), part(name));
+    let wildcards = u8::from(name == "*").saturating_add(u8::from(namespace == "*"));
+    Some(Who { principal, wildcards, permissions })
 }
 
 fn allow(field: &Field<'_>) -> Option<bool> {

@@ -142,8 +142,7 @@ fn intentions(name: &str, sources: &str) -> String {
 
 #[test]
 fn intentions_let_services_in_and_names_come_before_all() {
-    let principal =
-        |name: &str| json!({"regex": format!("[^/]+/(?:ap/[^/]+/)?ns/default/dc/[^/]+/svc/{name}")});
+    let principal = |name: &str| json!({"regex": format!("[^/]+/ns/default/dc/[^/]+/svc/{name}")});
     let text = intentions(
         "api",
         "{name: '*', action: allow}, {name: bad, action: deny}, {name: web, permissions: [{action: deny, http: {pathExact: \
@@ -159,7 +158,7 @@ fn intentions_let_services_in_and_names_come_before_all() {
                 "to": [{"operation": {"methods": ["POST"], "notPaths": ["/admin"]}}],
             },
             {"from": [{"source": {
-                "principals": ["*"],
+                "principals": [principal("[^/]+")],
                 "notPrincipals": [principal("bad"), principal("web")],
             }}]},
         ]}])
@@ -167,6 +166,42 @@ fn intentions_let_services_in_and_names_come_before_all() {
     // Nobody who is not named gets in.
     let nobody = crate::import::testing::policy(&intentions("api", "{name: bad, action: deny}"));
     assert_eq!(nobody["authorization"], json!([{"name": "api", "action": "ALLOW"}]));
+}
+
+#[test]
+fn of_sources_the_more_precise_comes_first_and_a_wildcard_stays_in_its_namespace() {
+    let principal =
+        |namespace: &str, name: &str| json!({"regex": format!("[^/]+/ns/{namespace}/dc/[^/]+/svc/{name}")});
+    let from = |sources: &str| -> Vec<Value> {
+        let policy = policy(&intentions("api", sources));
+        let rules = policy["authorization"][0]["rules"].as_array().cloned().unwrap_or_default();
+        rules.iter().map(|rule| rule["from"][0]["source"].clone()).collect()
+    };
+    let any = "[^/]+";
+    // Whatever the order.
+    for sources in [
+        "{name: evil, namespace: foo, action: deny}, {name: '*', namespace: foo, action: allow}",
+        "{name: '*', namespace: foo, action: allow}, {name: evil, namespace: foo, action: deny}",
+    ] {
+        assert_eq!(
+            from(sources),
+            [json!({"principals": [principal("foo", any)], "notPrincipals": [principal("foo", "evil")]})]
+        );
+    }
+    assert_eq!(
+        from("{name: '*', namespace: '*', action: allow}, {name: '*', namespace: foo, action: deny}"),
+        [json!({"principals": [principal(any, any)], "notPrincipals": [principal("foo", any)]})]
+    );
+    for sources in ["{name: '*', action: allow}", "{name: '*', namespace: default, action: allow}"] {
+        assert_eq!(from(sources), [json!({"principals": [principal("default", any)]})]);
+    }
+    for (sources, expected) in [
+        ("{name: web, action: allow}, {name: web, action: deny}", "spec.sources: two sources are"),
+        ("{name: web, namespace: '*', action: allow}", "spec.sources[0]: a service has one namespace"),
+    ] {
+        let told = errors(&imported(&intentions("api", sources)).report);
+        assert!(told.iter().any(|told| told.contains(expected)), "{sources}: {told:?}");
+    }
 }
 
 #[test]

@@ -109,6 +109,10 @@ fn parents(spec: &Object<'_>, named: &[String], resource: &Resource, cx: &Contex
                 parents.service.get_or_insert(destination);
             }
             Taken::Elsewhere => elsewhere = true,
+            Taken::NotHere(reason, remedy) => {
+                item.warn(format!("left out: {reason}"), remedy);
+                elsewhere = true;
+            }
             Taken::Not(reason) => reasons.push((item, reason)),
         }
     }
@@ -184,6 +188,8 @@ enum Taken<'m> {
     ByService(Destination),
     /// The parent is another proxy.
     Elsewhere,
+    /// The route is for requests that do not come by this proxy: why, and what to do.
+    NotHere(String, &'static str),
     /// It is not taken: why, and what to do.
     Not((String, String)),
 }
@@ -221,6 +227,9 @@ impl Parent {
             ("" | "core", "Service") => {
                 if cx.scope.gateway.is_some() {
                     return Taken::Elsewhere;
+                }
+                if let Some((reason, remedy)) = cx.not_its_service(resource, namespace) {
+                    return Taken::NotHere(reason, remedy);
                 }
                 let host = hosts::of_service(name, namespace);
                 let port = self.port.or_else(|| cx.mesh.services.only_port(&host));

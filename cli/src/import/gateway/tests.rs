@@ -416,6 +416,24 @@ fn a_route_of_a_service_is_for_its_names() {
 }
 
 #[test]
+fn a_route_of_another_namespace_takes_no_requests_of_a_service() {
+    let text = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: r, namespace: evil}\nspec: {parentRefs: \
+                [{name: s, namespace: shop, kind: Service, group: ''}], rules: [{backendRefs: [{name: fake, port: 80}]}]}\n";
+    for namespace in [None, Some("shop")] {
+        let wanted = Wanted { namespace: namespace.map(str::to_owned), echo: true, ..Wanted::default() };
+        let found = imported_for(text, &wanted, Repairs::Told);
+        assert_eq!(errors(&found.report), Vec::<String>::new());
+        assert_eq!(found.policy.value.get("http"), None, "{namespace:?}");
+        let told = warnings(&found.report);
+        assert!(told[0].contains("left out: it is for requests of evil to a service of shop"), "{told:?}");
+    }
+    // Before clients of its own namespace it holds.
+    let wanted = Wanted { namespace: Some("evil".to_owned()), echo: true, ..Wanted::default() };
+    let found = imported_for(text, &wanted, Repairs::Told);
+    assert_eq!(found.policy.value["http"][0]["hosts"][0], "s");
+}
+
+#[test]
 fn https_needs_a_certificate_that_may_be_named() {
     let tls = |tls: &str| {
         GATEWAY.replace("port: 80, protocol: HTTP}", &format!("port: 443, protocol: HTTPS, tls: {tls}}}"))

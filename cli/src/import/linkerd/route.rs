@@ -18,7 +18,7 @@ pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
         return;
     };
     let mut hosts = Vec::new();
-    let mut of_servers = false;
+    let (mut of_servers, mut elsewhere) = (false, false);
     let Some(parents) = spec.field("parentRefs") else {
         resource.log.error(
             "spec.parentRefs",
@@ -45,8 +45,14 @@ pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
                 }
             }
             "Service" => {
-                item.taken("the hosts of the http entries");
                 let namespace = namespace.unwrap_or_else(|| cx.namespace(resource).to_owned());
+                if let Some((reason, remedy)) = cx.not_its_service(resource, &namespace) {
+                    elsewhere = true;
+                    item.no_meaning(&reason);
+                    item.warn(format!("left out: {reason}"), remedy);
+                    continue;
+                }
+                item.taken("the hosts of the http entries");
                 hosts.push(crate::import::mesh::hosts::of_service(name, &namespace));
             }
             other => item.forbid(format!("{other} takes no requests here"), "name a Server or a Service"),
@@ -127,7 +133,7 @@ pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
             });
         }
     }
-    if !of_servers && !to_service && !resource.log.has_errors() {
+    if !of_servers && !to_service && !elsewhere && !resource.log.has_errors() {
         parents.problem_here("it names nobody whose requests it has", "name a Server or a Service");
     }
 }

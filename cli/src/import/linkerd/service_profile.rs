@@ -35,6 +35,11 @@ pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
         return;
     };
     let host = cx.host(&resource.name, resource);
+    if let Some((reason, remedy)) = cx.not_its_host(resource, &host) {
+        spec.rest(|field| field.no_meaning_as_a_whole(&reason));
+        resource.log.warn("metadata.name", format!("left out: {reason}"), remedy);
+        return;
+    }
     let named = is_a_name(&resource.name);
     if !named {
         resource.log.error(
@@ -154,7 +159,9 @@ fn ways(host: &str, overrides: Option<Vec<(String, Option<u16>, u64)>>, cx: &Con
 pub fn has_profile(host: &str, cx: &Context<'_>) -> bool {
     let words = |profile: &Resource| vec![split::first(&profile.name)];
     let profiles = cx.with(("ServiceProfile", "name"), words, &split::first(host));
-    profiles.into_iter().any(|profile| cx.host(&profile.name, profile) == host)
+    profiles
+        .into_iter()
+        .any(|profile| cx.host(&profile.name, profile) == host && cx.not_its_host(profile, host).is_none())
 }
 
 /// A name of a host, as Kubernetes has them.

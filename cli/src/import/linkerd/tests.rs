@@ -509,3 +509,32 @@ spec:
     assert_eq!(entries[1]["retries"], json!({"attempts": 2, "retryOn": "5xx,429", "perTryTimeout": "0.3s"}));
     assert!(entries[0]["hosts"].as_array().unwrap().contains(&json!("smiley.faces.svc.cluster.local")));
 }
+
+#[test]
+fn what_another_namespace_says_of_a_service_is_left_out() {
+    for (kind, spec) in [
+        (
+            "HTTPRoute",
+            "{parentRefs: [{name: s, namespace: shop, kind: Service, group: core}], rules: [{backendRefs: [{name: fake, port: 80}]}]}",
+        ),
+        ("ServiceProfile", "{dstOverrides: [{authority: fake.evil.svc.cluster.local:80, weight: 1}]}"),
+        ("TrafficSplit", "{service: s.shop.svc.cluster.local, backends: [{service: fake, weight: 1}]}"),
+    ] {
+        let (version, name) = match kind {
+            "HTTPRoute" => ("policy.linkerd.io/v1beta3", "r"),
+            "ServiceProfile" => ("linkerd.io/v1alpha2", "s.shop.svc.cluster.local"),
+            _ => ("split.smi-spec.io/v1alpha2", "r"),
+        };
+        let text = format!(
+            "apiVersion: {version}\nkind: {kind}\nmetadata: {{name: {name}, namespace: evil}}\nspec: {spec}\n"
+        );
+        let wanted = |namespace: &str| Wanted { namespace: Some(namespace.to_owned()), ..Wanted::default() };
+        let found = imported_for(&text, &wanted("shop"), Repairs::Told);
+        assert_eq!(errors(&found.report), Vec::<String>::new());
+        assert_eq!(found.policy.value.get("http"), None, "{kind}");
+        let told = warnings(&found.report);
+        assert!(told[0].contains("left out: it is for requests of evil"), "{told:?}");
+        let found = imported_for(&text, &wanted("evil"), Repairs::Told);
+        assert!(found.policy.value.get("http").is_some(), "{kind}");
+    }
+}

@@ -29,6 +29,10 @@ pub struct Split {
 /// Reads one.
 pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
     let Some(split) = self::split(top, resource, cx) else { return };
+    if let Some((reason, remedy)) = cx.not_its_host(resource, &split.service) {
+        resource.log.warn("spec.service", format!("left out: {reason}"), remedy);
+        return;
+    }
     let earlier = of_service(&split.service, cx).into_iter().find(|other| {
         other.condition.is_none() && split.condition.is_none() && other.origin.resource < resource.index
     });
@@ -94,7 +98,10 @@ pub fn of_service(service: &str, cx: &Context<'_>) -> Vec<Split> {
     let mut splits: Vec<Split> = cx
         .with(("TrafficSplit", "service"), words, &first(service))
         .into_iter()
-        .filter(|resource| named(resource).is_some_and(|name| cx.host(&name, resource) == service))
+        .filter(|resource| {
+            named(resource).is_some_and(|name| cx.host(&name, resource) == service)
+                && cx.not_its_host(resource, service).is_none()
+        })
         .filter_map(|resource| {
             resource.log.silently(|| {
                 let reading = Reading { log: &resource.log, hint: no_hint };
