@@ -1,10 +1,11 @@
 //! What a dialect says of itself, and the table of all of them.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::field::Object;
-use super::mesh::{Mesh, Origin};
+use super::mesh::services::{Labels, selects};
+use super::mesh::{Mesh, Origin, TargetPort};
 use super::read::Resource;
 use super::repair::Move;
 use super::scope::Scope;
@@ -77,6 +78,9 @@ pub enum Audience {
 
 /// By kind, namespace and name.
 pub type Index = HashMap<(String, String, String), usize>;
+
+/// What to do where the port does not say what the proxy stands before.
+pub const SAY_PORT: &str = "say which port of the workload the proxy stands before: --listen PORT=HOST:PORT, such as --listen 8080=127.0.0.1:10000";
 
 /// What readers work with.
 pub struct Context<'a> {
@@ -216,6 +220,57 @@ impl<'a> Context<'a> {
     /// [`Self::not_its_service`] for the full name of a host.
     pub fn not_its_host(&self, resource: &Resource, host: &str) -> Option<(String, &'static str)> {
         self.not_its_service(resource, super::mesh::hosts::parts(host)?.1)
+    }
+
+    /// Which of the ports of the workload, which policies are for, is the proxy's: that of `--listen`, or that where a Service
+    /// of the workload leads from there; where no option says one, the only one.
+    ///
+    /// # Errors
+    /// None of them, or several.
+    pub fn own_port(&self, named: &BTreeSet<u16>) -> Result<Option<u16>, String> {
+        let list = named.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
+        let Some(port) = self.scope.port else {
+            return match named.len() {
+                0 | 1 => Ok(named.first().copied()),
+                _ => Err(format!("there are policies for several ports: {list}; {SAY_PORT}")),
+            };
+        };
+        if named.contains(&port) {
+            return Ok(Some(port));
+        }
+        let targets = self.targets(port);
+        let numbers = targets.iter().flat_map(|target| match target {
+            TargetPort::Number(number) => BTreeSet::from([*number]),
+            TargetPort::Name(name) => self.named_port(name, self.scope.labels.as_ref()),
+        });
+        let found: BTreeSet<u16> = numbers.filter(|number| named.contains(number)).collect();
+        match found.len() {
+            1 => Ok(found.first().copied()),
+            _ => {
+                Err(format!("the port of --listen is {port}, and there are policies for {list}; {SAY_PORT}"))
+            }
+        }
+    }
+
+    /// Where Services of the proxy's workload lead from one of their ports.
+    pub fn targets(&self, port: u16) -> Vec<TargetPort> {
+        let labels = self.scope.labels.as_ref();
+        let services = self.mesh.services.by_host.values().filter(|service| {
+            service.namespace == self.scope.namespace
+                && !service.selector.is_empty()
+                && labels.is_none_or(|labels| selects(&service.selector, labels))
+        });
+        let ports = services.flat_map(|service| &service.ports).filter(|known| known.number == port);
+        ports.filter_map(|known| known.target.clone()).collect()
+    }
+
+    /// The numbers of a named port of the workloads of the proxy's namespace that have these labels.
+    pub fn named_port(&self, name: &str, labels: Option<&Labels>) -> BTreeSet<u16> {
+        let workloads = self.mesh.services.workloads.values().filter(|workload| {
+            workload.namespace == self.scope.namespace
+                && labels.is_none_or(|labels| selects(labels, &workload.labels))
+        });
+        workloads.filter_map(|workload| workload.ports.get(name).copied()).collect()
     }
 
     /// Where something in a resource stands, for what is said of it later.

@@ -11,6 +11,7 @@
 //! | [`report`] | what became of every field |
 //! | [`repair`] | what stands where it does not belong |
 
+mod annotation;
 mod command;
 mod consul;
 pub mod dialect;
@@ -229,6 +230,7 @@ fn read_all(
     for dialect in &dialects {
         (dialect.finish)(&mut cx);
     }
+    linkerd::by_default(&mut cx);
     dialects
 }
 
@@ -323,37 +325,13 @@ fn metadata(top: &Object<'_>, resource: &Resource, kind: &Kind) {
     }
 }
 
-/// Annotations of workloads that say something of their traffic. The others of a mesh are about its own proxy.
-const OF_TRAFFIC: [&str; 9] = [
-    "traffic.sidecar.istio.io/",
-    "networking.istio.io/",
-    "proxy.istio.io/config",
-    "config.linkerd.io/default-inbound-policy",
-    "config.linkerd.io/opaque-ports",
-    "config.linkerd.io/proxy-require-identity",
-    "config.linkerd.io/skip-",
-    "retry.linkerd.io/",
-    "timeout.linkerd.io/",
-];
-
-/// Annotations: those that the kind's reader takes are taken there; others of a mesh are told.
+/// Annotations: those that the kind's reader takes are taken there.
 fn annotated(annotations: &Field<'_>, kind: &Kind) {
     for (name, field) in annotations.entries() {
         if kind.annotations.iter().any(|known| name.starts_with(known)) {
             continue;
         }
-        let of_a_mesh = name.split_once('/').is_some_and(|(domain, _)| {
-            domain == "istio.io" || domain.ends_with(".istio.io") || domain.ends_with("linkerd.io")
-        });
-        let how_it_is_put_in = kind.labels && !OF_TRAFFIC.iter().any(|known| name.starts_with(known));
-        match of_a_mesh {
-            true if how_it_is_put_in => field.no_meaning("it is how the mesh puts its own proxy in"),
-            true => field.refuse(
-                format!("the annotation {name} is not honoured"),
-                "what it asks for has to be said in the policy or in Envoy's configuration",
-            ),
-            false => field.no_meaning("annotations of other programs decide nothing here"),
-        }
+        annotation::told(name, &field, kind);
     }
 }
 

@@ -38,7 +38,8 @@ pub(crate) struct ImportOptions {
     #[arg(long)]
     repair: bool,
 
-    /// Where clients come; with --gateway, SERVERPORT=HOST:PORT moves a port of the Gateway, and HOST:PORT says the host
+    /// Where clients come; with --gateway, SERVERPORT=HOST:PORT moves a port of the Gateway, and HOST:PORT says the host;
+    /// without it, SERVERPORT is the port of the workload that policies are for
     #[arg(long, value_name = "[SERVERPORT=]HOST:PORT", value_parser = listen)]
     listen: Vec<Listen>,
 
@@ -220,8 +221,8 @@ impl ImportOptions {
             port: self
                 .listen
                 .iter()
-                .find(|listen| listen.server_port.is_none())
-                .map(|listen| listen.address.port)
+                .find(|listen| listen.server_port.is_none() || self.gateway.is_none())
+                .map(|listen| listen.server_port.unwrap_or(listen.address.port))
                 // Any port is none that somebody means.
                 .filter(|port| *port != 0),
             endpoints: self.endpoint.iter().map(|(name, _)| name.clone()).collect(),
@@ -236,14 +237,14 @@ impl ImportOptions {
         let mut listens = 0_usize;
         for Listen { server_port, address } in &self.listen {
             match server_port {
-                Some(port) => drop(moved.insert(*port, address.clone())),
-                None => {
+                Some(port) if self.gateway.is_some() => drop(moved.insert(*port, address.clone())),
+                _ => {
                     options.listen = address.clone();
                     listens = listens.saturating_add(1);
                 }
             }
         }
-        if listens > 1 || (!moved.is_empty() && self.gateway.is_none()) {
+        if listens > 1 {
             return Err(misused(
                 "--listen stands once; with --gateway, SERVERPORT=HOST:PORT moves each of the Gateway's ports",
             ));

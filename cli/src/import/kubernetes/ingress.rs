@@ -8,42 +8,8 @@ use crate::import::mesh::hosts::of_service;
 use crate::import::mesh::{Destination, Entry};
 use crate::import::read::Resource;
 
-/// How the annotations of programs begin that make proxies of an Ingress.
-pub const ANNOTATIONS: &[&str] = &[
-    "nginx.ingress.kubernetes.io/",
-    "nginx.org/",
-    "traefik.ingress.kubernetes.io/",
-    "haproxy.org/",
-    "haproxy-ingress.github.io/",
-    "konghq.com/",
-    "projectcontour.io/",
-    "alb.ingress.kubernetes.io/",
-];
-
-/// What is in the name of an annotation that changes who gets in, where to, or how often.
-const DECIDES: [&str; 17] = [
-    "affinity",
-    "allowlist",
-    "app-root",
-    "auth",
-    "canary",
-    "cors",
-    "denylist",
-    "limit",
-    "middleware",
-    "mirror",
-    "proxy-redirect",
-    "redirect",
-    "regex",
-    "rewrite",
-    "snippet",
-    "vhost",
-    "whitelist",
-];
-
 /// Reads one.
 pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
-    annotations(top);
     let Some(spec) = top.field("spec").and_then(|spec| spec.object()) else { return };
     if let Some(field) = spec.field("ingressClassName") {
         field.no_meaning("it says which program makes this, and this one is made by import");
@@ -197,24 +163,6 @@ fn backend(field: &Field<'_>, to: &str, resource: &Resource, cx: &Context<'_>) -
         None => cx.mesh.services.only_port(&host),
     };
     Some(Destination { host, subset: None, port })
-}
-
-/// Annotations of the programs that make proxies of an Ingress.
-fn annotations(top: &Object<'_>) {
-    let Some(metadata) = top.peek("metadata").and_then(|metadata| metadata.object()) else { return };
-    metadata.rest(|_| {});
-    let Some(annotations) = metadata.peek("annotations") else { return };
-    for (name, field) in annotations.entries() {
-        if !ANNOTATIONS.iter().any(|begin| name.starts_with(begin)) {
-            continue;
-        }
-        let reason = format!("the annotation {name} is another program's");
-        let remedy = "write what it does into the policy";
-        match DECIDES.iter().any(|part| name.contains(part)) {
-            true => field.forbid(reason, remedy),
-            false => field.refuse(reason, remedy),
-        }
-    }
 }
 
 /// An IngressClass.

@@ -6,6 +6,7 @@ mod workloads;
 
 use super::dialect::{Audience, Context, Dialect, Kind, Phase, no_finish, no_hint, no_repair};
 use super::field::Object;
+use super::linkerd::BY_DEFAULT;
 use super::mesh::Secret;
 use super::read::Resource;
 
@@ -17,16 +18,13 @@ const KINDS: &[Kind] = &[
     kind("Service", &[""], Phase::Services, services::service),
     kind("Endpoints", &[""], Phase::Services, services::endpoints),
     kind("EndpointSlice", &["discovery.k8s.io"], Phase::Services, services::endpoint_slice),
-    kind("Pod", &[""], Phase::Workloads, workloads::pod),
+    Kind { annotations: BY_DEFAULT, ..kind("Pod", &[""], Phase::Workloads, workloads::pod) },
     kind("Deployment", &["apps"], Phase::Workloads, workloads::template),
     kind("StatefulSet", &["apps"], Phase::Workloads, workloads::template),
     kind("DaemonSet", &["apps"], Phase::Workloads, workloads::template),
     kind("ReplicaSet", &["apps"], Phase::Workloads, workloads::template),
     kind("Secret", &[""], Phase::Services, secret),
-    Kind {
-        annotations: ingress::ANNOTATIONS,
-        ..kind("Ingress", &["networking.k8s.io", "extensions"], Phase::Policies, ingress::read)
-    },
+    kind("Ingress", &["networking.k8s.io", "extensions"], Phase::Policies, ingress::read),
     kind("IngressClass", &["networking.k8s.io"], Phase::Settings, ingress::class),
 ];
 

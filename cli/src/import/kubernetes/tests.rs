@@ -153,7 +153,57 @@ spec: {ports: [{name: http, port: 81}]}
     let told = errors(&imported.report);
     assert_eq!(told.len(), 1);
     assert!(
-        told[0].contains("rewrite-target is another program's; write what it does into the policy"),
+        told[0].contains(
+            "rewrite-target is another program's; write what it does into the policy, and leave it out"
+        ),
         "{told:?}"
     );
+}
+
+#[test]
+fn annotations_that_may_say_who_gets_in_are_errors_whatever_the_program() {
+    let text = |kind: &str, name: &str| {
+        let (version, spec) = match kind {
+            "Ingress" => {
+                ("networking.k8s.io/v1", "{defaultBackend: {service: {name: a, port: {number: 80}}}}")
+            }
+            "Gateway" => {
+                ("gateway.networking.k8s.io/v1", "{listeners: [{name: http, port: 80, protocol: HTTP}]}")
+            }
+            _ => ("v1", "{ports: [{port: 80}]}"),
+        };
+        format!(
+            "apiVersion: {version}\nkind: {kind}\nmetadata: {{name: a, annotations: {{{name}: x}}}}\nspec: {spec}\n"
+        )
+    };
+    let found = |kind: &str, name: &str| {
+        let report = imported(&text(kind, name)).report;
+        (
+            errors(&report).len(),
+            crate::import::testing::warnings(&report).iter().any(|told| told.contains(name)),
+        )
+    };
+    for name in [
+        "alb.ingress.kubernetes.io/inbound-cidrs",
+        "cloud.google.com/armor-config",
+        "custom.nginx.org/anything",
+        "haproxy.org/allow-list",
+        "ingress.kubernetes.io/auth-type",
+        "ingress.pomerium.io/policy",
+        "konghq.com/plugins",
+        "nginx.org/policies",
+        "unheard-of.example/ip-whitelist",
+    ] {
+        assert_eq!(found("Ingress", name).0, 1, "{name}");
+    }
+    for (kind, name, expected) in [
+        ("Gateway", "konghq.com/plugins", (1, false)),
+        ("Service", "konghq.com/plugins", (1, false)),
+        ("Service", "service.beta.kubernetes.io/aws-load-balancer-ssl-negotiation-policy", (0, false)),
+        ("Ingress", "nginx.ingress.kubernetes.io/proxy-body-size", (0, true)),
+        ("Ingress", "kubernetes.io/ingress.class", (0, false)),
+        ("Ingress", "helm.sh/resource-policy", (0, false)),
+    ] {
+        assert_eq!(found(kind, name), expected, "{kind} {name}");
+    }
 }

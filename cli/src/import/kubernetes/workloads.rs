@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::import::dialect::Context;
 use crate::import::field::{Field, Object};
+use crate::import::linkerd::BY_DEFAULT;
 use crate::import::mesh::Instance;
 use crate::import::read::Resource;
 use crate::import::scope::labels_of;
@@ -18,6 +19,11 @@ pub fn pod(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
         namespace: namespace.clone(),
         ..Instance::default()
     };
+    let metadata = top.peek("metadata").and_then(|metadata| metadata.object_quietly());
+    if let Some(metadata) = &metadata {
+        metadata.rest(|_| {});
+        annotations(metadata);
+    }
     if let Some(spec) = top.field("spec") {
         instance.ports = containers(&spec);
     }
@@ -38,6 +44,9 @@ pub fn template(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
                 instance.labels = labels_of(labels.value());
                 labels.taken("what selectors choose it by");
             }
+            if metadata.field("annotations").is_some() {
+                annotations(&metadata);
+            }
             metadata.rest(|field| field.no_meaning_as_a_whole("labels alone choose a workload"));
         }
         if let Some(spec) = template.field("spec") {
@@ -48,6 +57,19 @@ pub fn template(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
     // A pod of the same name says more.
     let key = (namespace, format!("{}/{}", resource.kind, resource.name));
     cx.mesh.services.workloads.insert(key, instance);
+}
+
+/// Of a pod's annotations one says who gets in; the others are told by whoever reads its metadata, or decide nothing.
+fn annotations(metadata: &Object<'_>) {
+    let Some(annotations) = metadata.peek("annotations") else { return };
+    let of_template = annotations.path().contains("template");
+    for (name, field) in annotations.entries() {
+        if BY_DEFAULT.contains(&name) {
+            field.taken("authorization[linkerd/default]: who gets in where no Server is");
+        } else if of_template {
+            field.no_meaning(NOT_A_PROXYS);
+        }
+    }
 }
 
 /// The named ports of a pod's containers.

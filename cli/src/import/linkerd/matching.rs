@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::import::field::{Field, Object};
 use crate::import::mesh::condition::quoted;
+use crate::import::mesh::hosts;
 
 /// What a path has to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub enum Path {
 /// One match: all of it must hold.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Match {
+    /// `a.example`, `*.example`; any, where it is none.
+    pub host: Option<String>,
     /// Any, where it is none or [`Path::Prefix`] of nothing.
     pub path: Option<Path>,
     /// Any, where it is none.
@@ -74,8 +77,22 @@ impl Match {
         vec![kind, length, method, count(&self.headers), count(&self.query)]
     }
 
+    /// As [`Self::precedence`], where hosts count, too: those come first.
+    fn order(&self) -> (u8, usize, Vec<i64>) {
+        let (kind, length) = match self.host.as_deref() {
+            Some(host) => (u8::from(host.starts_with('*')), host.len()),
+            None => (2, 0),
+        };
+        (kind, usize::MAX.saturating_sub(length), self.precedence())
+    }
+
     /// Whether no request can be both.
     fn is_apart_from(&self, other: &Self) -> bool {
+        if let (Some(own), Some(other)) = (&self.host, &other.host)
+            && hosts::common(own, other).is_none()
+        {
+            return true;
+        }
         if let (Some(own), Some(other)) = (&self.method, &other.method)
             && own != other
         {
@@ -96,6 +113,15 @@ impl Match {
     /// In the words of `authorization`.
     fn operation(&self) -> Operation {
         let mut operation = Map::new();
+        if let Some(host) = &self.host {
+            // A port beside it does not count.
+            let (any, name) = match host.strip_prefix('*') {
+                Some(end) => (".+", end),
+                None => ("", host.as_str()),
+            };
+            let with_port = format!("(?i){any}{}:[0-9]+", quoted(name));
+            operation.insert("hosts".to_owned(), json!([host, {"regex": with_port}]));
+        }
         if let Some(paths) = self.path.as_ref().and_then(paths) {
             operation.insert("paths".to_owned(), paths);
         }
@@ -136,7 +162,7 @@ impl Match {
 /// # Errors
 /// Too many others.
 pub fn operations(matches: &[Match], others: &[Match]) -> Result<Vec<Operation>, String> {
-    left_of(matches, others, |own, other| other.precedence() < own.precedence())
+    left_of(matches, others, |own, other| other.order() < own.order())
 }
 
 /// What these matches have of requests, without those that others have, all of which come before them.
@@ -178,6 +204,11 @@ fn without((operation, when): &Operation, other: &Match) -> Vec<Operation> {
         }
         (operation, when.clone())
     };
+    if let Some(host) = &other.host
+        && operation.get("hosts").and_then(|hosts| hosts.get(0)) != Some(&json!(host))
+    {
+        left.push(more("notHosts", json!([host])));
+    }
     if let Some(paths) = other.path.as_ref().and_then(paths) {
         left.push(more("notPaths", paths));
     }
@@ -208,6 +239,17 @@ fn paths(path: &Path) -> Option<Value> {
         Path::Prefix(path) => Some(json!([{"regex": format!("{}(?:/.*)?", quoted(path))}])),
         Path::Regex(regex) => Some(json!([{ "regex": regex }])),
     }
+}
+
+/// The same matches, each for each of these hosts; no hosts: for any.
+pub fn of_hosts(matches: Vec<Match>, hosts: &[String]) -> Vec<Match> {
+    if hosts.is_empty() {
+        return matches;
+    }
+    let of = |one: &Match| -> Vec<Match> {
+        hosts.iter().map(|host| Match { host: Some(host.clone()), ..one.clone() }).collect()
+    };
+    matches.iter().flat_map(of).collect()
 }
 
 /// The matches of one rule; a rule without any has everything.

@@ -13,6 +13,7 @@ use super::field::Object;
 use super::read::Resource;
 
 pub use route::{ANNOTATIONS, annotations};
+pub use server::{BY_DEFAULT, by_default};
 pub use service_profile::has_profile;
 
 /// Linkerd.

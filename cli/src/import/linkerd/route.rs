@@ -60,9 +60,7 @@ pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
     }
     if let Some(field) = spec.field("hostnames") {
         match hosts.is_empty() {
-            true => {
-                field.refuse("which host is asked for does not matter to a Server here", "say it in headers")
-            }
+            true => field.taken("authorization[].rules[].to[].operation.hosts"),
             false => field.forbid("requests of a Service are known by the Service's names", "leave it out"),
         }
     }

@@ -1,19 +1,24 @@
 //! Server, and who may ask it: AuthorizationPolicy, ServerAuthorization → `authorization`. Where a Server is, nobody gets in
 //! whom none of them lets in.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
 use super::identity::{self, Source};
 use super::matching::{self, Match};
-use crate::import::dialect::{Context, no_hint};
+use crate::import::dialect::{Context, SAY_PORT, no_hint};
 use crate::import::field::{Field, Object, Reading};
-use crate::import::mesh::put;
 use crate::import::mesh::services::{Labels, selects};
+use crate::import::mesh::{TargetPort, put};
 use crate::import::read::Resource;
 use crate::import::scope::{labels_of, take_labels};
 
 /// Under this name it is kept which Server the proxy is.
 const SERVER: &str = "linkerd.server";
+
+/// The annotation of a pod or a namespace that says who gets in where no Server is.
+pub const BY_DEFAULT: &[&str] = &["config.linkerd.io/default-inbound-policy"];
 
 /// The group of Linkerd's policies.
 pub const GROUP: &str = "policy.linkerd.io";
@@ -87,29 +92,52 @@ fn find(cx: &Context<'_>) -> Result<Option<String>, String> {
             )),
         };
     }
-    let fits: Vec<&&Resource> = servers.iter().filter(|server| selected(server, cx)).collect();
-    let fits: Vec<&&Resource> = match fits.len() {
-        0 | 1 => fits,
-        _ => fits
-            .into_iter()
-            .filter(|server| cx.scope.port.is_none() || port(server, cx) == cx.scope.port)
-            .collect(),
+    let fits: Vec<&Resource> = servers.into_iter().filter(|server| selected(server, cx)).collect();
+    let list = || {
+        let each = |server: &&Resource| {
+            format!("{} (port {})", server.name, written(server.value.pointer("/spec/port")))
+        };
+        fits.iter().map(each).collect::<Vec<_>>().join(", ")
     };
-    match fits.as_slice() {
-        [] => Ok(None),
-        [one] => Ok(Some(one.name.clone())),
-        several => Err(format!(
-            "there are several Servers, and the proxy is one of them: {}; say which with --labels, or with --listen HOST:PORT",
-            several
-                .iter()
-                .map(|server| format!(
-                    "{} (port {})",
-                    server.name,
-                    written(server.value.pointer("/spec/port"))
-                ))
-                .collect::<Vec<_>>()
-                .join(", ")
-        )),
+    let Some(own) = cx.scope.port else {
+        return match fits.as_slice() {
+            [] => Ok(None),
+            [one] => Ok(Some(one.name.clone())),
+            _ => Err(format!(
+                "there are several Servers, and the proxy is one of them: {}; say which with --labels, or {SAY_PORT}",
+                list()
+            )),
+        };
+    };
+    let targets = cx.targets(own);
+    let leads_to = |server: &&&Resource| {
+        let port = port(server, cx);
+        targets.iter().any(|target| match target {
+            TargetPort::Number(number) => port.contains(number),
+            TargetPort::Name(name) => server.value.pointer("/spec/port").is_some_and(|port| port == name),
+        })
+    };
+    let mut found: Vec<&&Resource> = fits.iter().filter(|server| port(server, cx).contains(&own)).collect();
+    if found.is_empty() {
+        found = fits.iter().filter(leads_to).collect();
+    }
+    match (found.as_slice(), fits.as_slice()) {
+        (_, []) => Ok(None),
+        ([one], _) => Ok(Some(one.name.clone())),
+        // Which number the port has is not known: nobody says that it is another.
+        ([], [one]) if port(one, cx).is_empty() => Ok(Some(one.name.clone())),
+        _ => {
+            let names = fits.iter().any(|server| port(server, cx).is_empty());
+            let names = match names {
+                true => "; which number a named port has, a Pod or a Deployment in the input says",
+                false => "",
+            };
+            Err(format!(
+                "the port of --listen is {own}, and the Servers are {}; {SAY_PORT}; or leave them out, if the proxy is none of \
+                 them{names}",
+                list()
+            ))
+        }
     }
 }
 
@@ -155,19 +183,99 @@ fn holds(expression: &Value, labels: &Labels) -> bool {
     }
 }
 
-/// The number of a Server's port; a name is that of a port of the workloads with the proxy's labels.
-fn port(server: &Resource, cx: &Context<'_>) -> Option<u16> {
-    let port = server.value.pointer("/spec/port")?;
+/// The numbers of a Server's port; a name is that of a port of the workloads that it selects, and may be known of none.
+fn port(server: &Resource, cx: &Context<'_>) -> BTreeSet<u16> {
+    let Some(port) = server.value.pointer("/spec/port") else { return BTreeSet::new() };
     let number = port.as_u64().and_then(|number| u16::try_from(number).ok());
-    let name = port.as_str();
-    number.or_else(|| name?.parse().ok()).or_else(|| {
-        let labels = cx.scope.labels.as_ref()?;
-        let mut workloads = cx.mesh.services.workloads.values();
-        workloads.find_map(|workload| {
-            let fits = workload.namespace == cx.scope.namespace && selects(labels, &workload.labels);
-            if fits { workload.ports.get(name?).copied() } else { None }
-        })
-    })
+    let name = port.as_str().unwrap_or_default();
+    if let Some(number) = number.or_else(|| name.parse().ok()) {
+        return BTreeSet::from([number]);
+    }
+    let selector = server.value.pointer("/spec/podSelector/matchLabels").map(labels_of);
+    cx.named_port(name, cx.scope.labels.as_ref().or(selector.as_ref()))
+}
+
+/// What an access policy may be.
+const KNOWN: [&str; 6] = [
+    "deny",
+    "audit",
+    "all-authenticated",
+    "all-unauthenticated",
+    "cluster-authenticated",
+    "cluster-unauthenticated",
+];
+
+/// Whom an access policy lets in.
+fn of_access(access: &str) -> Vec<Source> {
+    let cluster = || identity::source("ipBlocks", CLUSTER.iter().map(|&cidr| cidr.to_owned()).collect());
+    let anybody = || identity::source("principals", vec!["*".to_owned()]);
+    match access {
+        "all-unauthenticated" => vec![Source::new()],
+        "all-authenticated" => vec![anybody()],
+        "cluster-unauthenticated" => vec![cluster()],
+        "cluster-authenticated" => {
+            let mut both = cluster();
+            both.extend(anybody());
+            vec![both]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Who gets in at a port that no Server has: as the pod says by an annotation, or its namespace.
+pub fn by_default(cx: &mut Context<'_>) {
+    let annotation = |resource: &Resource, at: &str| {
+        let annotations = resource.value.pointer(at)?;
+        BY_DEFAULT.iter().find_map(|name| annotations.get(name)?.as_str()).map(str::to_owned)
+    };
+    if cx.scope.gateway.is_some() {
+        return;
+    }
+    let of_namespace = cx
+        .all("Namespace")
+        .filter(|namespace| namespace.name == cx.scope.namespace)
+        .find_map(|namespace| Some((annotation(namespace, "/metadata/annotations")?, namespace.index)));
+    let kinds = ["Pod", "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet"];
+    let workloads = kinds.into_iter().flat_map(|kind| cx.all(kind)).filter_map(|workload| {
+        let at = if workload.kind == "Pod" { "/metadata" } else { "/spec/template/metadata" };
+        let labels = workload.value.pointer(&format!("{at}/labels")).map(labels_of).unwrap_or_default();
+        let ours = cx.namespace(workload) == cx.scope.namespace
+            && cx.scope.labels.as_ref().is_none_or(|own| selects(own, &labels));
+        let said = annotation(workload, &format!("{at}/annotations")).map(|said| (said, workload.index));
+        ours.then(|| said.or_else(|| of_namespace.clone()))
+    });
+    let mut found: Vec<Option<(String, usize)>> = workloads.collect();
+    if found.is_empty() {
+        found.push(of_namespace);
+    }
+    let Some((first, index)) = found.iter().flatten().next().cloned() else { return };
+    let Some(resource) = cx.resources.get(index) else { return };
+    // Where a Server is, that says it.
+    if !matches!(own(resource, cx), Ok(None)) {
+        return;
+    }
+    let name = BY_DEFAULT.first().copied().unwrap_or_default();
+    if found.iter().any(|other| other.as_ref().map(|(said, _)| said) != Some(&first)) {
+        resource.log.error(
+            "",
+            format!("not all workloads that the proxy may be have the same {name}"),
+            "say which with --labels",
+        );
+        return;
+    }
+    if !KNOWN.contains(&first.as_str()) {
+        let known = KNOWN.join(", ");
+        resource.log.error("", format!("{name}: {first} is no access policy; use one of {known}"), "");
+        return;
+    }
+    if first != "all-unauthenticated" {
+        allow("linkerd/default", of_access(&first), None, None, resource, cx);
+        if first == "audit"
+            && let Some((policy, _)) = cx.mesh.authorization.last_mut()
+        {
+            put(policy, "mode", "shadow");
+        }
+    }
 }
 
 /// Reads a Server.
@@ -205,14 +313,6 @@ pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
     }
     let access = spec.field("accessPolicy").and_then(|field| {
         let access = field.text()?;
-        const KNOWN: [&str; 6] = [
-            "deny",
-            "audit",
-            "all-authenticated",
-            "all-unauthenticated",
-            "cluster-authenticated",
-            "cluster-unauthenticated",
-        ];
         match KNOWN.contains(&access) {
             true => {
                 field.taken(format!("authorization[server/{}]: whom no other policy lets in", resource.name))
@@ -226,19 +326,7 @@ pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
     if !ours {
         return;
     }
-    let cluster = || identity::source("ipBlocks", CLUSTER.iter().map(|&cidr| cidr.to_owned()).collect());
-    let anybody = || identity::source("principals", vec!["*".to_owned()]);
-    let sources = match access.unwrap_or("deny") {
-        "all-unauthenticated" => vec![Source::new()],
-        "all-authenticated" => vec![anybody()],
-        "cluster-unauthenticated" => vec![cluster()],
-        "cluster-authenticated" => {
-            let mut both = cluster();
-            both.extend(anybody());
-            vec![both]
-        }
-        _ => Vec::new(),
-    };
+    let sources = of_access(access.unwrap_or("deny"));
     let name = format!("server/{}", resource.name);
     allow(&name, sources, Some(&resource.name), None, resource, cx);
 }
@@ -323,16 +411,26 @@ fn matches_of(route: &Resource) -> Vec<Match> {
         top.rest(|_| {});
         let spec = top.peek("spec")?.object()?;
         spec.rest(|_| {});
+        let hosts: Vec<String> = spec
+            .peek("hostnames")
+            .map(|field| field.texts())
+            .unwrap_or_default()
+            .iter()
+            .map(|host| host.trim_end_matches('.').to_ascii_lowercase())
+            .collect();
         let mut matches = Vec::new();
-        for rule in spec.peek("rules")?.items() {
+        for rule in spec.peek("rules").map(|rules| rules.items()).unwrap_or_default() {
             let Some(rule) = rule.object() else { continue };
             rule.rest(|_| {});
             matches.extend(matching::read(&rule, route.kind == "GRPCRoute"));
         }
-        Some(matches)
+        if matches.is_empty() {
+            // A route without rules has every request.
+            matches.push(Match::default());
+        }
+        Some(matching::of_hosts(matches, &hosts))
     });
-    // A route without rules has every request.
-    read.filter(|matches| !matches.is_empty()).unwrap_or_else(|| vec![Match::default()])
+    read.unwrap_or_else(|| vec![Match::default()])
 }
 
 /// Whether a policy for a Server of this name is for the proxy.

@@ -439,6 +439,132 @@ fn of_several_servers_labels_and_the_port_say_which_the_proxy_is() {
     assert_eq!(imported.policy.value["authorization"], json!([{"name": "server/admin", "action": "ALLOW"}]));
 }
 
+#[test]
+fn a_server_of_another_port_than_the_proxy_s_does_not_leave_it_open() {
+    let server = |name: &str, port: &str| {
+        format!(
+            "---\napiVersion: policy.linkerd.io/v1beta3\nkind: Server\nmetadata: {{name: {name}, namespace: n}}\nspec: \
+             {{podSelector: {{matchLabels: {{app: a}}}}, port: {port}}}\n"
+        )
+    };
+    let one = server("web", "8080");
+    let two = format!("{one}{}", server("admin", "9990"));
+    let named = format!("{}{}", server("web", "http"), server("admin", "admin-http"));
+    let pod = "---\napiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: n, labels: {app: a}}\nspec: {containers: [{ports: \
+               [{name: http, containerPort: 8080}, {name: admin-http, containerPort: 9990}]}]}\n";
+    let service = |target: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: Service\nmetadata: {{name: a, namespace: n}}\nspec: {{selector: {{app: a}}, ports: \
+             [{{port: 80, targetPort: {target}}}]}}\n"
+        )
+    };
+    let at = |text: &str, port: u16| {
+        let wanted = Wanted { port: Some(port), ..Wanted::default() };
+        imported_for(text, &wanted, Repairs::Told)
+    };
+    for text in [&one, &two, &named, &format!("{named}{pod}")] {
+        let told = errors(&at(text, 10000).report);
+        assert!(
+            told.len() == 1
+                && told[0].contains("the port of --listen is 10000, and the Servers are web (port "),
+            "{told:?}"
+        );
+        assert!(told[0].contains("--listen PORT=HOST:PORT"), "{told:?}");
+    }
+    for (text, port) in [
+        (two.clone(), 8080),
+        (format!("{two}{}", service("8080")), 80),
+        (format!("{named}{pod}"), 8080),
+        (format!("{named}{}", service("http")), 80),
+        (format!("{named}{pod}{}", service("8080")), 80),
+        (server("web", "http"), 10000),
+    ] {
+        let found = at(&text, port);
+        assert_eq!(errors(&found.report), Vec::<String>::new(), "{text}");
+        assert_eq!(
+            found.policy.value["authorization"],
+            json!([{"name": "server/web", "action": "ALLOW"}]),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_route_s_hostnames_are_those_of_its_policies() {
+    let route = |name: &str, more: &str| {
+        format!(
+            "---\napiVersion: policy.linkerd.io/v1beta2\nkind: HTTPRoute\nmetadata: {{name: {name}, namespace: \
+             booksapp}}\nspec: {{parentRefs: [{{kind: Server, group: policy.linkerd.io, name: authors}}], {more}}}\n"
+        )
+    };
+    let rules = "rules: [{matches: [{path: {value: /}}]}]";
+    let text = format!(
+        "{SERVER}{}{}{}",
+        route("public", &format!("hostnames: [Public.example, '*.open.example'], {rules}")),
+        route("closed", &format!("hostnames: [in.open.example], {rules}")),
+        authorization("all", "kind: HTTPRoute, name: public", "")
+    );
+    let to: Vec<serde_json::Value> = policy(&text)["authorization"][1]["rules"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|rule| rule["to"][0]["operation"].clone())
+        .collect();
+    assert_eq!(
+        to,
+        [
+            json!({"hosts": ["public.example", {"regex": "(?i)public\\.example:[0-9]+"}]}),
+            json!({
+                "hosts": ["*.open.example", {"regex": "(?i).+\\.open\\.example:[0-9]+"}],
+                "notHosts": ["in.open.example"],
+            }),
+        ]
+    );
+}
+
+#[test]
+fn where_no_server_is_an_annotation_says_who_gets_in() {
+    let pod = |annotation: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: a, labels: {{app: a}}, annotations: \
+             {{config.linkerd.io/default-inbound-policy: {annotation}}}}}\nspec: {{containers: []}}\n"
+        )
+    };
+    let deployment = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: b}\nspec: {template: {metadata: {labels: {app: b}, \
+                      annotations: {config.linkerd.io/default-inbound-policy: deny}}, spec: {containers: []}}}\n";
+    let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: default, annotations: \
+                     {config.linkerd.io/default-inbound-policy: all-authenticated}}\n";
+    let closed = json!([{"name": "linkerd/default", "action": "ALLOW"}]);
+    let mesh = json!([{"name": "linkerd/default", "action": "ALLOW", "rules": [{"from": [{"source": {"principals": ["*"]}}]}]}]);
+    let plain = pod("deny").replace("config.linkerd.io/default-inbound-policy: deny", "a: b");
+    for (text, expected) in [
+        (pod("deny"), &closed),
+        (deployment.to_owned(), &closed),
+        (format!("{plain}---\n{namespace}"), &mesh),
+        (format!("{}---\n{namespace}", pod("all-unauthenticated")), &json!(null)),
+        // A Server says it of its port.
+        (
+            format!(
+                "{}---\n{}",
+                pod("deny"),
+                SERVER
+                    .replace("booksapp", "default")
+                    .replace("authors}}", "a}}, accessPolicy: all-authenticated")
+                    .replace("port: service}", "port: 80}")
+            ),
+            &json!([{"name": "server/authors", "action": "ALLOW",
+            "rules": [{"from": [{"source": {"principals": ["*"]}}]}]}]),
+        ),
+    ] {
+        assert_eq!(policy(&text).get("authorization").unwrap_or(&json!(null)), expected, "{text}");
+    }
+    assert_eq!(policy(&pod("audit"))["authorization"][0]["mode"], "shadow");
+    let several = format!("{plain}---\n{deployment}");
+    let told = errors(&imported(&several).report);
+    assert!(told[0].contains("not all workloads that the proxy may be have the same"), "{told:?}");
+    assert!(errors(&imported(&pod("some")).report)[0].contains("some is no access policy"));
+}
+
 const LIMITS: &str = "\
 ---
 apiVersion: policy.linkerd.io/v1alpha1

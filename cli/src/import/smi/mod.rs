@@ -4,12 +4,13 @@ mod routes;
 pub mod split;
 mod target;
 
-use super::dialect::{Audience, Context, Dialect, Kind, Phase, no_finish, no_hint, no_repair};
+use super::dialect::{Audience, Context, Dialect, Kind, Phase, no_hint, no_repair};
 use super::field::Object;
 use super::read::Resource;
 
 /// SMI.
-pub static DIALECT: Dialect = Dialect { name: "SMI", kinds: KINDS, istio_metrics: false, finish: no_finish };
+pub static DIALECT: Dialect =
+    Dialect { name: "SMI", kinds: KINDS, istio_metrics: false, finish: target::closed };
 
 const KINDS: &[Kind] = &[
     kind("TrafficSplit", &["split.smi-spec.io"], Audience::Everyone, split::read),

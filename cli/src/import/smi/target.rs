@@ -1,4 +1,7 @@
-//! TrafficTarget → an ALLOW policy of `authorization`. Once there is one, nobody else gets in, as in SMI.
+//! TrafficTarget → an ALLOW policy of `authorization`. Once there is one, nobody else gets in, as in SMI: not at a port that it
+//! is not for, and not where the proxy's account has none.
+
+use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
@@ -12,6 +15,12 @@ use crate::import::read::Resource;
 
 /// Under this name it is kept which account the proxy's workload has.
 const ACCOUNT: &str = "smi.account";
+
+/// Under this name it is kept that a target is for the proxy.
+const OURS: &str = "smi.ours";
+
+/// What is a pod, or makes some.
+const WORKLOADS: [&str; 5] = ["Pod", "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet"];
 
 /// Reads one.
 pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
@@ -28,14 +37,27 @@ pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
             false
         }
     };
-    let port = whom(target, ours, resource, cx);
+    let ports = ports_of(resource, cx);
+    let here = match (&ports, &own) {
+        (Some(ports), Some(own)) if ours => match own_port(own, cx) {
+            Ok(port) => port.is_none_or(|port| ports.contains(&port)),
+            Err(message) => {
+                resource.log.error(if spec.is_some() { "spec" } else { "" }, message, "");
+                true
+            }
+        },
+        _ => true,
+    };
+    whom(target, ours, here, resource);
     let to = format!("authorization[{}]", resource.name);
     let sources = sources(target, &namespace, &to);
     let operations = rules(target, &namespace, &to, resource, cx);
-    if !ours || port == Some(false) {
+    if !ours {
         return;
     }
-    let Some(operations) = operations else { return };
+    cx.mesh.found.insert(OURS, json!(true));
+    // At another port it lets nobody in, and neither does any other.
+    let operations = operations.filter(|_| here).unwrap_or_default();
     let mut rules = Vec::new();
     for (to, when) in operations {
         let mut rule =
@@ -68,8 +90,22 @@ fn destination_of(resource: &Resource, cx: &Context<'_>) -> Option<(String, Stri
     Some((namespace.to_owned(), text("name")?.to_owned()))
 }
 
-/// The account of the workload that the proxy stands before: the only one that targets are for, or that of the workloads with
-/// the proxy's labels.
+/// Where the input has targets and none is for the proxy, nobody gets in.
+pub fn closed(cx: &mut Context<'_>) {
+    let Some(first) = cx.all("TrafficTarget").next() else { return };
+    if cx.scope.gateway.is_some() || cx.mesh.found.contains_key(OURS) {
+        return;
+    }
+    first.log.warn(
+        "",
+        "no TrafficTarget is for the account of the proxy: nobody gets in, as in SMI",
+        "give that account one, or leave the TrafficTargets out",
+    );
+    cx.mesh.authorization.push((json!({"name": "smi/default", "action": "ALLOW"}), cx.origin(first, "")));
+}
+
+/// The account of the workload that the proxy stands before: that of the workloads with the proxy's labels, or, where the input
+/// has none, the only one that targets are for.
 fn account(resource: &Resource, cx: &mut Context<'_>) -> Result<Option<(String, String)>, String> {
     if let Some(known) = cx.mesh.found.get(ACCOUNT) {
         let text = |name: &str| known.get(name).and_then(Value::as_str).map(str::to_owned);
@@ -78,43 +114,37 @@ fn account(resource: &Resource, cx: &mut Context<'_>) -> Result<Option<(String, 
             None => Ok(text("namespace").zip(text("name"))),
         };
     }
-    let mut all: Vec<(String, String)> = cx
-        .all("TrafficTarget")
-        .filter(|target| {
-            let of = cx.namespace(target);
-            of == cx.scope.namespace || of == cx.scope.root_namespace
-        })
-        .filter_map(|target| destination_of(target, cx))
-        .collect();
-    all.sort();
-    all.dedup();
-    let found = match all.as_slice() {
-        [] => Ok(None),
-        [one] => {
+    let here = |target: &&Resource| {
+        let of = cx.namespace(target);
+        of == cx.scope.namespace || of == cx.scope.root_namespace
+    };
+    let targets = cx.all("TrafficTarget").filter(here);
+    let all: BTreeSet<(String, String)> = targets.filter_map(|target| destination_of(target, cx)).collect();
+    let of_labels = by_labels(cx);
+    let list = |accounts: &BTreeSet<(String, String)>| {
+        let names = accounts.iter().map(|(namespace, name)| format!("{namespace}/{name}"));
+        names.collect::<Vec<_>>().join(", ")
+    };
+    let found = match (of_labels.len(), all.len()) {
+        (1, _) => Ok(of_labels.into_iter().next()),
+        (0, 0) => Ok(None),
+        (0, 1) => {
             resource.log.warn(
                 "spec.destination.name",
-                format!("the proxy is taken to stand before the account {}/{}", one.0, one.1),
+                format!("the proxy is taken to stand before the account {}", list(&all)),
                 "everything else that it forwards is for that account's callers alone, too",
             );
-            Ok(Some(one.clone()))
+            Ok(all.into_iter().next())
         }
-        several => {
-            let of_labels = by_labels(cx);
-            let fits: Vec<&(String, String)> =
-                several.iter().filter(|known| of_labels.contains(known)).collect();
-            match fits.as_slice() {
-                [one] => Ok(Some((*one).clone())),
-                _ => Err(format!(
-                    "there are TrafficTargets for several accounts, and one proxy stands before one of them: {}; put the \
-                     workload (a Pod or a Deployment with its serviceAccountName) into the input, and say which with --labels",
-                    several
-                        .iter()
-                        .map(|(namespace, name)| format!("{namespace}/{name}"))
-                        .collect::<Vec<_>>()
-                        .join(", ")
-                )),
-            }
-        }
+        (0, _) => Err(format!(
+            "there are TrafficTargets for several accounts, and one proxy stands before one of them: {}; put the workload (a \
+             Pod or a Deployment with its serviceAccountName) into the input, and say which with --labels",
+            list(&all)
+        )),
+        _ => Err(format!(
+            "the workloads with the labels of the proxy have several accounts: {}; say more labels with --labels",
+            list(&of_labels)
+        )),
     };
     let value = match &found {
         Ok(Some((namespace, name))) => json!({"namespace": namespace, "name": name}),
@@ -126,49 +156,98 @@ fn account(resource: &Resource, cx: &mut Context<'_>) -> Result<Option<(String, 
 }
 
 /// The accounts of the workloads that have the proxy's labels.
-fn by_labels(cx: &Context<'_>) -> Vec<(String, String)> {
-    let Some(labels) = &cx.scope.labels else { return Vec::new() };
-    let workloads = ["Pod", "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet"];
-    let all = workloads.into_iter().flat_map(|kind| cx.all(kind));
+fn by_labels(cx: &Context<'_>) -> BTreeSet<(String, String)> {
+    let Some(labels) = &cx.scope.labels else { return BTreeSet::new() };
+    let all = WORKLOADS.into_iter().flat_map(|kind| cx.all(kind));
     let account = |workload: &Resource| {
         let of_spec = if workload.kind == "Pod" { "/spec" } else { "/spec/template/spec" };
         let own = crate::import::scope::workload_labels(workload)?;
-        let name = workload.value.pointer(of_spec)?.get("serviceAccountName").and_then(Value::as_str);
-        let name = name.unwrap_or("default").to_owned();
-        selects(labels, &own).then(|| (cx.namespace(workload).to_owned(), name))
+        let spec = workload.value.pointer(of_spec)?;
+        // Its older name stands beside the other.
+        let named = ["serviceAccountName", "serviceAccount"].iter().find_map(|name| spec.get(name)?.as_str());
+        let name = named.filter(|name| !name.is_empty()).unwrap_or("default").to_owned();
+        let namespace = cx.namespace(workload);
+        let fits = namespace == cx.scope.namespace && selects(labels, &own);
+        fits.then(|| (namespace.to_owned(), name))
     };
     all.filter_map(account).collect()
 }
 
-/// Says of the destination what becomes of it; whether its port is the proxy's, where both are known.
-fn whom(target: &Object<'_>, ours: bool, resource: &Resource, cx: &Context<'_>) -> Option<bool> {
+/// The ports that a target is for; `None`: all.
+fn ports_of(target: &Resource, cx: &Context<'_>) -> Option<BTreeSet<u16>> {
+    let at = |paths: [&str; 2]| paths.into_iter().find_map(|path| target.value.pointer(path));
+    let port = |value: &Value| match value {
+        // Some write "8080".
+        Value::String(text) => text.parse().ok(),
+        other => other.as_u64().and_then(|number| u16::try_from(number).ok()),
+    };
+    let own = at(["/spec/destination/port", "/destination/port"]).and_then(port);
+    let rules = at(["/spec/rules", "/rules"]).or_else(|| at(["/spec/specs", "/specs"]));
+    let routes = rules
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter(|rule| rule.get("kind").is_some_and(|kind| kind == "TCPRoute"));
+    let of_route = |rule: &Value| -> Option<BTreeSet<u16>> {
+        let route = cx.find("TCPRoute", cx.namespace(target), rule.get("name")?.as_str()?)?;
+        let ports = route.value.pointer("/spec/matches/ports")?.as_array()?;
+        (!ports.is_empty()).then(|| ports.iter().filter_map(port).collect())
+    };
+    let of_routes: Vec<Option<BTreeSet<u16>>> = routes.map(of_route).collect();
+    // One route without ports has all.
+    let of_routes: Option<BTreeSet<u16>> = match of_routes.is_empty() {
+        true => None,
+        false => {
+            of_routes.into_iter().collect::<Option<Vec<_>>>().map(|all| all.into_iter().flatten().collect())
+        }
+    };
+    match (own, of_routes) {
+        (None, ports) => ports,
+        (Some(own), None) => Some(BTreeSet::from([own])),
+        (Some(own), Some(ports)) => Some(ports.into_iter().filter(|port| *port == own).collect()),
+    }
+}
+
+/// The port of the workload that the proxy stands before, of those that the targets of an account name.
+fn own_port(account: &(String, String), cx: &Context<'_>) -> Result<Option<u16>, String> {
+    let ours = cx.all("TrafficTarget").filter(|target| destination_of(target, cx).as_ref() == Some(account));
+    let ports: Vec<Option<BTreeSet<u16>>> = ours.map(|target| ports_of(target, cx)).collect();
+    let named = ports.iter().flatten().flatten().copied().collect();
+    match cx.own_port(&named) {
+        // A target for all ports is for this one, too.
+        Err(_) if cx.scope.port.is_some() && ports.iter().any(Option::is_none) => Ok(cx.scope.port),
+        found => found,
+    }
+}
+
+/// Says of the destination what becomes of it.
+fn whom(target: &Object<'_>, ours: bool, here: bool, resource: &Resource) {
     let Some(field) = target.field("destination") else {
         resource.log.error("spec.destination", "it does not say whom it is for", "name a service account");
-        return None;
+        return;
     };
-    let object = field.object()?;
+    let Some(object) = field.object() else { return };
     if let Some(port) = object.field("port") {
-        // Some write "8080".
         let number = match port.value() {
             Value::String(text) => text.parse().ok(),
             _ => port.whole(1, 65_535),
         };
-        let known = cx.scope.port.map(u64::from);
-        if let (Some(known), Some(number)) = (known, number)
-            && known != number
-        {
-            object.rest(|field| field.no_meaning("it is for another port than that of --listen"));
-            port.no_meaning("it is another port than that of --listen");
-            return Some(false);
+        match (number, ours, here) {
+            (None, ..) => drop(port.wrong::<()>("this is no port")),
+            (_, true, true) => port.taken("the port that the proxy has"),
+            (_, true, false) => {
+                port.no_meaning("the proxy stands before another port: there it lets nobody in")
+            }
+            (_, false, _) => port.no_meaning(OTHERS),
         }
-        port.taken("the port that the proxy has");
     }
     object.rest(|field| match ours {
         true => field.taken("the account of the workload that the proxy stands before"),
-        false => field.no_meaning("the proxy stands before a workload of another account"),
+        false => field.no_meaning(OTHERS),
     });
-    None
 }
+
+const OTHERS: &str = "the proxy stands before a workload of another account";
 
 /// Accounts as `NAMESPACE/NAME`.
 fn sources(target: &Object<'_>, namespace: &str, to: &str) -> Vec<String> {
@@ -219,17 +298,16 @@ fn rules(
         match kind {
             "TCPRoute" | "UDPRoute" => {
                 others = others.saturating_add(1);
-                let there = object.peek("name").and_then(|name| {
-                    let name = name.value().as_str()?;
-                    cx.find(kind_of(kind), namespace, name)
-                });
+                let name = object.peek("name").and_then(|name| name.value().as_str()).unwrap_or_default();
                 object.rest(|field| match kind {
                     "TCPRoute" => field.taken("ports that the proxy has; requests come by them"),
                     _ => field.no_meaning("no request comes as UDP here"),
                 });
-                if kind == "TCPRoute" && !port_fits(there, cx) {
-                    item.warn("its ports are others than that of --listen", "");
-                    return None;
+                if kind == "TCPRoute" && cx.find("TCPRoute", namespace, name).is_none() {
+                    item.problem_here(
+                        format!("there is no TCPRoute {namespace}/{name}, which says at which ports"),
+                        "put it into the input",
+                    );
                 }
                 requests |= kind == "TCPRoute";
             }
@@ -254,17 +332,6 @@ fn rules(
         }
     }
     Some(operations)
-}
-
-fn kind_of(kind: &str) -> &'static str {
-    if kind == "TCPRoute" { "TCPRoute" } else { "UDPRoute" }
-}
-
-/// Whether a TCPRoute has the port of the proxy, where both are known.
-fn port_fits(route: Option<&Resource>, cx: &Context<'_>) -> bool {
-    let Some((port, route)) = cx.scope.port.zip(route) else { return true };
-    let ports = route.value.pointer("/spec/matches/ports").and_then(Value::as_array);
-    ports.is_none_or(|ports| ports.iter().any(|known| known.as_u64() == Some(port.into())))
 }
 
 /// A condition in the words of `authorization`.

@@ -172,12 +172,64 @@ fn a_traffic_target_lets_accounts_in_and_nobody_else() {
         ])
     );
     // Ports are those of --listen, where that is given.
-    let wanted = Wanted { port: Some(9090), ..Wanted::default() };
-    let elsewhere = imported_for(TARGETS, &wanted, Repairs::Told);
-    assert_eq!(elsewhere.policy.value.get("authorization"), None);
-    let wanted = Wanted { port: Some(8080), ..Wanted::default() };
-    let here = imported_for(TARGETS, &wanted, Repairs::Told);
-    assert_eq!(here.policy.value["authorization"].as_array().unwrap().len(), 2);
+    let told = errors(&at(TARGETS, 9090).report);
+    assert!(
+        told[0].contains("is 9090, and there are policies for 8080; say which") && told.len() == 2,
+        "{told:?}"
+    );
+    let here = at(TARGETS, 8080);
+    assert_eq!(here.policy.value["authorization"], policy(TARGETS)["authorization"]);
+}
+
+fn at(text: &str, port: u16) -> crate::import::Imported {
+    imported_for(text, &Wanted { port: Some(port), ..Wanted::default() }, Repairs::Told)
+}
+
+#[test]
+fn at_a_port_that_no_target_is_for_nobody_gets_in() {
+    // The port of a Service is that of the workload that it leads to.
+    let service = "---\napiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {selector: {app: a}, ports: [{port: 80, \
+                   targetPort: 8080}]}\n";
+    let text = format!("{TARGETS}{service}");
+    let found = at(&text, 80);
+    assert_eq!(errors(&found.report), Vec::<String>::new());
+    assert_eq!(found.policy.value["authorization"], policy(TARGETS)["authorization"]);
+    // A target for all ports beside one for another: that one lets nobody in here.
+    let text = TARGETS.replace("{kind: TCPRoute, name: port}, ", "");
+    let found = at(&text, 9090);
+    assert_eq!(errors(&found.report), Vec::<String>::new());
+    let policies = &found.policy.value["authorization"];
+    assert_eq!(policies[0]["rules"].as_array().map(Vec::len), Some(1));
+    assert_eq!(policies[1], json!({"name": "api", "action": "ALLOW"}));
+    // Two ports, and nobody says which.
+    let text = TARGETS.replace("namespace: default, port: 8080", "namespace: default, port: 9090");
+    let told = errors(&imported(&text).report);
+    assert!(told[0].contains("for several ports: 8080, 9090; say which"), "{told:?}");
+    let missing = TARGETS.replace("kind: TCPRoute, name: port}", "kind: TCPRoute, name: none}");
+    let told = errors(&imported(&missing).report);
+    assert!(told[0].contains("there is no TCPRoute default/none"), "{told:?}");
+    // Datagrams are no requests.
+    let text = TARGETS.replace(
+        "kind: TCPRoute, name: port}, {kind: HTTPRouteGroup, name: routes, matches: [metrics]}",
+        "kind: UDPRoute, name: port}",
+    );
+    assert_eq!(
+        at(&text, 8080).policy.value["authorization"][0],
+        json!({"name": "metrics", "action": "ALLOW"})
+    );
+}
+
+#[test]
+fn a_target_of_another_account_is_not_the_proxy_s() {
+    let pod = "---\napiVersion: v1\nkind: Pod\nmetadata: {name: web, labels: {app: web}}\nspec: {serviceAccountName: web, \
+               containers: []}\n";
+    let text = format!("{TARGETS}{pod}");
+    let labels = Some([("app".to_owned(), "web".to_owned())].into());
+    let found = imported_for(&text, &Wanted { labels, ..Wanted::default() }, Repairs::Told);
+    assert_eq!(errors(&found.report), Vec::<String>::new());
+    assert_eq!(found.policy.value["authorization"], json!([{"name": "smi/default", "action": "ALLOW"}]));
+    let told = warnings(&found.report);
+    assert!(told.iter().any(|told| told.contains("no TrafficTarget is for the account")), "{told:?}");
 }
 
 #[test]
