@@ -76,7 +76,7 @@ impl Run {
         let ready = Regex::new(r"https?://(\S+) is ready after").unwrap();
         wait_until("it is ready", || {
             assert!(self.process.try_wait().unwrap().is_none(), "{}", self.errors());
-            Some(ready.captures(&self.output())?[1].parse().unwrap())
+            Some(ready.captures(&self.errors())?[1].parse().unwrap())
         })
         .unwrap_or_else(|error| panic!("{error}\n{}", self.errors()))
     }
@@ -359,8 +359,8 @@ fn the_pages_show_what_run_prints() {
         Regex::new(r"after [\d.]+ s").unwrap().replace_all(&text, "after … s").into_owned()
     };
     let printed = wait_until("the curl lines", || {
-        let output = run.output();
-        output.contains("/api/orders\n\n").then_some(output)
+        let said = run.errors();
+        said.contains("/api/orders\n\n").then_some(said)
     })
     .unwrap();
     assert_eq!(plain(printed.trim_end()), plain(shown.trim_end()));

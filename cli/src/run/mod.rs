@@ -5,7 +5,7 @@ mod subject;
 mod summary;
 mod watch;
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -22,7 +22,8 @@ use super::import::ImportOptions;
 /// Try a policy in a real Envoy
 ///
 /// Starts Envoy with what `meshfilter bootstrap` writes, or `meshfilter import` with --import, waits until it is ready, and
-/// says what the policy does and three requests to try it with. From then on the access log is shown. Ctrl-C ends everything.
+/// says what the policy does and three requests to try it with. From then on the access log is shown, alone on standard output;
+/// what the module warns of is on standard error. Ctrl-C ends everything.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
@@ -119,6 +120,7 @@ async fn session(arguments: &Arguments) -> Result<(), Outcome> {
     let mut ends = Ends::new().map_err(|error| misused(&error.to_string()))?;
     let mut envoy = Envoy::start(&binary, folder.path(), &configuration, subject.admin().clone())
         .map_err(|error| misused(&error))?;
+    say_for_now("Envoy is starting, and compiles the module …");
     let ready = tokio::select! {
         ready = envoy.ready() => ready,
         () = ends.wait() => {
@@ -126,6 +128,7 @@ async fn session(arguments: &Arguments) -> Result<(), Outcome> {
             return Ok(());
         }
     };
+    say_for_now("");
     let took = match ready {
         Ok(took) => took,
         Err(error) => {
@@ -160,7 +163,10 @@ async fn session(arguments: &Arguments) -> Result<(), Outcome> {
                 eprintln!("meshfilter: ended");
                 return Ok(());
             }
-            _ = looks.tick(), if watch.is_some() => {}
+            _ = looks.tick() => {}
+        }
+        for line in envoy.heard() {
+            eprintln!("envoy: {line}");
         }
         if let Some(watch) = &mut watch {
             let said = tokio::select! {
@@ -178,10 +184,17 @@ async fn session(arguments: &Arguments) -> Result<(), Outcome> {
     }
 }
 
-/// Whoever reads this may have heard enough; the run goes on.
+/// On standard error: standard output has the access log alone. Whoever reads this may have heard enough; the run goes on.
 fn say(text: &str) {
-    let mut output = std::io::stdout().lock();
+    let mut output = std::io::stderr().lock();
     let _ = output.write_all(text.as_bytes()).and_then(|()| output.flush());
+}
+
+/// A sign of life, for whoever sits at a terminal, until something else is said.
+fn say_for_now(text: &str) {
+    if std::io::stderr().is_terminal() {
+        say(&format!("\r\x1b[2K{text}"));
+    }
 }
 
 /// The signals that end a run.

@@ -1,5 +1,6 @@
 //! The Envoy of a run: found, started, asked, ended.
 
+use std::io::{Read, Seek, SeekFrom};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -24,8 +25,26 @@ const LAST_LINES: usize = 12;
 pub struct Envoy {
     child: Child,
     log: PathBuf,
+    /// How much of it was looked through.
+    heard: u64,
     admin: Address,
     client: reqwest::Client,
+}
+
+/// No more of its log is looked through at once.
+const AT_ONCE: u64 = 1024 * 1024;
+
+/// Level and text of a line of Envoy's log, where the module warns: `[time][thread][warning][wasm] [file:1] text`.
+fn warning(line: &str) -> Option<String> {
+    let (head, text) = line.split_once("] ")?;
+    let mut parts = head.rsplit("][");
+    let (component, level) = (parts.next()?, parts.next()?);
+    let is_module = matches!(component, "wasm" | "dynamic_modules");
+    if !is_module || !matches!(level, "warning" | "error" | "critical") {
+        return None;
+    }
+    let text = text.split_once("] ").map_or(text, |(_, text)| text);
+    Some(crate::report::printable(format!("{level}: {text}").chars()))
 }
 
 /// The binary: what was given, `$ENVOY`, `.tools/envoy`, or the first in `PATH`.
@@ -109,7 +128,7 @@ impl Envoy {
         // The client asks for one even where it never speaks TLS.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let child = command.spawn().map_err(|error| format!("{}: {error}", binary.display()))?;
-        Ok(Envoy { child, log, admin, client: reqwest::Client::new() })
+        Ok(Envoy { child, log, heard: 0, admin, client: reqwest::Client::new() })
     }
 
     /// Waits until it serves.
@@ -134,6 +153,21 @@ impl Envoy {
             }
             sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// What the module has warned of since the last time: a key set that cannot be had, a rate limit service that does not
+    /// answer.
+    pub fn heard(&mut self) -> Vec<String> {
+        let mut bytes = Vec::new();
+        let read = std::fs::File::open(&self.log).and_then(|mut file| {
+            file.seek(SeekFrom::Start(self.heard))?;
+            file.take(AT_ONCE).read_to_end(&mut bytes)
+        });
+        // A line that is not finished waits for its end.
+        let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |place| place.saturating_add(1));
+        let Some(whole) = bytes.get(..end).filter(|_| read.is_ok()) else { return Vec::new() };
+        self.heard = self.heard.saturating_add(end as u64);
+        String::from_utf8_lossy(whole).lines().filter_map(warning).collect()
     }
 
     /// Asks the admin interface.
@@ -193,5 +227,26 @@ impl Envoy {
             true => format!("Envoy {how}"),
             false => format!("Envoy {how}; its log ends:\n{lines}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_module_warns_of_is_shown_without_where_it_stands() {
+        let line = |level: &str, component: &str| {
+            format!(
+                "[2026-11-29 02:32:08.000][7][{level}][{component}] [source/a.cc:1] wasm log meshfilter: no [key] set"
+            )
+        };
+        let shown = warning(&line("warning", "wasm"));
+        assert_eq!(shown.as_deref(), Some("warning: wasm log meshfilter: no [key] set"));
+        assert!(warning(&line("error", "dynamic_modules")).is_some());
+        for (level, component) in [("info", "wasm"), ("warning", "main")] {
+            assert_eq!(warning(&line(level, component)), None);
+        }
+        assert_eq!(warning("  a line that goes on"), None);
     }
 }
