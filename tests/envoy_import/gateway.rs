@@ -72,6 +72,11 @@ fn a_gateway_s_servers_are_opened_and_servers_are_checked() {
         (redirect.status, redirect.header("location").as_deref()),
         (301, Some("https://a.example.com/x?y=1"))
     );
+    let with_port = plain(http, "a.example.com:80", "/", &[]).unwrap();
+    assert_eq!(
+        (with_port.status, with_port.header("location").as_deref()),
+        (301, Some("https://a.example.com/"))
+    );
     let answer = get(https, "a.example.com", &authority, None, "/").unwrap();
     assert_eq!((answer.status, answer.header("x-upstream").as_deref()), (200, Some("app")));
     assert_eq!(get(https, "x.b.example.com", &authority, None, "/").unwrap().status, 200);

@@ -16,6 +16,7 @@ mod keys;
 mod linkerd;
 mod listeners;
 mod peers;
+mod ports;
 mod started;
 mod tls;
 mod traffic;
@@ -27,6 +28,7 @@ use std::path::{Path, PathBuf};
 use meshfilter_cli::envoy::Address;
 use meshfilter_cli::envoy::plan::Options;
 use meshfilter_cli::envoy::plugin::Module;
+use meshfilter_cli::import::ports::{Listens, place};
 use meshfilter_cli::import::read::Inputs;
 use meshfilter_cli::import::repair::Repairs;
 use meshfilter_cli::import::scope::Wanted;
@@ -42,11 +44,13 @@ pub struct Import<'a> {
     pub gateway: Option<(&'a str, &'a str)>,
     /// Ports of the gateway, which go to any free one.
     pub ports: Vec<u16>,
+    /// Where a port of the gateway or of the workload is.
+    pub at: Option<(u16, u16)>,
 }
 
 impl<'a> Import<'a> {
     pub fn new(yaml: &'a str) -> Self {
-        Import { yaml, endpoints: Vec::new(), certificates: None, gateway: None, ports: Vec::new() }
+        Import { yaml, endpoints: Vec::new(), certificates: None, gateway: None, ports: Vec::new(), at: None }
     }
 
     pub fn endpoint(mut self, name: &'a str, addresses: &[SocketAddr]) -> Self {
@@ -87,8 +91,13 @@ impl<'a> Import<'a> {
             .map(|(name, addresses)| (name.to_owned(), addresses.into_iter().map(Address::from).collect()));
         // Where ports are asked for, they have to be known.
         let free = || Address::from(TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
-        let moved: BTreeMap<u16, Address> = self.ports.into_iter().map(|port| (port, free())).collect();
-        imported.policy.move_ports(&moved);
+        let mut moved: BTreeMap<u16, Address> = self.ports.into_iter().map(|port| (port, free())).collect();
+        if let Some((port, at)) = self.at {
+            options.listen = Address::new("127.0.0.1", at);
+            moved.insert(port, options.listen.clone());
+        }
+        place(&mut imported, &inputs, Listens { address: &options.listen, moved: &moved });
+        assert!(imported.report.errors.is_empty(), "{:#?}", imported.report.errors);
         let wanted =
             envoy::Wanted { options, endpoints: endpoints.collect(), moved, folder: folder.to_owned() };
         (imported, wanted)

@@ -153,8 +153,15 @@ pub fn find(
     group: Option<&str>,
 ) -> Result<Option<(&'static Dialect, &'static Kind)>, Vec<&'static str>> {
     let of = |dialect: &'static Dialect| dialect.kinds.iter().map(move |known| (dialect, known));
-    let named: Vec<_> =
-        DIALECTS.iter().copied().flat_map(of).filter(|(_, known)| known.name == resource.kind).collect();
+    let named: Vec<_> = DIALECTS
+        .iter()
+        .copied()
+        .flat_map(of)
+        .filter(|(_, known)| {
+            known.name == resource.kind
+                && (known.name != istio::CONFIG_MAP || istio::has_mesh_config(resource))
+        })
+        .collect();
     match (group, named.as_slice()) {
         (Some(group), _) => Ok(named.into_iter().find(|(_, known)| known.groups.contains(&group))),
         (None, []) => Ok(None),

@@ -73,6 +73,14 @@ impl<'a> Field<'a> {
         Field { value, path: String::new(), reading }
     }
 
+    /// What a text says that stands there.
+    pub fn within<'b>(&self, value: &'b Value) -> Field<'b>
+    where
+        'a: 'b,
+    {
+        Field { value, path: self.path.clone(), reading: self.reading }
+    }
+
     /// What stands there.
     pub fn value(&self) -> &'a Value {
         self.value

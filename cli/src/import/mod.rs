@@ -8,6 +8,7 @@
 //! | [`scope`] | whom policies are for |
 //! | [`mesh`] | one model of a mesh, the same for all dialects |
 //! | [`write`](self::write) | the model → a policy document and an Envoy |
+//! | [`ports`] | ports that policies name → ports where clients come |
 //! | [`report`] | what became of every field |
 //! | [`repair`] | what stands where it does not belong |
 
@@ -24,6 +25,7 @@ mod linkerd;
 pub mod mesh;
 mod openapi;
 mod options;
+pub mod ports;
 pub mod read;
 pub mod repair;
 pub mod report;
@@ -108,7 +110,8 @@ pub fn import(inputs: &mut Inputs, wanted: &Wanted, repairs: Repairs) -> Importe
     let (errors, warnings) = policy.check();
     for (severity, found) in [(Severity::Error, errors), (Severity::Warning, warnings)] {
         for (origin, error) in found {
-            let placed = placed(inputs, &origin, error, &scope);
+            let message = if origin.path.is_empty() { error.to_string() } else { error.message };
+            let placed = placed(inputs, &origin, message, error.at_name, &scope);
             match severity {
                 Severity::Error => report.errors.push(placed),
                 Severity::Warning => report.warnings.push(placed),
@@ -163,7 +166,7 @@ fn index(inputs: &Inputs, wanted: &Wanted, kinds: &[Known]) -> Index {
         };
         let same_group =
             first.group.is_none() || resource.group.is_none() || first.group.as_ref() == Some(&group);
-        if same_group && first.value.get("spec") != resource.value.get("spec") {
+        if same_group && content(first) != content(resource) {
             resource.log.error(
                 "metadata.name",
                 format!(
@@ -180,16 +183,22 @@ fn index(inputs: &Inputs, wanted: &Wanted, kinds: &[Known]) -> Index {
     index
 }
 
-/// What MeshConfig says of the root namespace, wherever it stands.
-fn root_namespace(inputs: &Inputs) -> String {
-    let said = |resource: &Resource| {
-        let paths = ["/spec/meshConfig/rootNamespace", "/rootNamespace"];
-        paths.iter().find_map(|path| resource.value.pointer(path).and_then(Value::as_str)).map(str::to_owned)
-    };
-    inputs.resources.iter().find_map(said).unwrap_or_else(|| scope::ROOT_NAMESPACE.to_owned())
+/// What a resource says, without what a cluster says of it.
+fn content(resource: &Resource) -> Vec<(&String, &Value)> {
+    let of_the_cluster = |name: &str| matches!(name, "apiVersion" | "metadata" | "status");
+    resource.value.as_object().into_iter().flatten().filter(|(name, _)| !of_the_cluster(name)).collect()
 }
 
-/// Reads every resource, in the order of phases.
+/// What MeshConfig says of the root namespace, wherever it stands.
+fn root_namespace(inputs: &Inputs) -> String {
+    inputs
+        .resources
+        .iter()
+        .find_map(istio::root_namespace)
+        .unwrap_or_else(|| scope::ROOT_NAMESPACE.to_owned())
+}
+
+/// Reads every resource, in the order of phases; within one the older first, as Istio has it, and the others as they stand.
 fn read_all(
     resources: &[Resource],
     kinds: &[Known],
@@ -202,7 +211,11 @@ fn read_all(
         .zip(kinds)
         .filter_map(|(resource, known)| known.map(|(dialect, kind)| (resource, dialect, kind)))
         .collect();
-    order.sort_by_key(|(_, _, kind)| kind.phase);
+    order.sort_by(|(one, _, kind), (other, _, other_kind)| {
+        let general = |resource, kind: &Kind| istio::layer(resource, kind, scope);
+        let phases = kind.phase.cmp(&other_kind.phase);
+        phases.then(general(one, kind).cmp(&general(other, other_kind))).then(one.age().cmp(&other.age()))
+    });
     let mut cx = Context { resources, index, scope, mesh, lists: Lists::of(resources) };
     for (resource, _, kind) in &order {
         let reading = Reading { log: &resource.log, hint: kind.hint };
@@ -289,7 +302,11 @@ fn metadata(top: &Object<'_>, resource: &Resource, kind: &Kind) {
         }
         return;
     };
-    for (name, to) in [("name", "its name"), ("namespace", "its namespace")] {
+    for (name, to) in [
+        ("name", "its name"),
+        ("namespace", "its namespace"),
+        ("creationTimestamp", "its age: the older one comes first"),
+    ] {
         if let Some(field) = metadata.field(name)
             && field.text().is_some()
         {
@@ -313,7 +330,6 @@ fn metadata(top: &Object<'_>, resource: &Resource, kind: &Kind) {
         ("uid", "it is the cluster's"),
         ("resourceVersion", "it is the cluster's"),
         ("generation", "it is the cluster's"),
-        ("creationTimestamp", "it is the cluster's"),
         ("deletionTimestamp", "it is the cluster's"),
         ("deletionGracePeriodSeconds", "it is the cluster's"),
         ("selfLink", "it is the cluster's"),
@@ -348,16 +364,16 @@ fn nowhere(message: String) -> Placed {
 }
 
 /// A problem of the policy, placed where the thing comes from.
-fn placed(inputs: &Inputs, origin: &Origin, error: meshfilter::config::ConfigError, scope: &Scope) -> Placed {
+fn placed(inputs: &Inputs, origin: &Origin, message: String, at_name: bool, scope: &Scope) -> Placed {
     let Some(resource) = inputs.resources.get(origin.resource).filter(|_| !origin.path.is_empty()) else {
-        return nowhere(error.to_string());
+        return nowhere(message);
     };
     Placed {
         file: inputs.file(resource).to_owned(),
-        place: inputs.place(resource, &origin.path, error.at_name),
+        place: inputs.place(resource, &origin.path, at_name),
         resource: name_of(resource, scope),
         path: origin.path.clone(),
-        message: error.message,
+        message,
         remedy: String::new(),
     }
 }

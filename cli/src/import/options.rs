@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::command::{misused, write_files};
+use super::ports::{self, Listens};
 use super::read::Inputs;
 use super::repair::Repairs;
 use super::report;
@@ -116,9 +117,11 @@ impl ImportOptions {
         wanted: Option<envoy::Wanted>,
     ) -> (Imported, Option<envoy::Written>) {
         let mut imported = import(inputs, scope, self.repairs());
-        let moved =
-            self.listen.iter().filter_map(|listen| Some((listen.server_port?, listen.address.clone())));
-        imported.policy.move_ports(&moved.collect());
+        // Whoever takes the policy alone knows where it listens.
+        if wanted.is_some() || !self.listen.is_empty() {
+            let (address, moved) = self.listens();
+            ports::place(&mut imported, inputs, Listens { address: &address, moved: &moved });
+        }
         // What is wrong already would be wrong once more.
         let Some(wanted) = wanted.filter(|_| imported.report.errors.is_empty()) else {
             return (imported, None);
@@ -230,21 +233,21 @@ impl ImportOptions {
         }
     }
 
+    /// Where clients come, and what is said of single ports.
+    fn listens(&self) -> (Address, BTreeMap<u16, Address>) {
+        let of_all = |listen: &&Listen| listen.server_port.is_none() || self.gateway.is_none();
+        let address = self.listen.iter().rfind(of_all).map_or_else(default_listen, |of| of.address.clone());
+        let moved = self.listen.iter().filter_map(|of| Some((of.server_port?, of.address.clone())));
+        (address, moved.collect())
+    }
+
     /// The Envoy that is wanted. What is wrong was said.
     pub(super) fn envoy(&self, folder: &Path, module: Module) -> Result<envoy::Wanted, Outcome> {
         let mut options = Options::new(module);
-        let mut moved = BTreeMap::new();
-        let mut listens = 0_usize;
-        for Listen { server_port, address } in &self.listen {
-            match server_port {
-                Some(port) if self.gateway.is_some() => drop(moved.insert(*port, address.clone())),
-                _ => {
-                    options.listen = address.clone();
-                    listens = listens.saturating_add(1);
-                }
-            }
-        }
-        if listens > 1 {
+        let moved;
+        (options.listen, moved) = self.listens();
+        let several = self.listen.iter().filter(|listen| listen.server_port.is_none()).count() > 1;
+        if several || (self.listen.len() > 1 && self.gateway.is_none()) {
             return Err(misused(
                 "--listen stands once; with --gateway, SERVERPORT=HOST:PORT moves each of the Gateway's ports",
             ));

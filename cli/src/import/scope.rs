@@ -128,7 +128,10 @@ impl Scope {
             .map(|(resource, _)| of(resource))
             .filter(|namespace| *namespace != scope.root_namespace)
             .collect();
-        if wanted.namespace.is_none() {
+        if let (None, Some((namespace, _))) = (&wanted.namespace, &wanted.gateway) {
+            // Who opens a Gateway's servers stands where it does.
+            scope.namespace = namespace.clone();
+        } else if wanted.namespace.is_none() {
             match own.iter().collect::<Vec<_>>().as_slice() {
                 [] => {}
                 [one] => scope.namespace = (*one).clone(),

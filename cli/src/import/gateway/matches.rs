@@ -89,7 +89,7 @@ impl Specificity {
             i64::from(!self.method),
             few(self.headers),
             few(self.parameters),
-            created(resource),
+            resource.created(),
         ];
         let name = format!("{}/{}", resource.namespace.as_deref().unwrap_or_default(), resource.name);
         precedence.extend(name.bytes().map(i64::from));
@@ -97,13 +97,6 @@ impl Specificity {
         precedence.extend([rule, place].map(|place| few(place).saturating_neg()));
         precedence
     }
-}
-
-/// When a resource was made, as a number that grows; those of which that is not known come last.
-fn created(resource: &Resource) -> i64 {
-    let text = resource.value.pointer("/metadata/creationTimestamp").and_then(Value::as_str);
-    let digits: String = text.unwrap_or_default().chars().filter(char::is_ascii_digit).take(14).collect();
-    digits.parse().unwrap_or(i64::MAX)
 }
 
 /// How a value is matched: `Exact` or `RegularExpression`.

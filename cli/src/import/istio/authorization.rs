@@ -104,13 +104,22 @@ pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
 fn rule(field: &Field<'_>, to: &str, namespace: &str) -> Option<Value> {
     let mut rule = field.copy(&RULE, to)?;
     // A bare account is one of the policy's own namespace.
+    let full = |accounts: Option<&mut Value>| {
+        for account in accounts.and_then(Value::as_array_mut).into_iter().flatten() {
+            if let Some(bare) = account.as_str().filter(|account| !account.contains('/')) {
+                *account = json!(format!("{namespace}/{bare}"));
+            }
+        }
+    };
     for from in rule.get_mut("from").and_then(Value::as_array_mut).into_iter().flatten() {
         for name in ["serviceAccounts", "notServiceAccounts"] {
-            let accounts = from.get_mut("source").and_then(|source| source.get_mut(name));
-            for account in accounts.and_then(Value::as_array_mut).into_iter().flatten() {
-                if let Some(bare) = account.as_str().filter(|account| !account.contains('/')) {
-                    *account = json!(format!("{namespace}/{bare}"));
-                }
+            full(from.get_mut("source").and_then(|source| source.get_mut(name)));
+        }
+    }
+    for when in rule.get_mut("when").and_then(Value::as_array_mut).into_iter().flatten() {
+        if when.get("key").and_then(Value::as_str) == Some("source.serviceAccount") {
+            for name in ["values", "notValues"] {
+                full(when.get_mut(name));
             }
         }
     }

@@ -3,6 +3,7 @@
 use crate::import::dialect::Context;
 use crate::import::field::{Field, Object};
 use crate::import::mesh::{Authorities, Certificate, Server, ServerTls};
+use crate::import::ports::GATEWAY_SELECTOR;
 use crate::import::read::Resource;
 
 /// Reads one.
@@ -12,8 +13,13 @@ pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
     if let Some(field) = spec.field("selector") {
         field.no_meaning("--gateway says whose servers this proxy opens");
     }
-    let Some(servers) = spec.field("servers") else { return };
     let own = (namespace, resource.name.clone());
+    if cx.scope.gateway.as_ref() == Some(&own)
+        && let Some(selector) = spec.peek("selector")
+    {
+        cx.mesh.found.insert(GATEWAY_SELECTOR, selector.value().clone());
+    }
+    let Some(servers) = spec.field("servers") else { return };
     if cx.scope.gateway.as_ref() != Some(&own) {
         let reason = match &cx.scope.gateway {
             Some(_) => "it is not the Gateway of --gateway",

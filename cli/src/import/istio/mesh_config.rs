@@ -1,15 +1,63 @@
 //! MeshConfig, by itself, in an IstioOperator, or in the ConfigMap that Istio keeps it in.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::telemetry::span_tag;
 use crate::import::dialect::Context;
 use crate::import::field::{Field, Object};
 use crate::import::mesh::{Collector, SpanProtocol};
-use crate::import::read::Resource;
+use crate::import::read::{self, Resource};
+
+const INSTALLING: &str = "how Istio is installed is not a proxy's business";
 
 /// The port of Zipkin's collectors.
 const ZIPKIN: u16 = 9411;
+
+/// The kind that Istio keeps its MeshConfig in.
+pub const CONFIG_MAP: &str = "ConfigMap";
+
+/// Whether a resource is a ConfigMap with a MeshConfig: `istio`, or that of a revision.
+pub fn has_mesh_config(resource: &Resource) -> bool {
+    let of_istio = resource.name == "istio" || resource.name.starts_with("istio-");
+    of_istio && resource.kind == CONFIG_MAP && resource.value.pointer("/data/mesh").is_some()
+}
+
+/// The root namespace, where a resource says it.
+pub fn root_namespace(resource: &Resource) -> Option<String> {
+    let inner = || read::inner(resource.value.pointer("/data/mesh")?.as_str()?).ok();
+    let text =
+        |value: &Value, pointer: &str| value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    let own = |pointers: &[&str]| pointers.iter().find_map(|pointer| text(&resource.value, pointer));
+    match resource.kind.as_str() {
+        CONFIG_MAP if has_mesh_config(resource) => text(&inner()?, "/rootNamespace"),
+        "MeshConfig" => own(&["/spec/rootNamespace", "/rootNamespace"]),
+        "IstioOperator" => own(&["/spec/meshConfig/rootNamespace", "/spec/values/meshConfig/rootNamespace"]),
+        _ => None,
+    }
+}
+
+/// The ConfigMap with a MeshConfig: its text.
+pub fn config_map(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
+    const REST: &str = "it is about what Istio installs and injects";
+    if let Some(data) = top.field("data").and_then(|data| data.object()) {
+        if let Some(field) = data.field("mesh")
+            && let Some(text) = field.text()
+        {
+            match read::inner(text) {
+                Ok(Value::Null) => field.taken("nothing: it is empty"),
+                Ok(value) => {
+                    field.taken("the mesh's settings");
+                    if let Some(object) = field.within(&value).object() {
+                        mesh_config(&object, resource, cx);
+                    }
+                }
+                Err(message) => drop(field.wrong::<()>(message)),
+            }
+        }
+        data.rest(|field| field.no_meaning_as_a_whole(REST));
+    }
+    top.rest(|field| field.no_meaning_as_a_whole(REST));
+}
 
 /// An IstioOperator: its `meshConfig`; the rest is about installing Istio.
 pub fn operator(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
@@ -17,7 +65,13 @@ pub fn operator(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
     if let Some(object) = spec.field("meshConfig").and_then(|field| field.object()) {
         mesh_config(&object, resource, cx);
     }
-    spec.rest(|field| field.no_meaning_as_a_whole("how Istio is installed is not a proxy's business"));
+    if let Some(values) = spec.field("values").and_then(|field| field.object()) {
+        if let Some(object) = values.field("meshConfig").and_then(|field| field.object()) {
+            mesh_config(&object, resource, cx);
+        }
+        values.rest(|field| field.no_meaning_as_a_whole(INSTALLING));
+    }
+    spec.rest(|field| field.no_meaning_as_a_whole(INSTALLING));
 }
 
 /// A document that is a MeshConfig.

@@ -15,12 +15,16 @@ mod virtual_service;
 use super::dialect::{Audience, Context, Dialect, Kind, Phase, no_finish, no_hint, no_repair};
 use super::field::Object;
 use super::read::Resource;
+use super::scope::Scope;
+pub use mesh_config::{CONFIG_MAP, has_mesh_config, root_namespace};
 
 /// Istio.
 pub static DIALECT: Dialect = Dialect { name: "Istio", kinds: KINDS, istio_metrics: true, finish: no_finish };
 
 const NETWORKING: &[&str] = &["networking.istio.io"];
 const SECURITY: &[&str] = &["security.istio.io"];
+
+const TELEMETRY: &str = "Telemetry";
 
 const SELECTOR: Audience = Audience::WorkloadsOrTargets("/spec/selector/matchLabels");
 
@@ -33,6 +37,7 @@ const KINDS: &[Kind] = &[
         Audience::Everyone,
         mesh_config::document,
     ),
+    kind(CONFIG_MAP, &[""], Phase::Settings, Audience::Everyone, mesh_config::config_map),
     Kind {
         labels: true,
         ..kind(
@@ -67,7 +72,7 @@ const KINDS: &[Kind] = &[
         Audience::Workloads("/spec/selector/matchLabels"),
         peer_authentication::read,
     ),
-    kind("Telemetry", &["telemetry.istio.io"], Phase::Policies, SELECTOR, telemetry::read),
+    kind(TELEMETRY, &["telemetry.istio.io"], Phase::Policies, SELECTOR, telemetry::read),
     kind("RequestAuthentication", SECURITY, Phase::Policies, SELECTOR, request_authentication::read),
     Kind {
         annotations: &["istio.io/dry-run"],
@@ -94,6 +99,44 @@ const fn kind(
         repair: no_repair,
         hint: no_hint,
     }
+}
+
+/// For what a policy is of which one counts: 0 the mesh, 1 its namespace, 2 the workload that it has chosen.
+fn level(resource: &Resource, scope: &Scope) -> u8 {
+    let of = |pointer: &str| resource.value.pointer(pointer);
+    let labels = of("/spec/selector/matchLabels").and_then(|labels| labels.as_object());
+    let chosen = labels.is_some_and(|labels| !labels.is_empty())
+        || ["/spec/targetRef", "/spec/targetRefs"].iter().any(|pointer| of(pointer).is_some());
+    let namespace = resource.namespace.as_ref().unwrap_or(&scope.default_namespace);
+    match (chosen, *namespace == scope.root_namespace) {
+        (true, _) => 2,
+        (false, false) => 1,
+        (false, true) => 0,
+    }
+}
+
+/// What says more of the proxy is read later, where what is read later counts.
+pub fn layer(resource: &Resource, kind: &Kind, scope: &Scope) -> u8 {
+    if kind.name == TELEMETRY { level(resource, scope) } else { 0 }
+}
+
+/// The reason why a policy of which one counts for each level does not: an older one does.
+fn superseded(resource: &Resource, audience: Audience, cx: &Context<'_>) -> Option<String> {
+    let age = |resource: &Resource| (resource.created(), resource.name.clone());
+    let level_of = |resource: &Resource| level(resource, cx.scope);
+    let others = cx.resources.iter().filter(|other| {
+        other.kind == resource.kind
+            && other.group.as_ref().is_none_or(|group| group.ends_with("istio.io"))
+            && level_of(other) == level_of(resource)
+            && cx.scope.not_for(other, audience).is_none()
+            && age(other) < age(resource)
+    });
+    let oldest = others.min_by_key(|other| age(other))?;
+    let why = match (oldest.created(), resource.created()) {
+        (one, other) if one == other => "whose name comes first",
+        _ => "which is older",
+    };
+    Some(format!("one {} counts here, and that is {}, {why}", resource.kind, oldest.name))
 }
 
 #[cfg(test)]

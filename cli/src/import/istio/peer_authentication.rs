@@ -1,32 +1,44 @@
 //! PeerAuthentication → whether clients have to show a certificate of the mesh.
 
-use crate::import::dialect::Context;
+use super::{level, superseded};
+use crate::import::dialect::{Audience, Context};
 use crate::import::field::{Field, Object};
 use crate::import::mesh::{Peer, PeerMode};
 use crate::import::read::Resource;
 
-/// Reads one.
+/// The level of a policy with a selector.
+const WORKLOAD: u8 = 2;
+
+/// Reads one. For each level one counts, the oldest.
 pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
-    let Some(spec) = top.field("spec").and_then(|spec| spec.object()) else { return };
-    let selected = spec.field("selector").is_some_and(|field| {
-        field.taken("the proxy that this policy is for");
-        field
-            .value()
-            .pointer("/matchLabels")
-            .and_then(|labels| labels.as_object())
-            .is_some_and(|labels| !labels.is_empty())
-    });
-    // The more specific one counts: workload, namespace, mesh.
-    let rank = match (selected, cx.namespace(resource) == cx.scope.root_namespace) {
-        (true, _) => 2,
-        (false, false) => 1,
-        (false, true) => 0,
+    let Some(field) = top.field("spec") else { return };
+    let audience = Audience::Workloads("/spec/selector/matchLabels");
+    let rank = level(resource, cx.scope);
+    let of_root = cx.namespace(resource) == cx.scope.root_namespace;
+    let reason = match rank {
+        WORKLOAD if of_root => Some("in the root namespace Istio takes none with a selector".to_owned()),
+        _ => superseded(resource, audience, cx),
     };
+    if let Some(reason) = reason {
+        field.no_meaning(&reason);
+        field.warn(reason, "leave it out");
+        return;
+    }
+    let Some(spec) = field.object() else { return };
+    if let Some(field) = spec.field("selector") {
+        field.taken("the proxy that this policy is for");
+    }
     let mut found = Vec::new();
     if let Some(field) = spec.field("mtls") {
         found.push((None, mode(&field)));
     }
     if let Some(field) = spec.field("portLevelMtls") {
+        if rank != WORKLOAD {
+            let reason = "Istio takes it only where there is a selector";
+            field.no_meaning(reason);
+            field.warn(reason, "give the policy a selector");
+            return finish(found, rank, cx);
+        }
         for (port, field) in field.entries() {
             match port.parse::<u16>() {
                 Ok(port) => found.push((Some(port), mode(&field))),
@@ -34,6 +46,11 @@ pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
             }
         }
     }
+    finish(found, rank, cx);
+}
+
+/// The more specific one counts: workload, namespace, mesh.
+fn finish(found: Vec<(Option<u16>, Option<PeerMode>)>, rank: u8, cx: &mut Context<'_>) {
     for (port, mode) in found {
         let Some(mode) = mode else { continue };
         let known = cx.mesh.peers.get(&port);

@@ -8,7 +8,13 @@ use crate::import::read::Resource;
 
 /// Reads one.
 pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
-    let Some(spec) = top.field("spec").and_then(|spec| spec.object()) else { return };
+    let Some(field) = top.field("spec") else { return };
+    if let Some(reason) = super::superseded(resource, super::SELECTOR, cx) {
+        field.no_meaning(&reason);
+        field.warn(reason, "keep one");
+        return;
+    }
+    let Some(spec) = field.object() else { return };
     cx.scope.take(&spec, "selector");
     for (index, field) in spec.field("metrics").into_iter().flat_map(|metrics| metrics.items()).enumerate() {
         metrics(&field, index, resource, cx);

@@ -1,5 +1,6 @@
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::import::mesh::PeerMode;
 use crate::import::repair::Repairs;
 use crate::import::scope::Wanted;
 use crate::import::testing::{errors, imported, imported_for, policy, warnings};
@@ -387,4 +388,189 @@ fn how_a_mesh_puts_its_proxy_into_a_pod_is_no_warning() {
     let warnings = warnings(&imported(&text).report);
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].contains("excludeInboundPorts is not honoured"), "{warnings:?}");
+}
+
+/// Which certificates are wanted: in general, and at port 8080.
+fn peers(policies: &[&str]) -> (Option<PeerMode>, Option<PeerMode>, Vec<String>) {
+    let policy = |policy: &&str| format!("kind: PeerAuthentication\n{policy}\n");
+    let text = policies.iter().map(policy).collect::<Vec<_>>().join("---\n");
+    let labels = Some([("app".to_owned(), "web".to_owned())].into());
+    let wanted = Wanted { namespace: Some("shop".to_owned()), labels, ..Wanted::default() };
+    let imported = imported_for(&text, &wanted, Repairs::Told);
+    assert_eq!(errors(&imported.report), Vec::<String>::new());
+    let mode = |port| imported.mesh.peers.get(&port).map(|peer| peer.mode);
+    (mode(None), mode(Some(8080)), warnings(&imported.report))
+}
+
+#[test]
+fn of_the_peer_authentications_of_a_level_the_oldest_counts() {
+    use PeerMode::{Disable, Permissive, Strict};
+    let web = "selector: {matchLabels: {app: web}}";
+    let mesh = "metadata: {name: m, namespace: istio-system}\nspec: {mtls: {mode: PERMISSIVE}}";
+    let young = "metadata: {name: a, namespace: shop, creationTimestamp: '2025-06-01T00:00:00Z'}\nspec: {mtls: {mode: PERMISSIVE}}";
+    let old = "metadata: {name: b, namespace: shop, creationTimestamp: 2024-01-01T00:00:00Z}\nspec: {mtls: {mode: STRICT}}";
+    let unset = old.replace("STRICT", "UNSET");
+    let undated = young.replace(", creationTimestamp: '2025-06-01T00:00:00Z'", "");
+    let same = undated.replace("name: a", "name: c").replace("PERMISSIVE", "DISABLE");
+    let of_root =
+        format!("metadata: {{name: r, namespace: istio-system}}\nspec: {{{web}, mtls: {{mode: DISABLE}}}}");
+    let own = format!(
+        "metadata: {{name: w, namespace: shop}}\nspec: {{{web}, mtls: {{mode: UNSET}}, portLevelMtls: {{8080: {{mode: DISABLE}}}}}}"
+    );
+    let ports = old.replace("}}", "}, portLevelMtls: {8080: {mode: DISABLE}}}");
+    for (policies, expected) in [
+        (vec![young, old], (Some(Strict), None, 1)),
+        (vec![old, young], (Some(Strict), None, 1)),
+        (vec![&undated, old], (Some(Strict), None, 1)),
+        (vec![&same, &undated], (Some(Permissive), None, 1)),
+        // What the oldest leaves open is the level's above.
+        (vec![young, &unset, &mesh.replace("PERMISSIVE", "STRICT")], (Some(Strict), None, 1)),
+        (vec![&of_root, old], (Some(Strict), None, 1)),
+        (vec![mesh, old, &own], (Some(Strict), Some(Disable), 0)),
+        (vec![&ports], (Some(Strict), None, 1)),
+    ] {
+        let (general, at_port, told) = peers(&policies);
+        assert_eq!((general, at_port, told.len()), expected, "{policies:?} {told:?}");
+    }
+    let (_, _, told) = peers(&[young, old]);
+    assert_eq!(
+        told,
+        ["3: spec: one PeerAuthentication counts here, and that is b, which is older; leave it out"]
+    );
+}
+
+#[test]
+fn the_older_of_two_virtual_services_and_rules_comes_first() {
+    let one = |name: &str, created: &str| {
+        format!(
+            "---\nkind: VirtualService\nmetadata: {{name: {name}{created}}}\nspec: {{hosts: [a], http: [{{route: [{{destination: \
+             {{host: {name}}}}}]}}]}}\n"
+        )
+    };
+    let names = |text: &str| -> Vec<String> {
+        let policy = policy(text);
+        let entries = policy["http"].as_array().unwrap().iter();
+        entries.map(|entry| entry["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let (old, new) =
+        (", creationTimestamp: '2024-01-01T00:00:00Z'", ", creationTimestamp: '2025-01-01T00:00:00Z'");
+    assert_eq!(
+        names(&[one("d", ""), one("c", ""), one("b", old), one("z", new), one("a", old)].concat()),
+        ["a/0", "b/0", "z/0", "d/0", "c/0"]
+    );
+    let rule = |name: &str, created: &str, version: &str| {
+        format!(
+            "---\nkind: DestinationRule\nmetadata: {{name: {name}{created}}}\nspec: {{host: a, subsets: [{{name: v, labels: \
+             {{version: {version}}}}}]}}\n"
+        )
+    };
+    let rules = imported(&[rule("x", new, "v1"), rule("y", old, "v2")].concat()).mesh.rules;
+    assert_eq!(rules[0].subsets[0].labels["version"], "v2");
+}
+
+#[test]
+fn of_telemetries_the_oldest_of_each_level_counts_and_the_nearer_one_last() {
+    let one = |name: &str, namespace: &str, percent: u32| {
+        format!(
+            "---\nkind: Telemetry\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {{tracing: \
+             [{{randomSamplingPercentage: {percent}}}]}}\n"
+        )
+    };
+    let text = [one("b", "shop", 2), one("a", "shop", 1), one("m", "istio-system", 3)].concat();
+    assert_eq!(imported(&text).mesh.tracing.sampling, Some(1.0));
+}
+
+const CONFIG_MAP: &str = "\
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: mesh-root}
+data:
+  mesh: |
+    trustDomain: mesh.example
+    trustDomainAliases: [old.example]
+    rootNamespace: mesh-root
+    accessLogFile: ''
+  meshNetworks: 'networks: {}'
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: root, namespace: mesh-root}
+spec:
+  action: DENY
+  rules: [{when: [{key: source.serviceAccount, values: [evil, shop/x], notValues: [good]}, {key: source.namespace, values: [x]}]}]
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: own, namespace: shop}
+spec: {action: DENY, rules: [{from: [{source: {principals: [cluster.local/ns/evil/sa/x]}}]}]}
+";
+
+#[test]
+fn mesh_config_is_read_where_istio_keeps_it() {
+    let told = imported(CONFIG_MAP);
+    assert_eq!(errors(&told.report), Vec::<String>::new());
+    assert!(told.mesh.access_log.disabled);
+    let policy = told.policy.value;
+    assert_eq!(policy["trustDomainAliases"], json!(["mesh.example", "old.example"]));
+    assert_eq!(policy["authorization"].as_array().unwrap().len(), 2);
+    // A bare account is of the policy's own namespace, wherever it stands.
+    assert_eq!(
+        policy["authorization"][0]["rules"][0]["when"],
+        json!([
+            {"key": "source.serviceAccount", "values": ["mesh-root/evil", "shop/x"], "notValues": ["mesh-root/good"]},
+            {"key": "source.namespace", "values": ["x"]},
+        ])
+    );
+    let wrong = CONFIG_MAP.replace("trustDomain: mesh", "trustDomain: [mesh");
+    let told = errors(&imported(&wrong).report);
+    assert!(told.iter().any(|error| error.contains(": data.mesh: ")), "{told:?}");
+    // Those of others are left alone.
+    let other = CONFIG_MAP.replace("name: istio,", "name: settings,");
+    let other =
+        imported_for(&other, &Wanted { namespace: Some("shop".into()), ..Wanted::default() }, Repairs::Told);
+    assert_eq!(other.policy.value["trustDomainAliases"], Value::Null);
+    assert_eq!(other.policy.value["authorization"].as_array().unwrap().len(), 1);
+    assert!(other.report.resources[0].unknown);
+}
+
+#[test]
+fn a_gateway_s_policies_are_those_of_its_namespace() {
+    let policy = |name: &str| {
+        format!(
+            "---\nkind: AuthorizationPolicy\napiVersion: security.istio.io/v1\nmetadata: {{name: of-{name}, namespace: {name}}}\nspec: \
+             {{action: DENY}}\n"
+        )
+    };
+    let gateway = "kind: Gateway\napiVersion: networking.istio.io/v1\nmetadata: {name: edge, namespace: infra}\nspec: {servers: \
+                   [{port: {number: 80, protocol: HTTP}, hosts: ['*']}]}\n";
+    let wanted = Wanted { gateway: Some(("infra".into(), "edge".into())), ..Wanted::default() };
+    for policies in [vec!["shop"], vec!["shop", "infra", "other"]] {
+        let text = [gateway.to_owned(), policies.iter().map(|name| policy(name)).collect()].concat();
+        let told = imported_for(&text, &wanted, Repairs::Told);
+        assert_eq!(errors(&told.report), Vec::<String>::new());
+        assert_eq!(told.scope.namespace, "infra");
+        let found = told.policy.value["authorization"].as_array().cloned().unwrap_or_default();
+        let names: Vec<&str> = found.iter().map(|policy| policy["name"].as_str().unwrap()).collect();
+        assert_eq!(names, if policies.len() > 1 { vec!["of-infra"] } else { vec![] });
+    }
+}
+
+#[test]
+fn a_policy_with_a_key_that_signs_is_a_secret() {
+    for (key, secret) in [
+        (r#"{"kty":"oct","k":"c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3I"}"#, true),
+        (r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#, false),
+    ] {
+        let text = format!(
+            "kind: RequestAuthentication\nmetadata: {{name: a}}\nspec: {{jwtRules: [{{issuer: a, jwks: '{{\"keys\":[{key}]}}'}}]}}\n"
+        );
+        assert_eq!(imported(&text).policy.is_secret(), secret, "{key}");
+    }
+}
+
+#[test]
+fn two_of_a_name_without_a_spec_are_an_error_too() {
+    let one = "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\nstringData: {tls.crt: '1'}\n";
+    let told = errors(&imported(&format!("{one}---\n{}", one.replace("'1'", "'2'"))).report);
+    assert!(told[0].contains("Secret default/a stands twice, and differs"), "{told:?}");
 }

@@ -164,6 +164,35 @@ impl Inputs {
     }
 }
 
+impl Resource {
+    /// When it was made, as a number that grows; those of which that is not known come last.
+    pub fn created(&self) -> i64 {
+        let text = self.value.pointer("/metadata/creationTimestamp").and_then(Value::as_str);
+        let digits: String = text.unwrap_or_default().chars().filter(char::is_ascii_digit).take(14).collect();
+        digits.parse().unwrap_or(i64::MAX)
+    }
+
+    /// The older comes first; of those made in the same second the name decides.
+    pub fn age(&self) -> (i64, &str, &str) {
+        match self.created() {
+            i64::MAX => (i64::MAX, "", ""),
+            created => (created, &self.name, self.namespace.as_deref().unwrap_or_default()),
+        }
+    }
+}
+
+/// The document in a text that stands in another.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn inner(text: &str) -> Result<Value, String> {
+    let read = text::read("inner.yaml", text.as_bytes(), Repairs::Told);
+    match read.errors.into_iter().next() {
+        Some(error) => Err(error.message),
+        None => Ok(read.documents.into_iter().next().map(|document| document.value).unwrap_or_default()),
+    }
+}
+
 /// The whole text of every file that the arguments mean.
 ///
 /// # Errors

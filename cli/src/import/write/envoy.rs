@@ -16,6 +16,7 @@ use crate::import::mesh::traffic::{Rules, TrafficPolicy, TrafficTls, policy_for}
 use crate::import::mesh::{
     Authorities, Certificate, Destination, Mesh, PeerMode, Server, ServerTls, SpanProtocol, hosts,
 };
+use crate::import::ports::{self, Listens};
 use crate::import::scope::Scope;
 
 /// An Envoy, and what goes with it.
@@ -470,7 +471,18 @@ impl Writer<'_> {
     /// The one listener of a proxy before services: by the mesh's rules for peers.
     fn inbound(&mut self, http: &Http) -> Option<Listener> {
         let address = self.wanted.options.listen.clone();
-        let given = self.mesh.peers.get(&Some(address.port)).or_else(|| self.mesh.peers.get(&None));
+        let listens = Listens { address: &address, moved: &self.wanted.moved };
+        let peers = &self.mesh.peers;
+        let own = ports::own(self.mesh, self.scope, listens)
+            .or_else(|| peers.contains_key(&Some(address.port)).then_some(address.port));
+        if let (None, Some(port)) = (own, peers.keys().flatten().next()) {
+            self.errors.push(format!(
+                "a PeerAuthentication has portLevelMtls for port {port} of the workload, and clients come to {address}; {}",
+                ports::which(*port, listens)
+            ));
+            return None;
+        }
+        let given = own.and_then(|own| peers.get(&Some(own))).or_else(|| peers.get(&None));
         let given = given.map(|peer| peer.mode);
         let has_own = self
             .wanted
@@ -685,9 +697,10 @@ fn within(http: &Http, servers: &[&Server]) -> Http {
     if servers.iter().all(|server| server.redirect) {
         http.plugin = None;
         http.fields.insert("use_remote_address".to_owned(), true.into());
-    } else {
-        crate::envoy::put_field(&mut http.fields, &["route_config", "ignore_port_in_host_matching"], true);
+        // Nor does https have the port at which somebody asked for plain text.
+        http.fields.insert("strip_any_host_port".to_owned(), true.into());
     }
+    crate::envoy::put_field(&mut http.fields, &["route_config", "ignore_port_in_host_matching"], true);
     http
 }
 

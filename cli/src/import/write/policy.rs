@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use meshfilter::config::{self, Errors};
 use serde_json::{Map, Value, json};
 
-use crate::envoy::Address;
 use crate::envoy::policy::name_key_clusters;
 use crate::envoy::yaml;
 use crate::import::mesh::{Mesh, Origin, hosts};
@@ -48,18 +47,16 @@ impl Policy {
         policy
     }
 
-    /// Ports of listeners that are moved are those where clients really come.
-    pub fn move_ports(&mut self, moved: &BTreeMap<u16, Address>) {
-        let entries = self.value.get_mut("http").and_then(Value::as_array_mut);
-        for entry in entries.into_iter().flatten() {
-            for matched in entry.get_mut("match").and_then(Value::as_array_mut).into_iter().flatten() {
-                let Some(port) = matched.get_mut("port") else { continue };
-                let number = port.as_u64().and_then(|number| u16::try_from(number).ok());
-                if let Some(address) = number.and_then(|number| moved.get(&number)) {
-                    *port = address.port.into();
-                }
-            }
-        }
+    /// Whether it has a key that nobody but its owner may read: one of a key set with which tokens can be signed.
+    pub fn is_secret(&self) -> bool {
+        let rules = self.value.pointer("/authentication/jwtRules").and_then(Value::as_array);
+        let sets = rules.into_iter().flatten().filter_map(|rule| rule.get("jwks")?.as_str());
+        let sets = sets.filter_map(|text| serde_json::from_str::<Value>(text).ok());
+        let signs = |set: Value| {
+            let keys = set.get("keys").and_then(Value::as_array).into_iter().flatten();
+            keys.chain([&set]).any(|key| ["k", "d"].iter().any(|name| key.get(name).is_some()))
+        };
+        sets.into_iter().any(signs)
     }
 
     /// As a file for people.
