@@ -1,6 +1,6 @@
 //! What a BackendTrafficPolicy says of the servers of its routes: who is chosen, how many at once, who is left alone.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -39,12 +39,6 @@ pub fn read(spec: &Object<'_>, reached: &[usize], resource: &Resource, cx: &mut 
         timeouts(&timeout, &mut policy);
         timeout.rest(|_| {});
     }
-    let own: BTreeSet<usize> = reached.iter().copied().collect();
-    let hosts: BTreeSet<String> =
-        reached.iter().filter_map(|index| cx.mesh.entries.get(*index)).flat_map(hosts).collect();
-    let others = cx.mesh.entries.iter().enumerate().filter(|(index, _)| !own.contains(index));
-    let shared: BTreeSet<String> =
-        others.flat_map(|(_, entry)| self::hosts(entry)).filter(|host| hosts.contains(host)).collect();
     let says = policy.balancer.is_some()
         || policy.pool.is_some()
         || policy.outliers.is_some()
@@ -53,6 +47,17 @@ pub fn read(spec: &Object<'_>, reached: &[usize], resource: &Resource, cx: &mut 
     if !says {
         return;
     }
+    let own: BTreeSet<usize> = reached.iter().copied().collect();
+    let entries = reached.iter().filter_map(|index| cx.mesh.entries.get(*index));
+    let hosts: BTreeSet<String> = entries.flat_map(hosts).map(str::to_owned).collect();
+    let leading = leading(cx);
+    let foreign = |entry: &Value| {
+        entry.as_u64().and_then(|index| usize::try_from(index).ok()).is_none_or(|index| !own.contains(&index))
+    };
+    let shared: Vec<&String> = hosts
+        .iter()
+        .filter(|host| leading.get(*host).and_then(Value::as_array).into_iter().flatten().any(foreign))
+        .collect();
     if let Some(host) = shared.first() {
         resource.log.warn(
             "spec",
@@ -68,10 +73,25 @@ pub fn read(spec: &Object<'_>, reached: &[usize], resource: &Resource, cx: &mut 
     }
 }
 
-fn hosts(entry: &Entry) -> Vec<String> {
+fn hosts(entry: &Entry) -> impl Iterator<Item = &str> {
     let ways = entry.value.get("route").and_then(Value::as_array).into_iter().flatten();
-    let host = |way: &Value| way.pointer("/destination/host").and_then(Value::as_str).map(str::to_owned);
-    ways.filter_map(host).collect()
+    ways.filter_map(|way| way.pointer("/destination/host").and_then(Value::as_str))
+}
+
+/// The entries that lead to a host, found once.
+fn leading<'m>(cx: &'m mut Context<'_>) -> &'m Value {
+    const LEADING: &str = "Envoy Gateway's hosts";
+    if !cx.mesh.found.contains_key(LEADING) {
+        let mut found: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (index, entry) in cx.mesh.entries.iter().enumerate() {
+            for host in hosts(entry) {
+                found.entry(host).or_default().push(index);
+            }
+        }
+        let found = json!(found);
+        cx.mesh.found.insert(LEADING, found);
+    }
+    cx.mesh.found.get(LEADING).unwrap_or(&Value::Null)
 }
 
 /// How long a request may take; the rest of `timeout` is said of servers.
