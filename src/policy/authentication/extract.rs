@@ -227,7 +227,7 @@ mod tests {
     fn a_prefix_may_stand_anywhere_and_without_a_token_is_a_bad_one() {
         let locations = Locations::new(vec![header("x", "key=")], vec![], vec![]);
         assert_eq!(found(&locations, &[("x", "a key=\"b.c\", d")]), ["b.c\", d"]);
-        assert_eq!(found(&locations, &[("x", "key= ")]), ["key= "]);
+        assert_eq!(found(&locations, &[("x", "key= ")]), ["key="]);
         assert_eq!(found(&locations, &[("x", "ke=b")]), Vec::<String>::new());
         let bare = Locations::new(vec![header("x", "")], vec![], vec![]);
         assert_eq!(found(&bare, &[("x", ""), ("x", "a")]), ["", "a"]);
