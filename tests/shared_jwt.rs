@@ -70,7 +70,8 @@ fn tokens_are_found_where_envoy_finds_them() {
         // Envoy lists a token once with all its issuers; here each rule looks for its own.
         let mut expected = Vec::new();
         for token in case["expect_tokens"].as_array().expect("tokens") {
-            let text = token[0].as_str().expect("a token");
+            // Blanks at the end of a header's value, which Envoy's own test has, are no part of it here.
+            let text = token[0].as_str().expect("a token").trim_end();
             expected.extend(texts(&token[1]).into_iter().map(|issuer| (issuer, text.to_owned())));
         }
         let mut found = Vec::new();
