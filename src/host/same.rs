@@ -1,5 +1,6 @@
 /// Whether both are the same bytes. It compares many at a time: a module's `memcmp` compares one at a time, and a native one
 /// is worth its call only where there are many.
+#[inline]
 pub fn same(one: &[u8], other: &[u8]) -> bool {
     const MANY: usize = 64;
     if one.len() != other.len() {
@@ -8,6 +9,13 @@ pub fn same(one: &[u8], other: &[u8]) -> bool {
     if cfg!(not(target_family = "wasm")) && one.len() >= MANY {
         return one == other;
     }
+    same_bytes(one, other)
+}
+
+/// For two of one length. Where it is inlined beside a constant of fewer than eight bytes, LLVM 22 goes through all offsets
+/// that there are (`foldPatternedLoads`) and does not come back.
+#[inline(never)]
+fn same_bytes(one: &[u8], other: &[u8]) -> bool {
     // Long ones in large steps: a module pays for each look into its memory, and for each turn of a loop.
     let (blocks, rest) = one.as_chunks();
     let (other_blocks, other_rest) = other.as_chunks();
