@@ -7,7 +7,7 @@ use meshfilter::config::Errors;
 use meshfilter::config::source::{Language, Source};
 use meshfilter::trace::{self, Event};
 use meshfilter_cli::explain::{Document, Story, tell};
-use meshfilter_cli::proxy::{self, Proxy, Settings, upstream_name};
+use meshfilter_cli::proxy::{self, Proxy, Settings, called, upstream_name};
 use serde_json::Value;
 
 use super::case::Case;
@@ -122,7 +122,7 @@ impl Explained {
         compare(
             "who answered",
             upstream(story.upstream.as_ref().map(|upstream| upstream_name(&upstream.cluster))),
-            upstream(envoy.upstream.as_ref().map(|seen| upstream_name(&seen.cluster))),
+            upstream(envoy.upstream.as_ref().map(|seen| called(upstream_name(&seen.cluster)))),
         );
         for name in self.fixed(|answer| &answer.headers) {
             if of_the_upstream.contains(&name.as_str()) {
