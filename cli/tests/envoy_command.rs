@@ -263,6 +263,7 @@ spec: {selector: {matchLabels: {app: reviews}}, rules: [{to: [{operation: {metho
     assert_eq!(ask("GET"), at("v1"));
     assert_eq!(ask("POST").0, 403);
     assert!(run.errors().contains("-H 'host: reviews'"), "{}", run.errors());
+    assert!(!run.output().contains("curl"), "standard output is the access log's: {}", run.output());
     put(&meshes.join("mesh.yaml"), &mesh("v2", "1.0"));
     run.says("mesh.yaml has changed: pushed\n", 1);
     assert_eq!(ask("GET"), at("v2"));
