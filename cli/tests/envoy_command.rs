@@ -262,7 +262,7 @@ spec: {selector: {matchLabels: {app: reviews}}, rules: [{to: [{operation: {metho
     let at = |version: &str| (200, format!("reviews.default.svc.cluster.local|{version}"));
     assert_eq!(ask("GET"), at("v1"));
     assert_eq!(ask("POST").0, 403);
-    assert!(run.errors().contains("-H 'host: reviews'"), "{}", run.errors());
+    run.says("-H 'host: reviews'", 1);
     assert!(!run.output().contains("curl"), "standard output is the access log's: {}", run.output());
     put(&meshes.join("mesh.yaml"), &mesh("v2", "1.0"));
     run.says("mesh.yaml has changed: pushed\n", 1);
