@@ -122,7 +122,7 @@ fn traffic_is_carried_as_the_rules_say() {
     let address = envoy.address().unwrap();
 
     // Two connections, one request that waits, and none more.
-    let cluster = "cluster.pool.default.svc.cluster.local";
+    let cluster = "cluster.pool_default_svc_cluster_local";
     let mut holding = Vec::new();
     // One after the other: whoever waits for a connection that is being made waits, too.
     for (active, pending) in [(1, 0), (2, 0), (2, 1)] {
@@ -143,7 +143,7 @@ fn traffic_is_carried_as_the_rules_say() {
 
     // Who fails is left alone, and comes back.
     let ejected =
-        || envoy.stat("cluster.outlier.default.svc.cluster.local.outlier_detection.ejections_active");
+        || envoy.stat("cluster.outlier_default_svc_cluster_local.outlier_detection.ejections_active");
     wait_until("it is left alone", || {
         plain(address, "any", "/outlier", &[]).unwrap();
         (ejected() == 1).then_some(())
