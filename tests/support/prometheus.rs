@@ -5,6 +5,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
@@ -50,7 +51,11 @@ pub fn tool(name: &str) -> Result<PathBuf, String> {
 impl Prometheus {
     /// Starts with these files in its folder; `prometheus.yaml` is the one that it reads first.
     pub fn start(files: &[(&str, &Value)]) -> Result<Self, String> {
-        let folder = std::env::temp_dir().join(format!("meshfilter-prometheus-{}", std::process::id()));
+        // Several may run in one process, each with a folder of its own.
+        static STARTED: AtomicUsize = AtomicUsize::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let folder =
+            std::env::temp_dir().join(format!("meshfilter-prometheus-{}-{number}", std::process::id()));
         fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
         for (name, content) in files {
             fs::write(folder.join(name), content.to_string()).map_err(|error| error.to_string())?;
