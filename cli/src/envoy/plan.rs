@@ -11,8 +11,7 @@ use super::plugin::{Configuration, Module};
 use super::policy::{Destination, KeyServer, Names};
 use super::{Address, Bootstrap, Cluster, Listener, Plugin};
 
-/// The cluster of requests that the policy sends nowhere.
-pub const DEFAULT: &str = "default";
+pub use crate::proxy::DEFAULT;
 
 /// How the names of clusters begin to which spans go.
 pub const TRACING: &str = "tracing|";

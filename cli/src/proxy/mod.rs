@@ -33,9 +33,12 @@ pub const MIRROR_HEADERS: [&str; 3] =
 /// The cluster of Envoy's own route, where nothing else is said.
 pub const FALLBACK: &str = "fallback";
 
+/// The cluster of requests that the policy sends nowhere.
+pub const DEFAULT: &str = "default";
+
 /// A cluster as people are told of it: where requests go that the policy sends nowhere is the `default` of `--endpoint`.
 pub fn called(cluster: &str) -> &str {
-    if cluster == FALLBACK { crate::envoy::plan::DEFAULT } else { cluster }
+    if cluster == FALLBACK { DEFAULT } else { cluster }
 }
 
 /// Envoy's router takes these out before it forwards.
