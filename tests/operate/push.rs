@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::thread::{self, JoinHandle};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -13,15 +13,17 @@ use crate::module::other_version;
 use crate::support::check::Series;
 use crate::support::envoy::native::is_native;
 use crate::support::envoy::{Bootstrap, Configuration, Envoy, Upstreams, module, wait_until};
-use crate::support::http::{Keeping, request};
+use crate::support::http::{self, Keeping, Response, request};
 use crate::support::load::under_load;
 
 const CLIENTS: usize = 16;
 /// Some are taken between any two pushes, and the last one after them all.
 const TOKENS: u64 = 6_000;
 const DELAY: Duration = Duration::from_millis(1500);
-/// So many wait at every push.
-const WAITING: u64 = 4;
+/// So many are delayed at every push, and so many wait for their upstream.
+const WAITING: usize = 4;
+/// After so many requests a client has counted in every series that the load has.
+const ROUND: u32 = 8;
 /// Much longer than a delay: an old listener's connections are cut after it, whatever they wait for. Envoy counts it from
 /// before it compiles a new module.
 const DRAIN: Duration = Duration::from_secs(60);
@@ -38,6 +40,12 @@ fn policy(version: u32) -> Value {
                 "headers": headers,
                 "route": [{"destination": {"host": "v1"}}],
             },
+            {
+                "name": "held",
+                "match": [{"uri": {"exact": "/held"}}],
+                "headers": headers,
+                "route": [{"destination": {"host": "v2"}}],
+            },
             {"name": "fast", "headers": headers, "route": [{"destination": {"host": "v1"}}]},
         ],
         "rateLimits": [{
@@ -50,24 +58,61 @@ fn policy(version: u32) -> Value {
 }
 
 fn version(address: SocketAddr, path: &str) -> u32 {
-    let response = request(address, path, &[]).unwrap();
+    version_of(&request(address, path, &[]).unwrap())
+}
+
+fn version_of(response: &Response) -> u32 {
     assert_eq!(response.status, 200);
     response.header("x-version").and_then(|version| version.parse().ok()).unwrap()
 }
 
+/// A request whose body is still to come: whatever it waited for, it is not over before [`Open::end`].
+struct Open {
+    connection: http::Client,
+    began: Instant,
+}
+
+impl Open {
+    fn begin(address: SocketAddr, path: &str) -> Self {
+        let mut connection = http::Client::connect(address).unwrap();
+        let head = format!("POST {path} HTTP/1.1\r\nhost: example.com\r\ncontent-length: 1\r\n\r\n");
+        let began = Instant::now();
+        connection.send(head.as_bytes()).unwrap();
+        Open { connection, began }
+    }
+
+    fn end(mut self) -> (u32, Duration) {
+        self.connection.send(b".").unwrap();
+        let version = version_of(&self.connection.receive("POST").unwrap());
+        (version, self.began.elapsed())
+    }
+}
+
 /// What one client of the load saw.
-struct Client {
+struct Client<'a> {
     connection: Keeping,
     sent: u32,
     statuses: BTreeMap<(&'static str, u16), u64>,
+    version: u32,
+    /// How many requests since it saw the version first.
+    since: u32,
+    /// The last version that it has sent a whole round to.
+    settled: &'a AtomicU32,
 }
 
-impl Client {
+impl Client<'_> {
     fn ask(&mut self) {
         let path = if self.sent.is_multiple_of(4) { "/" } else { "/limited" };
-        let status = self.connection.request("GET", path, &[]).expect("an answer").status;
-        *self.statuses.entry((path, status)).or_default() += 1;
+        let response = self.connection.request("GET", path, &[]).expect("an answer");
+        *self.statuses.entry((path, response.status)).or_default() += 1;
         self.sent += 1;
+        self.since += 1;
+        if path == "/" && version_of(&response) != self.version {
+            (self.version, self.since) = (version_of(&response), 0);
+        }
+        if self.since == ROUND {
+            self.settled.store(self.version, Ordering::Relaxed);
+        }
     }
 }
 
@@ -97,20 +142,23 @@ fn push_under_load(way: &Way) -> (Envoy, usize) {
     let taken_at_first = envoy.stat(way.taken);
     let mut probes = 0;
     let mut passed = 0;
+    let mut waited = 0;
 
-    let client = |_| Client { connection: Keeping::new(address), sent: 0, statuses: BTreeMap::new() };
-    let (slow, clients) = under_load(CLIENTS, client, Client::ask, || {
-        let mut slow: Vec<JoinHandle<_>> = Vec::new();
+    let settled: [AtomicU32; CLIENTS] = Default::default();
+    let client = |number: usize| Client {
+        connection: Keeping::new(address),
+        sent: 0,
+        statuses: BTreeMap::new(),
+        version: 0,
+        since: 0,
+        settled: &settled[number],
+    };
+    let ((), clients) = under_load(CLIENTS, client, Client::ask, || {
         for next in 1..=way.pushes {
-            slow.extend((0..WAITING).map(|_| {
-                thread::spawn(move || {
-                    let began = Instant::now();
-                    (next - 1, version(address, "/slow"), began.elapsed())
-                })
-            }));
-            wait_until("the slow ones wait", || {
-                let active = envoy.stat("http.http.downstream_rq_active");
-                (active >= WAITING).then_some(())
+            let slow: [Open; WAITING] = std::array::from_fn(|_| Open::begin(address, "/slow"));
+            let held: [Open; WAITING] = std::array::from_fn(|_| Open::begin(address, "/held"));
+            wait_until("they wait", || {
+                (envoy.stat("cluster.v2.upstream_rq_active") == WAITING as u64).then_some(())
             })
             .unwrap();
             bootstrap.module = Some((way.module)(next));
@@ -120,6 +168,19 @@ fn push_under_load(way: &Way) -> (Envoy, usize) {
                 (version(address, "/") == next).then_some(())
             })
             .unwrap();
+            // A module takes the series with it that no other has counted since. Those that wait hold the old one.
+            wait_until("every client's round under the new policy", || {
+                settled.iter().all(|version| version.load(Ordering::Relaxed) == next).then_some(())
+            })
+            .unwrap();
+            for (version, took) in slow.map(Open::end) {
+                assert_eq!(version, next - 1, "it ends under the policy that it began with");
+                assert!(took >= DELAY, "after {took:?}");
+            }
+            for (version, _) in held.map(Open::end) {
+                assert_eq!(version, next - 1, "it ends under the policy that it began with");
+            }
+            waited += 2 * WAITING as u64;
             if next == way.pushes / 2 {
                 push(&mut bootstrap, &envoy, json!({"http": [{"rote": []}]}));
                 wait_until("a refusal", || (envoy.stat(way.refused) > 0).then_some(())).unwrap();
@@ -134,13 +195,8 @@ fn push_under_load(way: &Way) -> (Envoy, usize) {
             (status == 429).then_some(())
         })
         .unwrap();
-        slow.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
     });
 
-    for (expected, version, took) in &slow {
-        assert_eq!(version, expected, "it ends under the policy that it began with");
-        assert!(*took >= DELAY, "after {took:?}");
-    }
     let mut statuses: BTreeMap<(&str, u16), u64> = BTreeMap::new();
     for (answer, count) in clients.iter().flat_map(|client| &client.statuses) {
         *statuses.entry(*answer).or_default() += count;
@@ -149,13 +205,13 @@ fn push_under_load(way: &Way) -> (Envoy, usize) {
     assert_eq!(answers, [("/", 200), ("/limited", 200), ("/limited", 429)]);
     assert_eq!(statuses[&("/limited", 200)] + passed, TOKENS, "the bucket is one bucket all the time");
 
-    // A module takes the series with it that no other has counted since: those of the requests that ended last.
+    // What waited is not in the load: its series go with the module that counted them.
     let keeps = std::ptr::fn_addr_eq(way.module, same as fn(u32) -> PathBuf);
-    let lost = if keeps { "" } else { "slow" };
-    let sent = statuses.values().sum::<u64>() + probes + if lost.is_empty() { slow.len() as u64 } else { 0 };
+    let sent = statuses.values().sum::<u64>() + probes + if keeps { waited } else { 0 };
+    let of_the_load = |route: &String| route != "slow" && route != "held";
     let counts = |series: &Series| {
         series.name == "meshfilter_requests_total"
-            && series.labels.get("route").is_none_or(|route| route != lost)
+            && (keeps || series.labels.get("route").is_none_or(of_the_load))
     };
     let mut counted = 0;
     wait_until("every request is counted", || {
