@@ -1,7 +1,9 @@
 //! What commands read: files, standard input, folders, and the documents in them.
 
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
+
+use crate::package::{bounded, read_bounded};
 
 /// A document of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,17 +45,18 @@ pub fn folders_within(given: &str) -> Vec<String> {
     folders
 }
 
+/// So many bytes are read of a file or of standard input; a device may have no end.
+const MOST_BYTES: u64 = 1 << 30;
+
 /// The bytes of a file, or of standard input.
 ///
 /// # Errors
-/// That it cannot be read.
+/// That it cannot be read, or has no end.
 pub fn read(file: &str) -> io::Result<Vec<u8>> {
     if file != "-" {
-        return std::fs::read(file);
+        return read_bounded(Path::new(file), MOST_BYTES);
     }
-    let mut bytes = Vec::new();
-    io::stdin().read_to_end(&mut bytes)?;
-    Ok(bytes)
+    bounded(io::stdin().lock(), MOST_BYTES)
 }
 
 /// Every document of what is given.

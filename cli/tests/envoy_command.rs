@@ -194,6 +194,22 @@ fn what_is_pushed_under_load_loses_no_request_and_what_is_wrong_changes_nothing(
     });
     assert!(sent.load(Ordering::Relaxed) > u64::from(VERSIONS));
     assert_eq!(connections, CLIENTS, "no connection was closed");
+    // A file that is gone, or says nothing, or is none, changes nothing either.
+    let in_force = || request(address, "/", &[]).unwrap().header("x-version");
+    std::fs::remove_file(&file).unwrap();
+    run.says("policy.yaml: No such file or directory (os error 2): the policy from before stays", 1);
+    assert_eq!(in_force(), Some(format!("v{VERSIONS}")));
+    put(&file, "# nothing yet\n");
+    run.says("has changed and is wrong: the policy from before stays", VERSIONS as usize + 1);
+    assert!(run.errors().contains("there is no document here"), "{}", run.errors());
+    assert_eq!(in_force(), Some(format!("v{VERSIONS}")));
+    std::fs::remove_file(&file).unwrap();
+    assert!(Command::new("mkfifo").arg(&file).status().unwrap().success());
+    run.says("it is no file that can be read again and again: the policy from before stays", 1);
+    assert_eq!(in_force(), Some(format!("v{VERSIONS}")));
+    put(&file, &policy(9));
+    run.says("has changed: pushed", VERSIONS as usize + 1);
+    assert_eq!(in_force(), Some("v9".to_owned()));
     // Every error of a wrong file is told.
     for error in ["http[0].rote: there is no field \"rote\"", "http[1].ruote: there is no field \"ruote\""] {
         assert!(run.errors().contains(error), "{}", run.errors());
@@ -294,7 +310,7 @@ fn whoever_ends_it_leaves_nothing() {
     let folder = folder("ends");
     let file = folder.join("policy.yaml");
     put(&file, &policy(0));
-    for signal in [Signal::TERM, Signal::HUP] {
+    for signal in [Signal::TERM, Signal::HUP, Signal::QUIT] {
         let mut run = Run::start(&folder, &[file.to_str().unwrap(), "--echo"]);
         run.address();
         let envoy = run.envoy();
@@ -319,6 +335,72 @@ fn whoever_ends_it_leaves_nothing() {
     .unwrap();
     run.signal(Signal::INT);
     assert_eq!(run.ended(envoy).0.code(), Some(0));
+}
+
+#[test]
+fn a_raw_request_is_explained_as_envoy_takes_it() {
+    let folder = folder("raw");
+    let file = folder.join("policy.yaml");
+    let to =
+        |what: &str, host: &str| format!("- match: [{what}]\n  route: [{{destination: {{host: {host}}}}}]\n");
+    let policy = [
+        "http:\n".to_owned(),
+        to("{headers: {x-role: {exact: admin}}}", "admins"),
+        to("{authority: {exact: webapp}}", "webapps"),
+        to("{uri: {exact: /only}}", "only"),
+        to("{}", "others"),
+    ];
+    put(&file, &policy.concat());
+    let mut run = Run::start(&folder, &[file.to_str().unwrap(), "--echo"]);
+    let address = run.address();
+    for (head, destination) in [
+        ("GET http://webapp/only HTTP/1.1\r\nHost: other\r\n", "webapps"),
+        ("GET http://other HTTP/1.1\r\nHost: webapp\r\n", "others"),
+        ("GET /only HTTP/1.1\r\nHost: webapp\r\n", "webapps"),
+        ("GET /only HTTP/1.1\r\nHost: a\r\nX-Role: admin\r\n", "admins"),
+        ("GET /only HTTP/1.1\r\nHost: a\r\nX-Role: admin\r\nConnection: keep-alive, X-Role\r\n", "only"),
+        (
+            "GET /only HTTP/1.1\r\nHost: a\r\nX-Role:  admin \r\nConnection: x-forwarded-port, te\r\n",
+            "admins",
+        ),
+        ("GET /./.;/../only HTTP/1.1\r\nHost: a\r\n", "only"),
+    ] {
+        let raw = format!("{head}\r\n");
+        let mut client = Client::connect(address).unwrap();
+        client.send(raw.as_bytes()).unwrap();
+        let answer = client.receive("GET").unwrap();
+        assert_eq!(
+            (answer.status, answer.header("x-destination")),
+            (200, Some(destination.to_owned())),
+            "{head}"
+        );
+        let recorded = folder.join("request.http");
+        put(&recorded, &raw);
+        let explained = Command::new(env!("CARGO_BIN_EXE_meshfilter"))
+            .arg("explain")
+            .arg(&file)
+            .arg("--request")
+            .arg(&recorded)
+            .arg("--expect")
+            .arg(format!("destination={destination}"))
+            .output()
+            .unwrap();
+        assert!(explained.status.success(), "{head}: {}", String::from_utf8_lossy(&explained.stdout));
+    }
+    // What the codec refuses is told as that.
+    for (head, status) in [
+        ("GET / HTTP/1.1\r\nHost: a\r\nConnection: x-forwarded-for\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: a\r\nConnection: Host\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: a\r\nConnection: a,b,c,d,e,f,g,h,i,j\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n", 403),
+        ("GET a/b HTTP/1.1\r\nHost: a\r\n", 400),
+    ] {
+        let raw = format!("{head}\r\n");
+        let mut client = Client::connect(address).unwrap();
+        client.send(raw.as_bytes()).unwrap();
+        assert_eq!(client.receive("GET").unwrap().status, status, "{head}");
+        assert!(meshfilter_cli::recorded::read_one(raw.as_bytes()).is_err(), "{head}");
+    }
 }
 
 #[test]

@@ -4,7 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Files that the table names, from one folder on.
-const FILES: [(&str, &str); 10] = [
+const FILES: [(&str, &str); 14] = [
+    ("nominated.http", "GET / HTTP/1.1\nHost: a\nConnection: close, x-forwarded-for\n\n"),
+    ("upgrade.http", "GET / HTTP/1.1\nHost: a\nConnection: Upgrade\nUpgrade: websocket\n\n"),
+    ("connect.http", "CONNECT a:443 HTTP/1.1\nHost: a\n\n"),
+    ("relative.http", "GET a/b HTTP/1.1\nHost: a\n\n"),
     ("p.yaml", "authorization: [{name: a, rules: [{to: [{operation: {paths: [/a]}}]}]}]\n"),
     ("bad.yaml", "http:\n- rote: []\n- route: [{destination: {host: a}, weight: -1}]\n"),
     ("two.yaml", "http: []\n---\nhttp: []\n"),
@@ -75,6 +79,20 @@ const TABLE: &[(&str, i32, &str)] = &[
         "explain p.yaml --request requests.jsonl",
         2,
         "is no request line; write METHOD PATH HTTP/1.1, or give a JSON line",
+    ),
+    (
+        "explain p.yaml --request nominated.http",
+        2,
+        "with 400, before any filter: Connection names x-forwarded-for",
+    ),
+    ("explain p.yaml --request upgrade.http", 2, "Envoy refuses upgrades with 403"),
+    ("explain p.yaml --request connect.http", 2, "Envoy answers CONNECT by itself"),
+    ("explain p.yaml --request relative.http", 2, "is no request line"),
+    ("check /dev/zero", 2, "meshfilter: /dev/zero: it has more than"),
+    (
+        "run /dev/null --watch --module m.wasm --envoy envoy",
+        2,
+        "/dev/null: it is no file that can be read again and again",
     ),
     ("explain p.yaml --claims { /", 2, "--claims"),
     ("explain p.yaml --jwks absent /", 2, "meshfilter: absent: No such file"),

@@ -32,8 +32,13 @@ pub enum Problem {
 
 /// Reads a file that comes from anywhere, and no more of it than so many bytes.
 pub fn read_bounded(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    bounded(File::open(path)?, most)
+}
+
+/// The same of whatever can be read.
+pub fn bounded(reader: impl Read, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    reader.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
     match u64::try_from(bytes.len()).is_ok_and(|length| length <= most) {
         true => Ok(bytes),
         false => Err(io::Error::other(format!("it has more than {most} bytes, which is the bound"))),

@@ -89,8 +89,6 @@ async fn session(arguments: &Arguments) -> Result<(), Outcome> {
         })?),
         None => None,
     };
-    // What is missing is told before anything is done.
-    let read = |subject: &Subject| subject.read().map_err(|error| misused(&error));
     let unsettled = match &proxy {
         Some(proxy) => Subject::Policy(Box::new(proxy.clone())),
         None => Subject::Import {
@@ -99,7 +97,9 @@ async fn session(arguments: &Arguments) -> Result<(), Outcome> {
             scope: options.scope(),
         },
     };
-    let texts = read(&unsettled)?;
+    // What is missing is told before anything is done.
+    let texts = if arguments.watch { unsettled.read_again() } else { unsettled.read() };
+    let texts = texts.map_err(|error| misused(&error))?;
     let module = existing_module(options.module())?;
     let binary = process::find(arguments.envoy.as_deref()).map_err(|error| misused(&error))?;
     let subject = unsettled.settled().map_err(|error| misused(&error))?;
@@ -198,7 +198,7 @@ fn say_for_now(text: &str) {
 }
 
 /// The signals that end a run.
-struct Ends([tokio::signal::unix::Signal; 3]);
+struct Ends([tokio::signal::unix::Signal; 4]);
 
 impl Ends {
     fn new() -> std::io::Result<Self> {
@@ -206,15 +206,17 @@ impl Ends {
             signal(SignalKind::interrupt())?,
             signal(SignalKind::terminate())?,
             signal(SignalKind::hangup())?,
+            signal(SignalKind::quit())?,
         ]))
     }
 
     async fn wait(&mut self) {
-        let Ends([interrupt, terminate, hangup]) = self;
+        let Ends([interrupt, terminate, hangup, quit]) = self;
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
             _ = hangup.recv() => {}
+            _ = quit.recv() => {}
         }
     }
 }

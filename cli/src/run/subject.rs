@@ -58,6 +58,26 @@ impl Subject {
         }
     }
 
+    /// The texts, of files alone: whoever waits for a pipe watches nothing.
+    ///
+    /// # Errors
+    /// What cannot be read again and again.
+    pub fn read_again(&self) -> Result<Vec<Document>, String> {
+        let given = match self {
+            Subject::Policy(proxy) => std::slice::from_ref(&proxy.policy),
+            Subject::Import { files, .. } => files,
+        };
+        for given in given {
+            for file in input::files(given).map_err(|error| format!("{given}: {error}"))? {
+                let about = std::fs::metadata(&file).map_err(|error| format!("{file}: {error}"))?;
+                if !about.is_file() {
+                    return Err(format!("{file}: it is no file that can be read again and again"));
+                }
+            }
+        }
+        self.read()
+    }
+
     /// The policy and the Envoy of texts; its further files are in the folder. What is wrong was said.
     pub fn prepare(
         &self,

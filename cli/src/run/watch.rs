@@ -120,7 +120,7 @@ impl Watch {
 
     /// Looks at the files; gives what there is to say.
     pub async fn look(&mut self, subject: &Subject, envoy: &Envoy) -> Option<String> {
-        let texts = match subject.read() {
+        let texts = match subject.read_again() {
             Ok(texts) => texts,
             Err(error) => {
                 // An editor may have moved one away for a moment.

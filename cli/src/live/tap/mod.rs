@@ -140,12 +140,18 @@ fn tap(arguments: &Arguments) -> Result<(), Problem> {
             More::Later => std::thread::sleep(PAUSE),
             More::No => break,
         }
-        if tap.broken {
+        if tap.broken.is_some() {
             break;
         }
     }
     tap.finish();
-    Ok(())
+    match tap.broken {
+        // Whoever reads the output may have heard enough.
+        Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Problem::Misused(format!("the output cannot be written: {error}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What becomes of lines.
@@ -163,8 +169,8 @@ struct Tap<'a, W> {
     number: u64,
     unreadable: u64,
     told_of_routes: bool,
-    /// Nobody reads any more.
-    broken: bool,
+    /// Why no more can be written.
+    broken: Option<io::Error>,
 }
 
 impl<'a, W: Write> Tap<'a, W> {
@@ -190,7 +196,7 @@ impl<'a, W: Write> Tap<'a, W> {
             number: 0,
             unreadable: 0,
             told_of_routes: false,
-            broken: false,
+            broken: None,
         }
     }
 
@@ -205,7 +211,7 @@ impl<'a, W: Write> Tap<'a, W> {
             },
             Err(follow::TooLong) => self.cannot_read(&format!("it is longer than {LONGEST} bytes"), b""),
         }
-        !self.broken
+        self.broken.is_none()
     }
 
     fn read(&self, bytes: &[u8]) -> Result<(Value, Line), String> {
@@ -246,7 +252,7 @@ impl<'a, W: Write> Tap<'a, W> {
         };
         let text = show::text(&line, why.as_ref(), self.arguments.output, self.colours);
         let written = self.out.write_all(text.as_bytes());
-        self.broken |= written.is_err();
+        self.note(written);
     }
 
     fn tell_of_routes(&mut self, value: &Value) {
@@ -275,7 +281,12 @@ impl<'a, W: Write> Tap<'a, W> {
     }
 
     fn flush(&mut self) {
-        self.broken |= self.out.flush().is_err();
+        let flushed = self.out.flush();
+        self.note(flushed);
+    }
+
+    fn note(&mut self, written: io::Result<()>) {
+        self.broken = self.broken.take().or(written.err());
     }
 
     fn finish(&mut self) {
