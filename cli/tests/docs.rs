@@ -50,6 +50,27 @@ fn the_page_of_import_has_every_kind() {
 }
 
 #[test]
+fn what_the_pages_name_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let named =
+        Regex::new(r"`((?:tests|cli|src|native|envoy|examples|scripts|benches|fuzz|derive)/[\w./-]+)`")
+            .unwrap();
+    let in_folder = |folder: &Path| -> Vec<_> {
+        let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        entries.filter(|path| path.extension().is_some_and(|ending| ending == "md")).collect()
+    };
+    let mut names = 0;
+    for page in in_folder(&root).into_iter().chain(in_folder(&root.join("docs"))) {
+        let text = std::fs::read_to_string(&page).unwrap();
+        for name in named.captures_iter(&text) {
+            names += 1;
+            assert!(root.join(&name[1]).exists(), "{}: {}", page.display(), &name[1]);
+        }
+    }
+    assert!(names > 50, "{names}");
+}
+
+#[test]
 fn the_pages_show_what_the_commands_print() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     for page in PAGES {
