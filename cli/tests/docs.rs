@@ -30,7 +30,7 @@ fn the_page_of_import_has_every_kind() {
             let groups: Vec<&str> =
                 kind.groups.iter().map(|group| if group.is_empty() { "core" } else { group }).collect();
             let whom = match kind.audience {
-                Audience::Everyone => "all",
+                Audience::Everyone | Audience::OfNamespaceIf(_) => "all",
                 _ => "the workload of --labels",
             };
             table.push_str(&format!(

@@ -25,6 +25,9 @@ spec:
   - port: {number: 8443, name: mutual, protocol: HTTPS}
     hosts: [a.example.com]
     tls: {mode: MUTUAL, credentialName: a}
+  - port: {number: 9443, name: optional, protocol: HTTPS}
+    hosts: [a.example.com]
+    tls: {mode: OPTIONAL_MUTUAL, credentialName: a}
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -62,10 +65,11 @@ fn a_gateway_s_servers_are_opened_and_servers_are_checked() {
     let folder = tempfile();
     let mut import = Import::new(&yaml).endpoint("app", &[app.address()]);
     import.gateway = Some(("shop", "edge"));
-    import.ports = vec![80, 443, 8443];
+    import.ports = vec![80, 443, 8443, 9443];
     let envoy = import.start(&folder);
     let addresses = envoy.addresses().unwrap();
-    let [http, https, mutual] = ["http-80", "http-443", "http-8443"].map(|name| addresses[name]);
+    let [http, https, mutual, optional] =
+        ["http-80", "http-443", "http-8443", "http-9443"].map(|name| addresses[name]);
 
     let redirect = plain(http, "a.example.com", "/x?y=1", &[]).unwrap();
     assert_eq!(
@@ -86,6 +90,11 @@ fn a_gateway_s_servers_are_opened_and_servers_are_checked() {
     assert!(get(mutual, "a.example.com", &authority, Some(&stranger), "/").is_err());
     let client = Identity::new(&clients, &["client"]);
     assert_eq!(get(mutual, "a.example.com", &authority, Some(&client), "/").unwrap().status, 200);
+
+    // Whoever shows none comes in, but nobody with a stranger's.
+    assert_eq!(get(optional, "a.example.com", &authority, None, "/").unwrap().status, 200);
+    assert_eq!(get(optional, "a.example.com", &authority, Some(&client), "/").unwrap().status, 200);
+    assert!(get(optional, "a.example.com", &authority, Some(&stranger), "/").is_err());
 
     // The other side: names of servers are checked.
     let root = folder.join("root.pem");

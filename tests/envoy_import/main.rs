@@ -20,6 +20,7 @@ mod ports;
 mod started;
 mod tls;
 mod traffic;
+mod twice;
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
@@ -42,6 +43,7 @@ pub struct Import<'a> {
     pub endpoints: Vec<(&'a str, Vec<SocketAddr>)>,
     pub certificates: Option<PathBuf>,
     pub gateway: Option<(&'a str, &'a str)>,
+    pub namespace: Option<&'a str>,
     /// Ports of the gateway, which go to any free one.
     pub ports: Vec<u16>,
     /// Where a port of the gateway or of the workload is.
@@ -50,7 +52,15 @@ pub struct Import<'a> {
 
 impl<'a> Import<'a> {
     pub fn new(yaml: &'a str) -> Self {
-        Import { yaml, endpoints: Vec::new(), certificates: None, gateway: None, ports: Vec::new(), at: None }
+        Import {
+            yaml,
+            endpoints: Vec::new(),
+            certificates: None,
+            gateway: None,
+            namespace: None,
+            ports: Vec::new(),
+            at: None,
+        }
     }
 
     pub fn endpoint(mut self, name: &'a str, addresses: &[SocketAddr]) -> Self {
@@ -78,7 +88,8 @@ impl<'a> Import<'a> {
         inputs.add("mesh.yaml", self.yaml.as_bytes(), Repairs::Told);
         let gateway = self.gateway.map(|(namespace, name)| (namespace.to_owned(), name.to_owned()));
         let named = self.endpoints.iter().map(|(name, _)| (*name).to_owned()).collect();
-        let scope = Wanted { gateway, endpoints: named, ..Wanted::default() };
+        let namespace = self.namespace.map(str::to_owned);
+        let scope = Wanted { gateway, namespace, endpoints: named, ..Wanted::default() };
         let mut imported = import(&mut inputs, &scope, Repairs::Told);
         assert!(imported.report.errors.is_empty(), "{:#?}", imported.report.errors);
         let mut options = Options::new(Module::of(module().unwrap()).unwrap());

@@ -34,9 +34,8 @@ pub struct Kind {
     pub phase: Phase,
     /// Whom it is for.
     pub audience: Audience,
-    /// Reads the top of one resource but `apiVersion`, `kind` and `metadata`, which were read already. What it does not ask
-    /// for is an error.
-    pub read: fn(&Object<'_>, &Resource, &mut Context<'_>),
+    /// Reads the top of one resource.
+    pub read: Read,
     /// Whether its own labels say something: selectors choose it by them.
     pub labels: bool,
     /// How the annotations begin that its reader takes.
@@ -45,6 +44,33 @@ pub struct Kind {
     pub repair: fn(&mut serde_json::Value) -> Vec<Move>,
     /// What to say of a name that an object does not have: the object's path, and the name.
     pub hint: fn(&str, &str) -> Option<String>,
+}
+
+/// Reads the top of one resource but `apiVersion`, `kind` and `metadata`, which were read already. What it does not ask for is
+/// an error.
+pub type Read = fn(&Object<'_>, &Resource, &mut Context<'_>);
+
+impl Kind {
+    /// One of which nothing stands in the wrong place by habit, and no label or annotation says anything.
+    pub const fn new(
+        name: &'static str,
+        groups: &'static [&'static str],
+        phase: Phase,
+        audience: Audience,
+        read: Read,
+    ) -> Self {
+        Kind {
+            name,
+            groups,
+            phase,
+            audience,
+            read,
+            labels: false,
+            annotations: &[],
+            repair: no_repair,
+            hint: no_hint,
+        }
+    }
 }
 
 /// When a kind is read: what others look for comes first.
@@ -74,6 +100,22 @@ pub enum Audience {
     Workloads(&'static str),
     /// The same for kinds that may name what they are for in `targetRef` and `targetRefs`, too.
     WorkloadsOrTargets(&'static str),
+    /// The workloads of its namespace where this says so of a resource, else whoever has it.
+    OfNamespaceIf(fn(&Resource) -> bool),
+}
+
+impl Audience {
+    /// Where no labels are.
+    pub const NAMESPACE: Self = Audience::Workloads("/-");
+
+    /// Whom one resource of the kind is for.
+    pub fn of(self, resource: &Resource) -> Self {
+        match self {
+            Audience::OfNamespaceIf(is) if is(resource) => Self::NAMESPACE,
+            Audience::OfNamespaceIf(_) => Audience::Everyone,
+            other => other,
+        }
+    }
 }
 
 /// By kind, namespace and name.
@@ -224,6 +266,26 @@ impl<'a> Context<'a> {
         ))
     }
 
+    /// Why a route of a Service says nothing of the proxy's requests: what its namespace says of the Service itself holds in
+    /// place of what the Service's owner says, and Linkerd's ServiceProfile in place of routes.
+    pub fn replaced_for(&self, resource: &Resource, name: &str, namespace: &str) -> Option<String> {
+        let host = super::mesh::hosts::of_service(name, namespace);
+        if linkerd::has_profile(&host, self) {
+            return Some(format!("the ServiceProfile {host} holds in place of routes"));
+        }
+        let own = &self.scope.namespace;
+        if self.namespace(resource) == own || namespace == own {
+            return None;
+        }
+        let words = |route: &Resource| gateway::services_of(route, self.namespace(route));
+        let word = format!("{namespace}/{name}");
+        let mut clients = ["HTTPRoute", "GRPCRoute"]
+            .into_iter()
+            .flat_map(|kind| self.with((kind, "Services"), words, &word));
+        let other = clients.find(|other| self.namespace(other) == own)?;
+        Some(format!("{} {own}/{} of the proxy's own namespace holds in its place", other.kind, other.name))
+    }
+
     /// [`Self::not_its_service`] for the full name of a host.
     pub fn not_its_host(&self, resource: &Resource, host: &str) -> Option<(String, &'static str)> {
         self.not_its_service(resource, super::mesh::hosts::parts(host)?.1)
@@ -318,8 +380,7 @@ impl<'a> Context<'a> {
     }
 }
 
-/// For kinds in which nothing stands in the wrong place by habit.
-pub fn no_repair(_: &mut serde_json::Value) -> Vec<Move> {
+fn no_repair(_: &mut serde_json::Value) -> Vec<Move> {
     Vec::new()
 }
 

@@ -75,7 +75,8 @@ pub fn import(inputs: &mut Inputs, wanted: &Wanted, repairs: Repairs) -> Importe
     let root = root_namespace(inputs);
     let policies = inputs.resources.iter().zip(&kinds).filter_map(|(resource, kind)| {
         let (_, kind) = (*kind)?;
-        (!matches!(kind.audience, Audience::Everyone)).then_some((resource, kind.audience))
+        let audience = kind.audience.of(resource);
+        (!matches!(audience, Audience::Everyone)).then_some((resource, audience))
     });
     let (scope, errors, notes) = Scope::find(wanted, root, policies, &inputs.resources);
     report.errors.extend(errors.into_iter().map(nowhere));
@@ -85,7 +86,8 @@ pub fn import(inputs: &mut Inputs, wanted: &Wanted, repairs: Repairs) -> Importe
     for (resource, _) in inputs.resources.iter().zip(&kinds).filter(|(_, kind)| kind.is_none()) {
         leave_alone(resource);
     }
-    if kinds.iter().all(Option::is_none) && report.errors.is_empty() {
+    let asks = |kind: &Known| kind.is_some_and(|(_, kind)| kind.name != kubernetes::NAMESPACE);
+    if !kinds.iter().any(asks) && mesh.authorization.is_empty() && report.errors.is_empty() {
         report.errors.push(nowhere(
             "nothing in the input is of a kind that is imported, and a proxy without a policy lets everything pass; see \
              docs/import.md for the kinds"

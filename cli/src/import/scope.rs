@@ -229,6 +229,7 @@ impl Scope {
 
     /// Why a policy is not for this proxy; `None` where it is.
     pub fn not_for(&self, resource: &Resource, audience: Audience) -> Option<String> {
+        let audience = audience.of(resource);
         if matches!(audience, Audience::Everyone) {
             return None;
         }
@@ -294,7 +295,7 @@ impl Scope {
 
     fn choices_of(&self, resource: &Resource, audience: Audience, namespace: &str) -> Vec<Choice> {
         let (pointer, targets) = match audience {
-            Audience::Everyone => return Vec::new(),
+            Audience::Everyone | Audience::OfNamespaceIf(_) => return Vec::new(),
             Audience::Workloads(pointer) => (pointer, false),
             Audience::WorkloadsOrTargets(pointer) => (pointer, true),
         };

@@ -6,9 +6,7 @@ mod intentions;
 mod jwt;
 mod router;
 
-use super::dialect::{Audience, Context, Dialect, Kind, Phase, no_finish, no_hint, no_repair};
-use super::field::Object;
-use super::read::Resource;
+use super::dialect::{Audience, Dialect, Kind, Phase, Read, no_finish};
 
 /// Consul.
 pub static DIALECT: Dialect =
@@ -20,25 +18,11 @@ const KINDS: &[Kind] = &[
     kind("ServiceResolver", Audience::Everyone, chain::resolver),
     kind("JWTProvider", Audience::Everyone, jwt::provider),
     // It is for a service, not for labels: the reader looks for itself.
-    kind("ServiceIntentions", Audience::Workloads("/-"), intentions::read),
+    kind("ServiceIntentions", Audience::NAMESPACE, intentions::read),
 ];
 
-const fn kind(
-    name: &'static str,
-    audience: Audience,
-    read: fn(&Object<'_>, &Resource, &mut Context<'_>),
-) -> Kind {
-    Kind {
-        name,
-        groups: &["consul.hashicorp.com"],
-        phase: Phase::Policies,
-        audience,
-        read,
-        labels: false,
-        annotations: &[],
-        repair: no_repair,
-        hint: no_hint,
-    }
+const fn kind(name: &'static str, audience: Audience, read: Read) -> Kind {
+    Kind::new(name, &["consul.hashicorp.com"], Phase::Policies, audience, read)
 }
 
 #[cfg(test)]

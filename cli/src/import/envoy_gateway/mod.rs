@@ -12,8 +12,7 @@ mod security;
 mod tokens;
 mod traffic;
 
-use super::dialect::{Audience, Context, Dialect, Kind, Phase, no_hint, no_repair};
-use super::field::Object;
+use super::dialect::{Audience, Context, Dialect, Kind, Phase, Read};
 use super::read::Resource;
 
 /// Envoy Gateway.
@@ -26,18 +25,8 @@ const TRAFFIC: &str = "BackendTrafficPolicy";
 
 const KINDS: &[Kind] = &[kind(SECURITY, security::read), kind(TRAFFIC, traffic::read)];
 
-const fn kind(name: &'static str, read: fn(&Object<'_>, &Resource, &mut Context<'_>)) -> Kind {
-    Kind {
-        name,
-        groups: &["gateway.envoyproxy.io"],
-        phase: Phase::Attached,
-        audience: Audience::Everyone,
-        read,
-        labels: false,
-        annotations: &[],
-        repair: no_repair,
-        hint: no_hint,
-    }
+const fn kind(name: &'static str, read: Read) -> Kind {
+    Kind::new(name, &["gateway.envoyproxy.io"], Phase::Attached, Audience::Everyone, read)
 }
 
 /// What a policy is called where a name has to be one of a kind.

@@ -59,9 +59,8 @@ pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
             };
             if let Some(tls) = &mut server.tls {
                 let of_port = clients.ports.get(&listener.port).or(clients.all.as_ref());
-                if let Some((authorities, optional)) = of_port {
+                if let Some(authorities) = of_port {
                     tls.clients = Some(authorities.clone());
-                    tls.optional = *optional;
                 }
             }
             cx.mesh.servers.push(server);
@@ -329,8 +328,8 @@ fn secret(field: &Field<'_>, namespace: &str, usual: &str, cx: &Context<'_>) -> 
 /// Whose certificates clients show: for all ports, and for some.
 #[derive(Default)]
 struct Clients {
-    all: Option<(Authorities, bool)>,
-    ports: BTreeMap<u16, (Authorities, bool)>,
+    all: Option<Authorities>,
+    ports: BTreeMap<u16, Authorities>,
 }
 
 fn frontend(field: &Field<'_>, namespace: &str, cx: &Context<'_>) -> Clients {
@@ -358,7 +357,7 @@ fn frontend(field: &Field<'_>, namespace: &str, cx: &Context<'_>) -> Clients {
     clients
 }
 
-fn validation(field: &Field<'_>, namespace: &str, cx: &Context<'_>) -> Option<(Authorities, bool)> {
+fn validation(field: &Field<'_>, namespace: &str, cx: &Context<'_>) -> Option<Authorities> {
     let object = field.object()?;
     let validation = object.field("validation")?;
     let object = validation.object()?;
@@ -367,19 +366,17 @@ fn validation(field: &Field<'_>, namespace: &str, cx: &Context<'_>) -> Option<(A
     for item in refs.iter().flat_map(|refs| refs.items()) {
         found.extend(secret(&item, namespace, "ConfigMap", cx));
     }
-    let mut optional = false;
     if let Some(field) = object.field("mode") {
         match field.text() {
             Some("AllowValidOnly") => field.left_to_envoy(TLS),
             Some("AllowInsecureFallback") => {
                 field.forbid("certificates that nobody signed would get in", "use AllowValidOnly");
-                optional = true;
             }
             _ => drop(field.wrong::<()>("it is not known; use AllowValidOnly")),
         }
     }
     match (found.as_slice(), refs) {
-        ([(of, name)], _) => Some((Authorities::Named(of.clone(), name.clone()), optional)),
+        ([(of, name)], _) => Some(Authorities::Named(of.clone(), name.clone())),
         ([], _) => None,
         (_, Some(refs)) => refs.wrong("several authorities; put them into one ca.crt"),
         _ => None,

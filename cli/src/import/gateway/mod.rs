@@ -11,8 +11,9 @@ mod routes;
 pub mod rules;
 
 pub use filters::{cors, fraction};
+pub use routes::services_of;
 
-use super::dialect::{Audience, Context, Dialect, Kind, Phase, no_finish, no_hint, no_repair};
+use super::dialect::{Audience, Context, Dialect, Kind, Phase, Read, no_finish};
 use super::field::Object;
 use super::read::Resource;
 
@@ -37,18 +38,8 @@ const KINDS: &[Kind] = &[
     kind("GatewayClass", Phase::Settings, class),
 ];
 
-const fn kind(name: &'static str, phase: Phase, read: fn(&Object<'_>, &Resource, &mut Context<'_>)) -> Kind {
-    Kind {
-        name,
-        groups: &[GROUP],
-        phase,
-        audience: Audience::Everyone,
-        read,
-        labels: false,
-        annotations: &[],
-        repair: no_repair,
-        hint: no_hint,
-    }
+const fn kind(name: &'static str, phase: Phase, read: Read) -> Kind {
+    Kind::new(name, &[GROUP], phase, Audience::Everyone, read)
 }
 
 /// It says which program makes Gateways.

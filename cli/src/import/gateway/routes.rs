@@ -231,6 +231,9 @@ impl Parent {
                 if let Some((reason, remedy)) = cx.not_its_service(resource, namespace) {
                     return Taken::NotHere(reason, remedy);
                 }
+                if let Some(reason) = cx.replaced_for(resource, name, namespace) {
+                    return Taken::NotHere(reason, "leave it out");
+                }
                 let host = hosts::of_service(name, namespace);
                 let port = self.port.or_else(|| cx.mesh.services.only_port(&host));
                 return Taken::ByService(Destination { host, subset: None, port });
@@ -316,6 +319,17 @@ fn namespace_labels(name: &str, cx: &Context<'_>) -> BTreeMap<String, String> {
     let mut labels = labels.map(labels_of).unwrap_or_default();
     labels.insert("kubernetes.io/metadata.name".to_owned(), name.to_owned());
     labels
+}
+
+/// The Services that a route hangs on, `NAMESPACE/NAME`.
+pub fn services_of(route: &Resource, namespace: &str) -> Vec<String> {
+    let parents = route.value.pointer("/spec/parentRefs").and_then(Value::as_array).into_iter().flatten();
+    let service = |parent: &Value| {
+        let text = |name: &str| parent.get(name).and_then(Value::as_str);
+        let of = text("namespace").unwrap_or(namespace);
+        (text("kind") == Some("Service")).then(|| Some(format!("{of}/{}", text("name")?))).flatten()
+    };
+    parents.filter_map(service).collect()
 }
 
 /// Only on these ports.

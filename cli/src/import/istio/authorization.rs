@@ -103,6 +103,7 @@ pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
 
 fn rule(field: &Field<'_>, to: &str, namespace: &str) -> Option<Value> {
     let mut rule = field.copy(&RULE, to)?;
+    own_address(field);
     // A bare account is one of the policy's own namespace.
     let full = |accounts: Option<&mut Value>| {
         for account in accounts.and_then(Value::as_array_mut).into_iter().flatten() {
@@ -124,6 +125,22 @@ fn rule(field: &Field<'_>, to: &str, namespace: &str) -> Option<Value> {
         }
     }
     Some(rule)
+}
+
+/// Which address of the workload a client came to is not known to a proxy that it does not come from: its own is another.
+fn own_address(rule: &Field<'_>) {
+    let Some(rule) = rule.object_quietly() else { return };
+    rule.rest(|_| {});
+    for condition in rule.peek("when").into_iter().flat_map(|when| when.items()) {
+        let Some(condition) = condition.object_quietly() else { continue };
+        condition.rest(|_| {});
+        if let Some(key) = condition.peek("key").filter(|key| key.value() == "destination.ip") {
+            key.forbid(
+                "destination.ip is an address of the workload, and clients come to this proxy's",
+                "leave it out; a policy is for a workload by its selector, and for a port by destination.port",
+            );
+        }
+    }
 }
 
 /// Istio's annotation for policies that decide nothing yet.

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::import::dialect::Context;
 use crate::import::field::{Field, Object};
+use crate::import::mesh::Origin;
 use crate::import::read::Resource;
 use crate::import::scope::take_labels;
 
@@ -23,7 +24,10 @@ pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
         field.taken("the proxy that this is for");
     }
     if let Some(field) = spec.field("priority") {
-        field.no_meaning("patches of one kind stand beside each other");
+        match field.value().as_i64() {
+            Some(_) => field.taken("the order of rateLimits, and which of several for routes holds"),
+            None => drop(field.wrong::<()>("it is no whole number")),
+        }
     }
     let mut limits = 0;
     for (index, field) in
@@ -119,6 +123,9 @@ fn patch(field: &Field<'_>, index: usize, limits: &mut usize, resource: &Resourc
         }
     }
     *limits = limits.saturating_add(1);
+    if reader.found.is_empty() || !holds(field.value(), resource, cx) {
+        return;
+    }
     for (place, mut limit) in reader.found.into_iter().enumerate() {
         if place > 0 {
             let name = format!("{}-{place}", limit.get("name").and_then(Value::as_str).unwrap_or_default());
@@ -127,6 +134,47 @@ fn patch(field: &Field<'_>, index: usize, limits: &mut usize, resource: &Resourc
         let origin = cx.origin(resource, format!("spec.configPatches[{index}].patch.value"));
         cx.mesh.rate_limits.push((Value::Object(limit), origin));
     }
+}
+
+/// Whether a limit holds beside those before it. One for routes holds in place of the filter's own, and that of a route in place
+/// of its virtual host's; of two at one place the later one. Filters stand beside each other.
+fn holds(patch: &Value, resource: &Resource, cx: &mut Context<'_>) -> bool {
+    let in_place = "a patch for something more precise, or a later one, holds in its place";
+    let resources = cx.resources;
+    let other = |origin: &Origin| {
+        let of = resources.get(origin.resource).filter(|of| of.kind == super::ENVOY_FILTER)?;
+        let way = origin.path.strip_suffix(".patch.value")?.replace(['.', '['], "/").replace(']', "");
+        Some((of, of.value.pointer(&format!("/{way}"))?))
+    };
+    let mut known = cx.mesh.rate_limits.iter().filter_map(|(_, origin)| other(origin));
+    if known.any(|(_, known)| outranks(known, patch)) {
+        resource.log.warn("spec.configPatches", in_place, "leave it out");
+        return false;
+    }
+    cx.mesh.rate_limits.retain(|(_, origin)| {
+        let Some((of, known)) = other(origin) else { return true };
+        let same = rank(patch) > 0 && rank(patch) == rank(known) && patch.get("match") == known.get("match");
+        let replaced = same || outranks(patch, known);
+        if replaced {
+            of.log.warn("spec.configPatches", in_place, "leave it out");
+        }
+        !replaced
+    });
+    true
+}
+
+fn rank(patch: &Value) -> u8 {
+    match patch.get("applyTo").and_then(Value::as_str) {
+        Some("HTTP_ROUTE") => 3,
+        Some("VIRTUAL_HOST") => 2,
+        Some("ROUTE_CONFIGURATION") => 1,
+        _ => 0,
+    }
+}
+
+/// Whether a patch is for all routes, and more precise than another.
+fn outranks(patch: &Value, other: &Value) -> bool {
+    rank(patch) > rank(other) && patch.pointer("/match/routeConfiguration/vhost/name").is_none()
 }
 
 /// What a patch would have done, and what to do in its place.

@@ -12,8 +12,7 @@ mod service_entry;
 mod telemetry;
 mod virtual_service;
 
-use super::dialect::{Audience, Context, Dialect, Kind, Phase, no_finish, no_hint, no_repair};
-use super::field::Object;
+use super::dialect::{Audience, Context, Dialect, Kind, Phase, no_finish};
 use super::read::Resource;
 use super::scope::Scope;
 pub use mesh_config::{CONFIG_MAP, has_mesh_config, root_namespace};
@@ -25,22 +24,29 @@ const NETWORKING: &[&str] = &["networking.istio.io"];
 const SECURITY: &[&str] = &["security.istio.io"];
 
 const TELEMETRY: &str = "Telemetry";
+const ENVOY_FILTER: &str = "EnvoyFilter";
 
 const SELECTOR: Audience = Audience::WorkloadsOrTargets("/spec/selector/matchLabels");
 
 const KINDS: &[Kind] = &[
-    kind("IstioOperator", &["install.istio.io"], Phase::Settings, Audience::Everyone, mesh_config::operator),
-    kind(
+    Kind::new(
+        "IstioOperator",
+        &["install.istio.io"],
+        Phase::Settings,
+        Audience::Everyone,
+        mesh_config::operator,
+    ),
+    Kind::new(
         "MeshConfig",
         &["", "istio.io", "mesh.istio.io", "config.istio.io"],
         Phase::Settings,
         Audience::Everyone,
         mesh_config::document,
     ),
-    kind(CONFIG_MAP, &[""], Phase::Settings, Audience::Everyone, mesh_config::config_map),
+    Kind::new(CONFIG_MAP, &[""], Phase::Settings, Audience::Everyone, mesh_config::config_map),
     Kind {
         labels: true,
-        ..kind(
+        ..Kind::new(
             "WorkloadEntry",
             NETWORKING,
             Phase::Workloads,
@@ -48,58 +54,44 @@ const KINDS: &[Kind] = &[
             service_entry::workload_entry,
         )
     },
-    kind("ServiceEntry", NETWORKING, Phase::Services, Audience::Everyone, service_entry::service_entry),
-    kind("Gateway", NETWORKING, Phase::Listeners, Audience::Everyone, gateway::read),
+    Kind::new("ServiceEntry", NETWORKING, Phase::Services, Audience::Everyone, service_entry::service_entry),
+    Kind::new("Gateway", NETWORKING, Phase::Listeners, Audience::Everyone, gateway::read),
     Kind {
         repair: misplaced::virtual_service,
-        ..kind("VirtualService", NETWORKING, Phase::Policies, Audience::Everyone, virtual_service::read)
+        ..Kind::new("VirtualService", NETWORKING, Phase::Policies, Audience::Everyone, virtual_service::read)
     },
     Kind {
         repair: misplaced::destination_rule,
-        ..kind("DestinationRule", NETWORKING, Phase::Policies, Audience::Everyone, destination_rule::read)
+        ..Kind::new(
+            "DestinationRule",
+            NETWORKING,
+            Phase::Policies,
+            Audience::Everyone,
+            destination_rule::read,
+        )
     },
-    kind(
-        "EnvoyFilter",
+    Kind::new(
+        ENVOY_FILTER,
         NETWORKING,
         Phase::Policies,
         Audience::WorkloadsOrTargets("/spec/workloadSelector/labels"),
         envoy_filter::read,
     ),
-    kind(
+    Kind::new(
         "PeerAuthentication",
         SECURITY,
         Phase::Policies,
         Audience::Workloads("/spec/selector/matchLabels"),
         peer_authentication::read,
     ),
-    kind(TELEMETRY, &["telemetry.istio.io"], Phase::Policies, SELECTOR, telemetry::read),
-    kind("RequestAuthentication", SECURITY, Phase::Policies, SELECTOR, request_authentication::read),
+    Kind::new(TELEMETRY, &["telemetry.istio.io"], Phase::Policies, SELECTOR, telemetry::read),
+    Kind::new("RequestAuthentication", SECURITY, Phase::Policies, SELECTOR, request_authentication::read),
     Kind {
         annotations: &["istio.io/dry-run"],
         repair: misplaced::authorization,
-        ..kind("AuthorizationPolicy", SECURITY, Phase::Policies, SELECTOR, authorization::read)
+        ..Kind::new("AuthorizationPolicy", SECURITY, Phase::Policies, SELECTOR, authorization::read)
     },
 ];
-
-const fn kind(
-    name: &'static str,
-    groups: &'static [&'static str],
-    phase: Phase,
-    audience: Audience,
-    read: fn(&Object<'_>, &Resource, &mut Context<'_>),
-) -> Kind {
-    Kind {
-        name,
-        groups,
-        phase,
-        audience,
-        read,
-        labels: false,
-        annotations: &[],
-        repair: no_repair,
-        hint: no_hint,
-    }
-}
 
 /// For what a policy is of which one counts: 0 the mesh, 1 its namespace, 2 the workload that it has chosen.
 fn level(resource: &Resource, scope: &Scope) -> u8 {
@@ -115,9 +107,15 @@ fn level(resource: &Resource, scope: &Scope) -> u8 {
     }
 }
 
-/// What says more of the proxy is read later, where what is read later counts.
-pub fn layer(resource: &Resource, kind: &Kind, scope: &Scope) -> u8 {
-    if kind.name == TELEMETRY { level(resource, scope) } else { 0 }
+/// What is read later, where the order counts: what says more of the proxy, and patches with a higher priority.
+pub fn layer(resource: &Resource, kind: &Kind, scope: &Scope) -> i64 {
+    match kind.name {
+        TELEMETRY => level(resource, scope).into(),
+        ENVOY_FILTER => {
+            resource.value.pointer("/spec/priority").and_then(|number| number.as_i64()).unwrap_or(0)
+        }
+        _ => 0,
+    }
 }
 
 /// The reason why a policy of which one counts for each level does not: an older one does.

@@ -443,8 +443,8 @@ fn of_the_peer_authentications_of_a_level_the_oldest_counts() {
 fn the_older_of_two_virtual_services_and_rules_comes_first() {
     let one = |name: &str, created: &str| {
         format!(
-            "---\nkind: VirtualService\nmetadata: {{name: {name}{created}}}\nspec: {{hosts: [a], http: [{{route: [{{destination: \
-             {{host: {name}}}}}]}}]}}\n"
+            "---\nkind: VirtualService\nmetadata: {{name: {name}{created}}}\nspec: {{hosts: [a.b], gateways: [x], http: [{{route: \
+             [{{destination: {{host: {name}}}}}]}}]}}\n"
         )
     };
     let names = |text: &str| -> Vec<String> {
@@ -458,6 +458,21 @@ fn the_older_of_two_virtual_services_and_rules_comes_first() {
         names(&[one("d", ""), one("c", ""), one("b", old), one("z", new), one("a", old)].concat()),
         ["a/0", "b/0", "z/0", "d/0", "c/0"]
     );
+    // In the mesh they are not merged.
+    let in_mesh = [one("d", ""), one("b", old), one("z", new)].concat().replace("gateways: [x], ", "");
+    assert_eq!(names(&in_mesh), ["b/0"]);
+    let told = imported(&in_mesh);
+    assert_eq!(
+        warnings(&told.report)[0],
+        "4: spec.hosts[0]: left out: in the mesh one VirtualService has a host, the oldest: default/b has a.b; put its routes \
+         into that one"
+    );
+    let hidden = in_mesh.replacen(
+        &format!("name: b{old}}}\nspec: {{"),
+        &format!("name: b{old}, namespace: other}}\nspec: {{exportTo: [.], "),
+        1,
+    );
+    assert_eq!(names(&hidden), ["b/0", "z/0"]);
     let rule = |name: &str, created: &str, version: &str| {
         format!(
             "---\nkind: DestinationRule\nmetadata: {{name: {name}{created}}}\nspec: {{host: a, subsets: [{{name: v, labels: \
@@ -573,4 +588,54 @@ fn two_of_a_name_without_a_spec_are_an_error_too() {
     let one = "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\nstringData: {tls.crt: '1'}\n";
     let told = errors(&imported(&format!("{one}---\n{}", one.replace("'1'", "'2'"))).report);
     assert!(told[0].contains("Secret default/a stands twice, and differs"), "{told:?}");
+}
+
+#[test]
+fn an_address_of_the_workload_is_no_condition() {
+    let text = "\
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: a}
+spec: {action: DENY, rules: [{when: [{key: destination.ip, notValues: [10.0.0.1]}]}]}
+";
+    assert_eq!(
+        errors(&imported(text).report),
+        [
+            "4: spec.rules[0].when[0].key: destination.ip is an address of the workload, and clients come to this proxy's; leave it \
+             out; a policy is for a workload by its selector, and for a port by destination.port"
+        ]
+    );
+}
+
+#[test]
+fn of_envoy_filters_the_priority_says_which_limit_holds() {
+    let filter = |name: &str, priority: i64, place: &str, tokens: u32| {
+        let config = format!(
+            "{{'@type': type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit, token_bucket: \
+             {{max_tokens: {tokens}, fill_interval: 60s}}, filter_enabled: {{default_value: {{numerator: 100}}}}, filter_enforced: \
+             {{default_value: {{numerator: 100}}}}}}"
+        );
+        let value = match place {
+            "HTTP_FILTER" => format!("{{name: envoy.filters.http.local_ratelimit, typed_config: {config}}}"),
+            _ => format!("{{typed_per_filter_config: {{envoy.filters.http.local_ratelimit: {config}}}}}"),
+        };
+        format!(
+            "---\napiVersion: networking.istio.io/v1alpha3\nkind: EnvoyFilter\nmetadata: {{name: {name}}}\nspec: {{priority: {priority}, \
+             configPatches: [{{applyTo: {place}, patch: {{operation: MERGE, value: {value}}}}}]}}\n"
+        )
+    };
+    let tokens = |text: &[String]| {
+        let found = imported(&text.concat());
+        assert_eq!(errors(&found.report), Vec::<String>::new());
+        let limits = found.policy.value["rateLimits"].as_array().unwrap().clone();
+        let tokens: Vec<u64> =
+            limits.iter().map(|limit| limit["tokenBucket"]["maxTokens"].as_u64().unwrap()).collect();
+        (tokens, warnings(&found.report).len())
+    };
+    let (first, last) = (filter("a", -5, "HTTP_FILTER", 1), filter("b", 3, "HTTP_FILTER", 2));
+    assert_eq!(tokens(&[last.clone(), first.clone()]), (vec![1, 2], 0), "filters stand beside each other");
+    let (route, later) = (filter("c", 7, "HTTP_ROUTE", 3), filter("d", 8, "HTTP_ROUTE", 4));
+    assert_eq!(tokens(&[later.clone(), first.clone(), route.clone()]), (vec![4], 2));
+    let host = filter("e", 9, "VIRTUAL_HOST", 5);
+    assert_eq!(tokens(&[host, route]), (vec![3], 1), "a route's holds in place of its virtual host's");
 }

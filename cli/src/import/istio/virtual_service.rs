@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::import::dialect::Context;
 use crate::import::field::{Field, Member, Object, Reading, Shape};
-use crate::import::mesh::{Destination, Entry, hosts};
+use crate::import::mesh::{Destination, Entry, hosts, put};
 use crate::import::read::Resource;
 
 const TEXTS: Shape = Shape::List(&Shape::Text);
@@ -155,9 +155,7 @@ pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
         return;
     };
     let namespace = cx.namespace(resource).to_owned();
-    if let Some(field) = spec.field("exportTo") {
-        field.no_meaning("one proxy has no namespaces to hide from");
-    }
+    let seen = is_seen(&spec, &namespace, cx);
     for (name, what) in [("tcp", "TCP"), ("tls", "TLS that is passed through")] {
         if let Some(field) = spec.field(name) {
             field.forbid(
@@ -167,7 +165,11 @@ pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
         }
     }
     let gateways = gateways(spec.field("gateways").as_ref(), &namespace, "which proxies have its routes");
-    let named = hosts_of(&spec, cx, resource);
+    let in_mesh = gateways.is_empty() || gateways.iter().any(|name| name == MESH);
+    let named = match spec.has("hosts") && seen && in_mesh && cx.scope.gateway.is_none() {
+        true => first_of_mesh(&spec, cx, resource),
+        false => hosts_of(&spec, cx, resource),
+    };
     let is_delegate = !spec.has("hosts") && is_a_delegate(cx, &namespace, &resource.name);
     if is_delegate {
         // Whoever names it reads its routes.
@@ -189,6 +191,10 @@ pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
         }
         return;
     };
+    if named.is_empty() {
+        http.no_meaning("another VirtualService has its hosts");
+        return;
+    }
     let Some(named) = bound(&gateways, named, &namespace, cx) else {
         http.no_meaning("no gateway of this VirtualService is the one of --gateway");
         return;
@@ -220,6 +226,40 @@ fn hosts_of(spec: &Object<'_>, cx: &Context<'_>, resource: &Resource) -> Vec<Str
         field.taken("the hosts of the http entries");
     }
     texts.into_iter().map(|host| cx.host(host, resource)).collect()
+}
+
+/// Under this name it is kept which VirtualService has a host in the mesh.
+const HOSTS: &str = "istio.mesh.hosts";
+
+/// The hosts that no older VirtualService has. Those of a Gateway are merged, those of the mesh are not.
+fn first_of_mesh(spec: &Object<'_>, cx: &mut Context<'_>, resource: &Resource) -> Vec<String> {
+    let Some(field) = spec.field("hosts") else { return Vec::new() };
+    let own = format!("{}/{}", cx.namespace(resource), resource.name);
+    let mut named = Vec::new();
+    for item in field.items() {
+        let Some(host) = item.text().map(|host| cx.host(host, resource)) else { continue };
+        let known = cx.mesh.found.entry(HOSTS).or_insert_with(|| json!({}));
+        let first = known.get(&host).and_then(Value::as_str).filter(|first| *first != own);
+        if let Some(first) = first {
+            let reason = format!("in the mesh one VirtualService has a host, the oldest: {first} has {host}");
+            item.no_meaning(&reason);
+            item.warn(format!("left out: {reason}"), "put its routes into that one");
+            continue;
+        }
+        put(known, &host, own.clone());
+        item.taken("the hosts of the http entries");
+        named.push(host);
+    }
+    named
+}
+
+/// Whether the proxy's namespace sees what a resource of another exports.
+fn is_seen(spec: &Object<'_>, namespace: &str, cx: &Context<'_>) -> bool {
+    let Some(field) = spec.field("exportTo") else { return true };
+    field.no_meaning("one proxy has no namespaces to hide from");
+    let to = field.texts();
+    let own = cx.scope.namespace.as_str();
+    to.is_empty() || to.iter().any(|to| ["*", own].contains(to) || (*to == "." && namespace == own))
 }
 
 /// The hosts that the proxy has of a VirtualService; `None` where it is of another gateway.

@@ -4,7 +4,7 @@ mod ingress;
 mod services;
 mod workloads;
 
-use super::dialect::{Audience, Context, Dialect, Kind, Phase, no_finish, no_hint, no_repair};
+use super::dialect::{Audience, Context, Dialect, Kind, Phase, Read, no_finish};
 use super::field::Object;
 use super::linkerd::BY_DEFAULT;
 use super::mesh::Secret;
@@ -13,6 +13,9 @@ use super::read::Resource;
 /// The kinds of the core and of `apps`.
 pub static DIALECT: Dialect =
     Dialect { name: "Kubernetes", kinds: KINDS, istio_metrics: false, finish: no_finish };
+
+/// What everything is in, and asks for nothing by itself.
+pub const NAMESPACE: &str = "Namespace";
 
 const KINDS: &[Kind] = &[
     kind("Service", &[""], Phase::Services, services::service),
@@ -23,28 +26,14 @@ const KINDS: &[Kind] = &[
     kind("StatefulSet", &["apps"], Phase::Workloads, workloads::template),
     kind("DaemonSet", &["apps"], Phase::Workloads, workloads::template),
     kind("ReplicaSet", &["apps"], Phase::Workloads, workloads::template),
+    Kind { annotations: BY_DEFAULT, ..kind(NAMESPACE, &[""], Phase::Settings, workloads::namespace) },
     kind("Secret", &[""], Phase::Services, secret),
     kind("Ingress", &["networking.k8s.io", "extensions"], Phase::Policies, ingress::read),
     kind("IngressClass", &["networking.k8s.io"], Phase::Settings, ingress::class),
 ];
 
-const fn kind(
-    name: &'static str,
-    groups: &'static [&'static str],
-    phase: Phase,
-    read: fn(&Object<'_>, &Resource, &mut Context<'_>),
-) -> Kind {
-    Kind {
-        name,
-        groups,
-        phase,
-        audience: Audience::Everyone,
-        read,
-        labels: true,
-        annotations: &[],
-        repair: no_repair,
-        hint: no_hint,
-    }
+const fn kind(name: &'static str, groups: &'static [&'static str], phase: Phase, read: Read) -> Kind {
+    Kind { labels: true, ..Kind::new(name, groups, phase, Audience::Everyone, read) }
 }
 
 /// Certificates and keys. Nothing of them is in any message.

@@ -33,6 +33,17 @@ pub fn pod(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
     cx.mesh.services.workloads.insert((namespace, resource.name.clone()), instance);
 }
 
+/// A namespace: labels, and who gets in where its pods do not say it.
+pub fn namespace(top: &Object<'_>, _: &Resource, _: &mut Context<'_>) {
+    if let Some(metadata) = top.peek("metadata").and_then(|metadata| metadata.object_quietly()) {
+        metadata.rest(|_| {});
+        annotations(&metadata);
+    }
+    if let Some(spec) = top.field("spec") {
+        spec.no_meaning_as_a_whole("it is about the removal of the namespace");
+    }
+}
+
 /// What makes pods: their labels and the names of their ports are known, their addresses are not.
 pub fn template(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
     let namespace = cx.namespace(resource).to_owned();

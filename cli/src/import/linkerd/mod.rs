@@ -8,9 +8,7 @@ mod route;
 mod server;
 mod service_profile;
 
-use super::dialect::{Audience, Context, Dialect, Kind, Phase, no_finish, no_hint, no_repair};
-use super::field::Object;
-use super::read::Resource;
+use super::dialect::{Audience, Dialect, Kind, Phase, Read, no_finish};
 
 pub use route::{ANNOTATIONS, annotations};
 pub use server::{BY_DEFAULT, by_default};
@@ -21,7 +19,10 @@ pub static DIALECT: Dialect =
     Dialect { name: "Linkerd", kinds: KINDS, istio_metrics: false, finish: no_finish };
 
 /// Policies are for a Server, which the reader looks for; here their namespace counts.
-const NAMESPACE: Audience = Audience::Workloads("/-");
+const NAMESPACE: Audience = Audience::NAMESPACE;
+
+/// So are routes of a Server.
+const ROUTE: Audience = Audience::OfNamespaceIf(server::names_one);
 
 const POLICY: &[&str] = &[server::GROUP];
 
@@ -36,27 +37,12 @@ const KINDS: &[Kind] = &[
     kind("MeshTLSAuthentication", POLICY, Audience::Everyone, server::authentication),
     kind("NetworkAuthentication", POLICY, Audience::Everyone, server::authentication),
     kind("HTTPLocalRateLimitPolicy", POLICY, NAMESPACE, rate_limit::read),
-    Kind { annotations: route::ANNOTATIONS, ..kind("HTTPRoute", POLICY, Audience::Everyone, route::read) },
-    Kind { annotations: route::ANNOTATIONS, ..kind("GRPCRoute", POLICY, Audience::Everyone, route::read) },
+    Kind { annotations: route::ANNOTATIONS, ..kind("HTTPRoute", POLICY, ROUTE, route::read) },
+    Kind { annotations: route::ANNOTATIONS, ..kind("GRPCRoute", POLICY, ROUTE, route::read) },
 ];
 
-const fn kind(
-    name: &'static str,
-    groups: &'static [&'static str],
-    audience: Audience,
-    read: fn(&Object<'_>, &Resource, &mut Context<'_>),
-) -> Kind {
-    Kind {
-        name,
-        groups,
-        phase: Phase::Policies,
-        audience,
-        read,
-        labels: false,
-        annotations: &[],
-        repair: no_repair,
-        hint: no_hint,
-    }
+const fn kind(name: &'static str, groups: &'static [&'static str], audience: Audience, read: Read) -> Kind {
+    Kind::new(name, groups, Phase::Policies, audience, read)
 }
 
 #[cfg(test)]

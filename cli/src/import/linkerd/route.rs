@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::matching;
-use super::server::{For, is_for};
+use super::server::{For, closed, is_for};
 use crate::import::dialect::Context;
 use crate::import::field::{Field, Object};
 use crate::import::mesh::{Destination, Entry, put, span};
@@ -41,12 +41,17 @@ pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
                 of_servers = true;
                 match is_for(name, &item, resource, cx) {
                     For::Others => item.no_meaning("the proxy is not that Server"),
-                    For::Us | For::Unknown => item.taken("whose policies may name it"),
+                    For::Us => {
+                        item.taken("whose policies may name it");
+                        closed(name, resource, cx);
+                    }
+                    For::Unknown => item.taken("whose policies may name it"),
                 }
             }
             "Service" => {
                 let namespace = namespace.unwrap_or_else(|| cx.namespace(resource).to_owned());
-                if let Some((reason, remedy)) = cx.not_its_service(resource, &namespace) {
+                let replaced = || Some((cx.replaced_for(resource, name, &namespace)?, "leave it out"));
+                if let Some((reason, remedy)) = cx.not_its_service(resource, &namespace).or_else(replaced) {
                     elsewhere = true;
                     item.no_meaning(&reason);
                     item.warn(format!("left out: {reason}"), remedy);

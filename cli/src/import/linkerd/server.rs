@@ -67,22 +67,17 @@ fn own(resource: &Resource, cx: &mut Context<'_>) -> Result<Option<String>, ()> 
 fn find(cx: &Context<'_>) -> Result<Option<String>, String> {
     let here = |resource: &&Resource| is_ours(resource) && cx.namespace(resource) == cx.scope.namespace;
     let servers: Vec<&Resource> = cx.all("Server").filter(here).collect();
-    if servers.is_empty() {
-        let mut names: Vec<&str> = [
-            "AuthorizationPolicy",
-            "HTTPLocalRateLimitPolicy",
-            "ServerAuthorization",
-            "HTTPRoute",
-            "GRPCRoute",
-        ]
-        .into_iter()
-        .flat_map(|kind| cx.all(kind))
-        .filter(|resource| cx.namespace(resource) == cx.scope.namespace)
+    let kinds =
+        ["AuthorizationPolicy", "HTTPLocalRateLimitPolicy", "ServerAuthorization", "HTTPRoute", "GRPCRoute"];
+    let policies = kinds.into_iter().flat_map(|kind| cx.all(kind));
+    let policies = policies.filter(|resource| cx.namespace(resource) == cx.scope.namespace);
+    let absent: BTreeSet<&str> = policies
         .flat_map(named)
+        .filter(|name| cx.find("Server", &cx.scope.namespace, name).is_none())
         .collect();
-        names.sort_unstable();
-        names.dedup();
-        return match names.as_slice() {
+    let absent: Vec<&str> = absent.into_iter().collect();
+    if servers.is_empty() {
+        return match absent.as_slice() {
             [] => Ok(None),
             [one] => Ok(Some((*one).to_owned())),
             several => Err(format!(
@@ -93,6 +88,13 @@ fn find(cx: &Context<'_>) -> Result<Option<String>, String> {
         };
     }
     let fits: Vec<&Resource> = servers.into_iter().filter(|server| selected(server, cx)).collect();
+    if fits.is_empty() && !absent.is_empty() {
+        return Err(format!(
+            "no Server of the input is for the proxy, and there are policies for others, which it may be: {}; put them into the \
+             input, or leave their policies out",
+            absent.join(", ")
+        ));
+    }
     let list = || {
         let each = |server: &&Resource| {
             format!("{} (port {})", server.name, written(server.value.pointer("/spec/port")))
@@ -159,6 +161,11 @@ fn named(resource: &Resource) -> Vec<&str> {
     named.chain(server).collect()
 }
 
+/// Whether a resource names a Server.
+pub fn names_one(resource: &Resource) -> bool {
+    !named(resource).is_empty()
+}
+
 /// Whether a Server's selector has the proxy's labels, where those are known.
 fn selected(server: &Resource, cx: &Context<'_>) -> bool {
     let Some(labels) = &cx.scope.labels else { return true };
@@ -222,14 +229,15 @@ fn of_access(access: &str) -> Vec<Source> {
     }
 }
 
-/// Who gets in at a port that no Server has: as the pod says by an annotation, or its namespace.
-pub fn by_default(cx: &mut Context<'_>) {
+/// What annotations of the workloads that the proxy may be say of who gets in, and who says it: as the pod does, or its
+/// namespace.
+fn annotated(cx: &Context<'_>) -> Vec<Option<(String, usize)>> {
     let annotation = |resource: &Resource, at: &str| {
         let annotations = resource.value.pointer(at)?;
         BY_DEFAULT.iter().find_map(|name| annotations.get(name)?.as_str()).map(str::to_owned)
     };
     if cx.scope.gateway.is_some() {
-        return;
+        return Vec::new();
     }
     let of_namespace = cx
         .all("Namespace")
@@ -248,6 +256,12 @@ pub fn by_default(cx: &mut Context<'_>) {
     if found.is_empty() {
         found.push(of_namespace);
     }
+    found
+}
+
+/// Who gets in at a port that no Server has.
+pub fn by_default(cx: &mut Context<'_>) {
+    let found = annotated(cx);
     let Some((first, index)) = found.iter().flatten().next().cloned() else { return };
     let Some(resource) = cx.resources.get(index) else { return };
     // Where a Server is, that says it.
@@ -433,6 +447,15 @@ fn matches_of(route: &Resource) -> Vec<Match> {
     read.unwrap_or_else(|| vec![Match::default()])
 }
 
+/// Where the Server of a route is missing, nobody gets in all the same whom no policy lets in.
+pub fn closed(server: &str, resource: &Resource, cx: &mut Context<'_>) {
+    let name = format!("server/{server}");
+    let known = cx.mesh.authorization.iter().any(|(policy, _)| policy["name"] == name.as_str());
+    if !known && cx.find("Server", &cx.scope.namespace, server).is_none() {
+        allow(&name, Vec::new(), Some(server), None, resource, cx);
+    }
+}
+
 /// Whether a policy for a Server of this name is for the proxy.
 pub fn is_for(server: &str, field: &Field<'_>, resource: &Resource, cx: &mut Context<'_>) -> For {
     match own(resource, cx) {
@@ -481,7 +504,7 @@ pub fn authorization_policy(top: &Object<'_>, resource: &Resource, cx: &mut Cont
     let (server, route) = match target {
         Target::Server(name) => (Some(name), None),
         Target::Route(route, server) => (Some(server), Some(route)),
-        Target::Namespace => (own(resource, cx).ok().flatten(), None),
+        Target::Namespace(server) => (server, None),
     };
     allow(&resource.name, sources, server.as_deref(), route, resource, cx);
 }
@@ -489,7 +512,8 @@ pub fn authorization_policy(top: &Object<'_>, resource: &Resource, cx: &mut Cont
 enum Target<'a> {
     Server(String),
     Route(&'a Resource, String),
-    Namespace,
+    /// The Server that the proxy is.
+    Namespace(Option<String>),
 }
 
 /// What a policy is for; `None` where that is not the proxy.
@@ -510,15 +534,28 @@ fn target<'a>(field: &Field<'_>, resource: &Resource, cx: &mut Context<'a>) -> O
             (fits == For::Us).then(|| Target::Server(name.to_owned()))
         }
         "Namespace" => {
-            field.taken(to);
             if name != cx.scope.namespace {
-                field.problem_here(
-                    "the namespace of a policy is its own",
-                    format!("use {}", cx.scope.namespace),
-                );
+                field.forbid("the namespace of a policy is its own", format!("use {}", cx.scope.namespace));
                 return None;
             }
-            Some(Target::Namespace)
+            let server = own(resource, cx).ok()?;
+            if server.is_none() {
+                let reason = "it holds for Servers, and none is the proxy's";
+                if annotated(cx).iter().any(Option::is_some) {
+                    field.no_meaning(&format!("{reason}: an annotation says who gets in"));
+                    field.warn(
+                        format!("left out: {reason}: an annotation says who gets in"),
+                        "put the Server into the input",
+                    );
+                    return None;
+                }
+                field.warn(
+                    format!("{reason} in the input: taken as if there were one, which lets in nobody else"),
+                    "put the Server into the input, or leave the policy out",
+                );
+            }
+            field.taken(to);
+            Some(Target::Namespace(server))
         }
         "HTTPRoute" | "GRPCRoute" => {
             let kind = if kind == "HTTPRoute" { "HTTPRoute" } else { "GRPCRoute" };

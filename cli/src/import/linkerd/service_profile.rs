@@ -35,7 +35,13 @@ pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
         return;
     };
     let host = cx.host(&resource.name, resource);
-    if let Some((reason, remedy)) = cx.not_its_host(resource, &host) {
+    // A client's own profile holds in place of the service's.
+    let own = cx.find("ServiceProfile", &cx.scope.namespace, &resource.name);
+    let replaced =
+        own.filter(|own| own.index != resource.index && cx.namespace(resource) != cx.scope.namespace);
+    let replaced =
+        replaced.map(|own| (format!("that of {} holds in its place", cx.namespace(own)), "leave it out"));
+    if let Some((reason, remedy)) = cx.not_its_host(resource, &host).or(replaced) {
         spec.rest(|field| field.no_meaning_as_a_whole(&reason));
         resource.log.warn("metadata.name", format!("left out: {reason}"), remedy);
         return;

@@ -664,3 +664,96 @@ fn what_another_namespace_says_of_a_service_is_left_out() {
         assert!(found.policy.value.get("http").is_some(), "{kind}");
     }
 }
+
+#[test]
+fn where_a_server_is_missing_nobody_gets_in_by_that() {
+    let route = "apiVersion: policy.linkerd.io/v1beta3\nkind: HTTPRoute\nmetadata: {name: get, namespace: booksapp}\nspec: \
+                 {parentRefs: [{kind: Server, group: policy.linkerd.io, name: authors}], rules: [{matches: [{method: GET}]}]}\n";
+    let closed = json!([{"name": "server/authors", "action": "ALLOW"}]);
+    let alone = imported(route);
+    assert_eq!(errors(&alone.report), Vec::<String>::new());
+    assert_eq!(alone.policy.value["authorization"], closed);
+    assert!(warnings(&alone.report)[0].contains("the Server authors is not in the input"));
+    let with_policy = format!("{route}{}", authorization("readers", "kind: HTTPRoute, name: get", ""));
+    assert_eq!(
+        policy(&with_policy)["authorization"],
+        json!([
+            closed[0],
+            {"name": "readers", "action": "ALLOW", "rules": [{"to": [{"operation": {"methods": ["GET"]}}]}]},
+        ])
+    );
+    // One of another workload is there: nobody knows whether the proxy is the one that is missing.
+    let other = SERVER.replace("authors", "other");
+    let labels = Some([("app".to_owned(), "web".to_owned())].into());
+    let told = |text: &str| {
+        let wanted = Wanted { labels: labels.clone(), ..Wanted::default() };
+        let pod =
+            "---\napiVersion: v1\nkind: Pod\nmetadata: {name: w, namespace: booksapp, labels: {app: web}}\n";
+        errors(&imported_for(&format!("{text}{pod}"), &wanted, Repairs::Told).report)
+    };
+    let found = told(&format!("{other}---\n{route}"));
+    assert!(found[0].contains("which it may be: authors; put them into the input"), "{found:?}");
+    assert_eq!(told(&other), Vec::<String>::new());
+}
+
+#[test]
+fn a_policy_of_a_namespace_is_for_servers() {
+    let all = authorization("all", "kind: Namespace, name: booksapp", "{kind: ServiceAccount, name: web}");
+    let alone = imported(&all);
+    assert_eq!(errors(&alone.report), Vec::<String>::new());
+    let web = json!([{"name": "all", "action": "ALLOW", "rules": [{"from": [{"source": {"serviceAccounts": ["booksapp/web"]}}]}]}]);
+    assert_eq!(alone.policy.value["authorization"], web);
+    assert!(warnings(&alone.report)[0].contains("taken as if there were one"));
+    // Where an annotation says who gets in, it lets in nobody else.
+    let namespace = "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: booksapp, annotations: \
+                     {config.linkerd.io/default-inbound-policy: deny}}\n";
+    let denied = imported(&format!("{all}{namespace}"));
+    assert_eq!(errors(&denied.report), Vec::<String>::new());
+    assert_eq!(denied.policy.value["authorization"], json!([{"name": "linkerd/default", "action": "ALLOW"}]));
+    let fields = &denied.report.resources[1].fields;
+    assert!(
+        fields
+            .iter()
+            .any(|field| field.path.contains("default-inbound-policy") && field.verdict.name() == "taken"),
+        "{fields:?}"
+    );
+    let alone = imported("apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n");
+    assert!(errors(&alone.report)[0].contains("nothing in the input is of a kind"));
+}
+
+#[test]
+fn what_clients_say_of_a_service_holds_in_place_of_what_its_owner_says() {
+    let route = |version: &str, namespace: &str, to: &str| {
+        format!(
+            "---\napiVersion: {version}\nkind: HTTPRoute\nmetadata: {{name: {namespace}, namespace: {namespace}}}\nspec: \
+             {{parentRefs: [{{name: web, namespace: shop, kind: Service, group: core, port: 80}}], rules: [{{backendRefs: \
+             [{{name: {to}, namespace: {namespace}, port: 80}}]}}]}}\n"
+        )
+    };
+    let profile = |namespace: &str, name: &str| {
+        format!(
+            "---\napiVersion: linkerd.io/v1alpha2\nkind: ServiceProfile\nmetadata: {{name: web.shop.svc.cluster.local, namespace: \
+             {namespace}}}\nspec: {{routes: [{{name: {name}, condition: {{method: GET}}}}]}}\n"
+        )
+    };
+    let names = |text: &str, namespace: &str| {
+        let wanted = Wanted { namespace: Some(namespace.to_owned()), ..Wanted::default() };
+        let found = imported_for(text, &wanted, Repairs::Told);
+        assert_eq!(errors(&found.report), Vec::<String>::new(), "{text}");
+        let entries = found.policy.value["http"].as_array().unwrap().clone();
+        entries.iter().map(|entry| entry["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    for version in ["policy.linkerd.io/v1beta3", "gateway.networking.k8s.io/v1"] {
+        let text = format!("{}{}", route(version, "shop", "web"), route(version, "clients", "canary"));
+        assert_eq!(names(&text, "clients"), ["clients/0"], "{version}");
+        assert_eq!(names(&text, "shop"), ["shop/0"], "{version}");
+        let text = format!("{text}{}", profile("shop", "get"));
+        assert_eq!(
+            names(&text, "shop"),
+            ["web.shop.svc.cluster.local/get", "web.shop.svc.cluster.local/others"]
+        );
+    }
+    let both = format!("{}{}", profile("shop", "owners"), profile("clients", "clients"));
+    assert_eq!(names(&both, "clients")[0], "web.shop.svc.cluster.local/clients");
+    assert_eq!(names(&both, "clients").len(), 2);
+}

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::dialect::{Audience, Context, Dialect, Kind, Phase, no_finish, no_hint, no_repair};
+use super::dialect::{Audience, Context, Dialect, Kind, Phase, no_finish};
 use super::field::Object;
 use super::read::Resource;
 
@@ -16,17 +16,7 @@ const TAG: &str = "path_template";
 pub static DIALECT: Dialect =
     Dialect { name: "OpenAPI", kinds: KINDS, istio_metrics: false, finish: no_finish };
 
-const KINDS: &[Kind] = &[Kind {
-    name: KIND,
-    groups: &[],
-    phase: Phase::Policies,
-    audience: Audience::Everyone,
-    read,
-    labels: false,
-    annotations: &[],
-    repair: no_repair,
-    hint: no_hint,
-}];
+const KINDS: &[Kind] = &[Kind::new(KIND, &[], Phase::Policies, Audience::Everyone, read)];
 
 const OTHER: &str = "what requests and answers have in them is not looked at";
 

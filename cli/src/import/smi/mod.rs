@@ -4,9 +4,7 @@ mod routes;
 pub mod split;
 mod target;
 
-use super::dialect::{Audience, Context, Dialect, Kind, Phase, no_hint, no_repair};
-use super::field::Object;
-use super::read::Resource;
+use super::dialect::{Audience, Dialect, Kind, Phase, Read};
 
 /// SMI.
 pub static DIALECT: Dialect =
@@ -19,26 +17,11 @@ const KINDS: &[Kind] = &[
     kind("TCPRoute", &["specs.smi-spec.io"], Audience::Everyone, routes::ports),
     kind("UDPRoute", &["specs.smi-spec.io"], Audience::Everyone, routes::datagrams),
     // It is for an account, not for labels: the reader looks for itself.
-    kind("TrafficTarget", &["access.smi-spec.io"], Audience::Workloads("/-"), target::read),
+    kind("TrafficTarget", &["access.smi-spec.io"], Audience::NAMESPACE, target::read),
 ];
 
-const fn kind(
-    name: &'static str,
-    groups: &'static [&'static str],
-    audience: Audience,
-    read: fn(&Object<'_>, &Resource, &mut Context<'_>),
-) -> Kind {
-    Kind {
-        name,
-        groups,
-        phase: Phase::Policies,
-        audience,
-        read,
-        labels: false,
-        annotations: &[],
-        repair: no_repair,
-        hint: no_hint,
-    }
+const fn kind(name: &'static str, groups: &'static [&'static str], audience: Audience, read: Read) -> Kind {
+    Kind::new(name, groups, Phase::Policies, audience, read)
 }
 
 #[cfg(test)]

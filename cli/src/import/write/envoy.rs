@@ -567,6 +567,7 @@ impl Writer<'_> {
     fn server_tls(&mut self, tls: &ServerTls) -> Option<ListenerTls> {
         let (chain, key) = self.certificate(tls.certificates.first()?)?;
         let clients = match &tls.clients {
+            Some(authorities) if tls.optional => Clients::Asked(self.authorities(authorities)?),
             Some(authorities) => Clients::Known(self.authorities(authorities)?),
             None => Clients::Unknown,
         };
