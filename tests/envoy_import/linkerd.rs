@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use crate::Import;
+use crate::ports::free;
 use crate::support::envoy::wait_until;
 use crate::support::http::Upstream;
 use crate::tls::{Identity, get, issuer, plain};
@@ -183,4 +184,149 @@ fn a_limit_is_for_each_identity_and_others_for_those_that_are_named() {
     assert_eq!(limit(Some(&client("another"))), "1");
     // Nobody gets the bucket of another by saying so.
     assert_eq!(limit(None), "1");
+}
+
+const PORTS: &str = "\
+apiVersion: policy.linkerd.io/v1beta3
+kind: Server
+metadata: {name: web, namespace: shop}
+spec: {podSelector: {matchLabels: {app: web}}, port: 8080}
+---
+apiVersion: policy.linkerd.io/v1beta3
+kind: Server
+metadata: {name: admin, namespace: shop}
+spec: {podSelector: {matchLabels: {app: web}}, port: 9990, accessPolicy: all-unauthenticated}
+---
+apiVersion: policy.linkerd.io/v1beta3
+kind: HTTPRoute
+metadata: {name: public, namespace: shop}
+spec:
+  parentRefs: [{group: policy.linkerd.io, kind: Server, name: web}]
+  hostnames: ['*.open.example']
+  rules: [{matches: [{path: {value: /a}, method: GET}]}]
+---
+apiVersion: policy.linkerd.io/v1beta3
+kind: HTTPRoute
+metadata: {name: closed, namespace: shop}
+spec:
+  parentRefs: [{group: policy.linkerd.io, kind: Server, name: web}]
+  hostnames: [in.open.example]
+  rules: [{matches: [{path: {value: /}}]}]
+---
+apiVersion: policy.linkerd.io/v1alpha1
+kind: AuthorizationPolicy
+metadata: {name: anybody, namespace: shop}
+spec: {targetRef: {group: policy.linkerd.io, kind: HTTPRoute, name: public}, requiredAuthenticationRefs: []}
+";
+
+#[test]
+fn a_server_is_for_its_port_and_a_route_s_policy_for_its_hosts() {
+    let app = Upstream::echo("app").unwrap();
+    for (port, expected) in [(8080, [200, 403, 403, 403, 403]), (9990, [200; 5])] {
+        let mut import = Import::new(PORTS).endpoint("default", &[app.address()]);
+        import.at = Some((port, free()));
+        let envoy = import.start(&tempfile());
+        let address = envoy.address().unwrap();
+        let status = |host: &str, path: &str| plain(address, host, path, &[]).unwrap().status;
+        let found = [
+            status("x.open.example:80", "/a/b"),
+            status("x.open.example", "/b"),
+            status("x.open.example", "/ab"),
+            status("in.open.example", "/a"),
+            status("elsewhere.example", "/a"),
+        ];
+        assert_eq!(found, expected, "{port}");
+    }
+}
+
+const TARGETS: &str = "\
+kind: TrafficTarget
+metadata: {name: web}
+spec:
+  destination: {kind: ServiceAccount, name: app, namespace: default, port: 8080}
+  rules: [{kind: HTTPRouteGroup, name: routes, matches: [api]}]
+  sources: [{kind: ServiceAccount, name: website, namespace: default}]
+---
+kind: TrafficTarget
+metadata: {name: admin}
+spec:
+  destination: {kind: ServiceAccount, name: app, namespace: default, port: 9990}
+  sources: [{kind: ServiceAccount, name: operator, namespace: default}]
+---
+kind: HTTPRouteGroup
+metadata: {name: routes}
+spec: {matches: [{name: api, pathRegex: '/api/.*', methods: [GET]}]}
+";
+
+#[test]
+fn a_target_lets_in_at_its_port_alone() {
+    let mesh = issuer("mesh");
+    let app = Upstream::echo("app").unwrap();
+    let own = tempfile();
+    Identity::new(&mesh, &["spiffe://cluster.local/ns/default/sa/app", "app"]).write(&mesh, &own);
+    let client =
+        |account: &str| Identity::new(&mesh, &[&format!("spiffe://cluster.local/ns/default/sa/{account}")]);
+    let (website, operator) = (client("website"), client("operator"));
+    for (port, expected) in [(8080, [200, 403, 403]), (9990, [403, 403, 200])] {
+        let mut import = Import::new(TARGETS).endpoint("default", &[app.address()]);
+        import.certificates = Some(own.clone());
+        import.at = Some((port, free()));
+        let envoy = import.start(&tempfile());
+        let address = envoy.address().unwrap();
+        let status = |who: &Identity, path: &str| get(address, "app", &mesh, Some(who), path).unwrap().status;
+        let found = [status(&website, "/api/1"), status(&website, "/other"), status(&operator, "/other")];
+        assert_eq!(found, expected, "{port}");
+    }
+}
+
+const ANNOTATED: &str = "\
+apiVersion: v1
+kind: Service
+metadata:
+  name: web
+  annotations: {retry.linkerd.io/http: '503', retry.linkerd.io/limit: '2', timeout.linkerd.io/request: 20s}
+spec: {ports: [{port: 80}], selector: {app: web}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: slow, annotations: {timeout.linkerd.io/request: 100ms}}
+spec: {ports: [{port: 80}], selector: {app: slow}}
+---
+apiVersion: policy.linkerd.io/v1beta3
+kind: HTTPRoute
+metadata: {name: once, annotations: {retry.linkerd.io/limit: '0'}}
+spec:
+  parentRefs: [{name: other, kind: Service, group: core, port: 80}]
+  rules:
+  - matches: [{path: {value: /moved}}]
+    filters: [{type: RequestRedirect, requestRedirect: {hostname: elsewhere.example}}]
+  - matches: [{path: {value: /old}}]
+    filters: [{type: URLRewrite, urlRewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /new}}}]
+";
+
+#[test]
+fn a_service_s_annotations_and_a_route_s_filters_act() {
+    let failing = Upstream::start("failing", |_| (vec![(":status".to_owned(), b"503".to_vec())], Vec::new()));
+    let (web, other) = (failing.unwrap(), Upstream::echo("other").unwrap());
+    let gate = Arc::new(Gate::default());
+    let waiting = gate.clone();
+    let slow = Upstream::start("slow", move |_| {
+        waiting.wait();
+        (Vec::new(), Vec::new())
+    })
+    .unwrap();
+    let envoy = Import::new(ANNOTATED)
+        .endpoint("web", &[web.address()])
+        .endpoint("slow", &[slow.address()])
+        .endpoint("other", &[other.address()])
+        .start(&tempfile());
+    let address = envoy.address().unwrap();
+    assert_eq!(plain(address, "web", "/", &[]).unwrap().status, 503);
+    assert_eq!(web.seen().len(), 3, "two more after the first");
+    assert_eq!(plain(address, "slow", "/", &[]).unwrap().status, 504);
+    gate.open();
+    let moved = plain(address, "other", "/moved/x", &[]).unwrap();
+    assert_eq!(moved.header("location").as_deref(), Some("http://elsewhere.example/moved/x"));
+    assert_eq!(plain(address, "other", "/old/x", &[]).unwrap().status, 200);
+    assert_eq!(other.last().unwrap().path, b"/new/x");
 }

@@ -89,7 +89,8 @@ impl<'a> Import<'a> {
         let gateway = self.gateway.map(|(namespace, name)| (namespace.to_owned(), name.to_owned()));
         let named = self.endpoints.iter().map(|(name, _)| (*name).to_owned()).collect();
         let namespace = self.namespace.map(str::to_owned);
-        let scope = Wanted { gateway, namespace, endpoints: named, ..Wanted::default() };
+        let port = self.at.map(|(port, _)| port);
+        let scope = Wanted { gateway, namespace, port, endpoints: named, ..Wanted::default() };
         let mut imported = import(&mut inputs, &scope, Repairs::Told);
         assert!(imported.report.errors.is_empty(), "{:#?}", imported.report.errors);
         let mut options = Options::new(Module::of(module().unwrap()).unwrap());

@@ -32,7 +32,7 @@ metadata: {name: edge, namespace: shop}
 spec: {selector: {istio: edge}, servers: [{port: {number: 8080, name: http, protocol: HTTP}, hosts: ['*']}]}
 ";
 
-fn free() -> u16 {
+pub fn free() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 

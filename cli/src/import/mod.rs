@@ -245,7 +245,7 @@ fn read_all(
     for dialect in &dialects {
         (dialect.finish)(&mut cx);
     }
-    linkerd::by_default(&mut cx);
+    linkerd::finish(&mut cx);
     dialects
 }
 

@@ -10,8 +10,8 @@ use super::jwt;
 use super::router::named;
 use crate::import::dialect::Context;
 use crate::import::field::{Field, Object};
-use crate::import::linkerd::matching::{self, Match, Path};
 use crate::import::mesh::condition::quoted;
+use crate::import::mesh::matching::{self, Match, Path};
 use crate::import::mesh::put;
 use crate::import::read::Resource;
 

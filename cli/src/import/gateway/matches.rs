@@ -37,19 +37,9 @@ struct Specificity {
     parameters: usize,
 }
 
-/// The matches of an HTTPRoute's rule. Without any, every request.
-pub fn http(rule: &Object<'_>, to: &str, resource: &Resource, index: usize) -> Vec<Match> {
-    read(rule, to, resource, index, http_match)
-}
-
-/// The matches of a GRPCRoute's rule. Without any, every request.
-pub fn grpc(rule: &Object<'_>, to: &str, resource: &Resource, index: usize) -> Vec<Match> {
-    read(rule, to, resource, index, grpc_match)
-}
-
-type Reader = fn(&Object<'_>, &str, &mut Match) -> Option<Specificity>;
-
-fn read(rule: &Object<'_>, to: &str, resource: &Resource, index: usize, reader: Reader) -> Vec<Match> {
+/// The matches of a rule of an HTTPRoute or a GRPCRoute. Without any, every request.
+pub fn read(rule: &Object<'_>, to: &str, resource: &Resource, index: usize) -> Vec<Match> {
+    let reader = if is_grpc(resource) { grpc_match } else { http_match };
     let items = rule.field("matches").map(|field| field.items()).unwrap_or_default();
     let mut matches = Vec::new();
     for (place, item) in items.iter().enumerate() {
@@ -71,6 +61,11 @@ fn read(rule: &Object<'_>, to: &str, resource: &Resource, index: usize, reader: 
         });
     }
     matches
+}
+
+/// Whether a route is for calls of gRPC.
+pub fn is_grpc(route: &Resource) -> bool {
+    route.kind == "GRPCRoute"
 }
 
 impl Specificity {

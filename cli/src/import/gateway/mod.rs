@@ -6,12 +6,12 @@
 mod filters;
 mod grants;
 mod listeners;
-mod matches;
+pub mod matches;
 mod routes;
 pub mod rules;
 
 pub use filters::{cors, fraction};
-pub use routes::services_of;
+pub use routes::{of_services, services_of};
 
 use super::dialect::{Audience, Context, Dialect, Kind, Phase, Read, no_finish};
 use super::field::Object;
@@ -29,11 +29,11 @@ const KINDS: &[Kind] = &[
     kind("Gateway", Phase::Listeners, listeners::read),
     Kind {
         annotations: crate::import::linkerd::ANNOTATIONS,
-        ..kind("HTTPRoute", Phase::Policies, routes::http)
+        ..kind("HTTPRoute", Phase::Policies, routes::read)
     },
     Kind {
         annotations: crate::import::linkerd::ANNOTATIONS,
-        ..kind("GRPCRoute", Phase::Policies, routes::grpc)
+        ..kind("GRPCRoute", Phase::Policies, routes::read)
     },
     kind("GatewayClass", Phase::Settings, class),
 ];

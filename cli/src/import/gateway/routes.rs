@@ -2,38 +2,29 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::GROUP;
-use super::rules::{self, Without};
+use super::rules::{self, Usual, Without};
 use crate::import::dialect::Context;
 use crate::import::field::{Field, Object};
+use crate::import::linkerd::Annotated;
 use crate::import::mesh::gateways::{Listener, Namespaces};
 use crate::import::mesh::{Destination, Entry, hosts};
 use crate::import::read::Resource;
 use crate::import::scope::labels_of;
 
-/// Reads an HTTPRoute.
-pub fn http(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
-    read(top, resource, cx, rules::http);
-}
-
-/// Reads a GRPCRoute.
-pub fn grpc(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
-    read(top, resource, cx, rules::grpc);
-}
-
-type Reader = fn(&Object<'_>, &Resource, &Context<'_>, &Without) -> Vec<Entry>;
-
-fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>, reader: Reader) {
+/// Reads an HTTPRoute or a GRPCRoute.
+pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
     // Linkerd's way to say how long and how often.
-    let annotated = crate::import::linkerd::annotations(top, resource.kind == "GRPCRoute");
+    let annotated = Annotated::of(top, resource);
     let Some(spec) = top.field("spec").and_then(|spec| spec.object()) else {
         resource.log.error("spec", "a route without a spec says nothing", "give it parentRefs and rules");
         return;
     };
-    let named: Vec<String> = spec
-        .field("hostnames")
+    let hostnames = spec.field("hostnames");
+    let named: Vec<String> = hostnames
+        .as_ref()
         .map(|field| {
             field.taken("the hosts of the entries");
             field.texts().iter().map(|host| host.trim_end_matches('.').to_ascii_lowercase()).collect()
@@ -43,25 +34,28 @@ fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>, reader: Rea
     if let Some(field) = spec.field("useDefaultGateways") {
         field.refuse("no Gateway is the default one here", "name it in parentRefs");
     }
-    let Some(parents) = parents else {
+    if parents.groups.is_empty() && parents.services.is_empty() {
         if let Some(rules) = spec.field("rules") {
             rules.no_meaning("no parent of this route is this proxy");
         }
         return;
-    };
-    let without = parents.service.clone().map_or(Without::Fails, Without::To);
-    let entries = reader(&spec, resource, cx, &without);
+    }
     if !spec.has("rules") {
         resource.log.error("spec", "it has no rules: there is nothing to route", "give it spec.rules");
     }
+    if let Some(field) = hostnames.filter(|_| parents.groups.is_empty()) {
+        field.warn("requests of a Service are known by its own names, and by none of these", "leave it out");
+    }
+    of_services(&spec, parents.services, &annotated, resource, cx);
+    if parents.groups.is_empty() {
+        return;
+    }
+    let usual = Usual { without: Without::Fails, times: annotated.over(&Map::new()) };
+    let entries = rules::read(&spec, resource, cx, &usual);
     for (ports, hosts) in &parents.groups {
         for entry in &entries {
             let mut entry = entry.clone();
             entry.hosts = hosts.iter().cloned().collect();
-            let answers = ["redirect", "directResponse"].iter().any(|name| entry.value.contains_key(*name));
-            for (name, value) in annotated.iter().filter(|_| !answers) {
-                entry.value.entry(name.clone()).or_insert_with(|| value.clone());
-            }
             if let Some(ports) = ports {
                 on_ports(&mut entry, ports);
             }
@@ -73,6 +67,22 @@ fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>, reader: Rea
     }
 }
 
+/// The entries of a route that hangs on Services: each has its own requests, and what has no backends goes to itself.
+pub fn of_services(
+    spec: &Object<'_>,
+    services: BTreeMap<String, Destination>,
+    annotated: &Annotated,
+    resource: &Resource,
+    cx: &mut Context<'_>,
+) {
+    for (host, destination) in services {
+        let times = cx.mesh.services.get(&host).map(|service| annotated.over(&service.times));
+        let times = times.unwrap_or_else(|| annotated.over(&Map::new()));
+        let entries = rules::read(spec, resource, cx, &Usual { without: Without::To(destination), times });
+        cx.mesh.entries.extend(entries.into_iter().map(|entry| Entry { hosts: vec![host.clone()], ..entry }));
+    }
+}
+
 /// Who takes a route.
 #[derive(Default)]
 struct Parents {
@@ -80,18 +90,17 @@ struct Parents {
     groups: Vec<(Option<BTreeSet<u16>>, BTreeSet<String>)>,
     /// The ports of all listeners that it is on.
     ports: BTreeSet<u16>,
-    /// The Service that it is for, where it is for one and not for Gateways.
-    service: Option<Destination>,
+    /// The Services that it is for, by their hosts.
+    services: BTreeMap<String, Destination>,
 }
 
-/// Who takes a route; `None` where that is not this proxy. Where nobody does, that is an error.
-fn parents(spec: &Object<'_>, named: &[String], resource: &Resource, cx: &Context<'_>) -> Option<Parents> {
+/// Who takes a route; nobody where that is not this proxy. Where nobody at all does, that is an error.
+fn parents(spec: &Object<'_>, named: &[String], resource: &Resource, cx: &Context<'_>) -> Parents {
     let field = spec.field("parentRefs");
     let items = field.as_ref().map(Field::items).unwrap_or_default();
     let mut parents = Parents::default();
     let mut taken: Vec<(String, u16)> = Vec::new();
     let mut all_ports = BTreeSet::new();
-    let mut services = BTreeSet::new();
     let (mut reasons, mut elsewhere) = (Vec::new(), false);
     for item in &items {
         let Some(parent) = Parent::read(item, resource, cx) else { continue };
@@ -105,8 +114,7 @@ fn parents(spec: &Object<'_>, named: &[String], resource: &Resource, cx: &Contex
                 }
             }
             Taken::ByService(destination) => {
-                services.insert(destination.host.clone());
-                parents.service.get_or_insert(destination);
+                parents.services.entry(destination.host.clone()).or_insert(destination);
             }
             Taken::Elsewhere => elsewhere = true,
             Taken::NotHere(reason, remedy) => {
@@ -116,7 +124,7 @@ fn parents(spec: &Object<'_>, named: &[String], resource: &Resource, cx: &Contex
             Taken::Not(reason) => reasons.push((item, reason)),
         }
     }
-    if taken.is_empty() && services.is_empty() {
+    if taken.is_empty() && parents.services.is_empty() {
         match (reasons.is_empty(), elsewhere, field) {
             (true, true, _) => {}
             (true, false, field) => {
@@ -140,25 +148,22 @@ fn parents(spec: &Object<'_>, named: &[String], resource: &Resource, cx: &Contex
                 }
             }
         }
-        return None;
+        return parents;
     }
     for (item, (reason, remedy)) in reasons {
         item.warn(format!("this parent does not take the route: {reason}"), remedy);
     }
-    if !services.is_empty() && taken.is_empty() {
-        parents.groups.push((None, services));
-        return Some(parents);
+    if taken.is_empty() {
+        return parents;
     }
-    parents.service = None;
     parents.ports = taken.iter().map(|(_, port)| *port).collect();
     let mut by_port: BTreeMap<u16, BTreeSet<String>> = BTreeMap::new();
     for (host, port) in taken {
         by_port.entry(port).or_default().insert(host);
     }
     if cx.scope.gateway.is_none() {
-        let hosts = by_port.into_values().flatten().chain(services).collect();
-        parents.groups.push((None, hosts));
-        return Some(parents);
+        parents.groups.push((None, by_port.into_values().flatten().collect()));
+        return parents;
     }
     let mut by_hosts: BTreeMap<BTreeSet<String>, BTreeSet<u16>> = BTreeMap::new();
     for (port, hosts) in by_port {
@@ -167,7 +172,7 @@ fn parents(spec: &Object<'_>, named: &[String], resource: &Resource, cx: &Contex
     for (hosts, ports) in by_hosts {
         parents.groups.push(((ports != all_ports).then_some(ports), hosts));
     }
-    Some(parents)
+    parents
 }
 
 /// One `parentRef`.

@@ -1,5 +1,5 @@
-//! The `rules` of HTTPRoute and GRPCRoute → entries. Whoever has routes of this shape, as Linkerd has, reads them with [`http`]
-//! and [`grpc`], and gives the entries their hosts.
+//! The `rules` of HTTPRoute and GRPCRoute → entries. Whoever has routes of this shape, as Linkerd has, reads them with [`read`],
+//! and gives the entries their hosts.
 
 use serde_json::{Map, Value, json};
 
@@ -7,7 +7,8 @@ use super::filters;
 use super::matches::{self, Match};
 use crate::import::dialect::Context;
 use crate::import::field::{Field, Object};
-use crate::import::mesh::{Destination, Entry, hosts};
+use crate::import::linkerd;
+use crate::import::mesh::{Destination, Entry, hosts, put};
 use crate::import::read::Resource;
 
 /// What becomes of requests of a rule that has no backends.
@@ -28,23 +29,17 @@ pub enum Backend {
     Nowhere,
 }
 
-/// The entries of an HTTPRoute's rules: one for each match, without hosts.
-pub fn http(spec: &Object<'_>, resource: &Resource, cx: &Context<'_>, without: &Without) -> Vec<Entry> {
-    read(spec, resource, cx, without, false)
+/// What holds for every rule of a route that says nothing else.
+#[derive(Clone, Debug)]
+pub struct Usual {
+    /// Of rules without backends.
+    pub without: Without,
+    /// `retries` and `timeout` in the policy's words.
+    pub times: Map<String, Value>,
 }
 
-/// The same of a GRPCRoute.
-pub fn grpc(spec: &Object<'_>, resource: &Resource, cx: &Context<'_>, without: &Without) -> Vec<Entry> {
-    read(spec, resource, cx, without, true)
-}
-
-fn read(
-    spec: &Object<'_>,
-    resource: &Resource,
-    cx: &Context<'_>,
-    without: &Without,
-    is_grpc: bool,
-) -> Vec<Entry> {
+/// The entries of a route's rules: one for each match, without hosts.
+pub fn read(spec: &Object<'_>, resource: &Resource, cx: &Context<'_>, usual: &Usual) -> Vec<Entry> {
     let mut entries = Vec::new();
     for (index, item) in spec.field("rules").into_iter().flat_map(|rules| rules.items()).enumerate() {
         let Some(rule) = item.object() else { continue };
@@ -56,10 +51,7 @@ fn read(
         let prefix = if resource.name.is_empty() { "route" } else { &resource.name };
         let name = format!("{prefix}/{}", own.unwrap_or_else(|| index.to_string()));
         let to = format!("http[{name}]");
-        let matches = match is_grpc {
-            true => matches::grpc(&rule, &to, resource, index),
-            false => matches::http(&rule, &to, resource, index),
-        };
+        let matches = matches::read(&rule, &to, resource, index);
         let filters = rule.field("filters").map(|field| filters::of_rule(&field, &to, resource, cx));
         let filters = filters.unwrap_or_default();
         if let Some(path) = &filters.prefix
@@ -72,8 +64,8 @@ fn read(
             );
         }
         let mut value = filters.value;
-        times(&rule, &to, &mut value);
-        backends(&rule, &to, resource, cx, (without, is_grpc), &mut value);
+        times(&rule, &to, &usual.times, &mut value);
+        backends(&rule, &to, resource, cx, &usual.without, &mut value);
         let origin = cx.origin(resource, format!("spec.rules[{index}]"));
         for Match { value: matched, precedence, has_prefix, .. } in matches {
             let mut value = value.clone();
@@ -102,8 +94,14 @@ fn read(
 }
 
 /// How long requests may take, and how often they are tried.
-fn times(rule: &Object<'_>, to: &str, value: &mut Map<String, Value>) {
+fn times(rule: &Object<'_>, to: &str, usual: &Map<String, Value>, value: &mut Map<String, Value>) {
     let mut each = None;
+    // Whoever is answered here waits for nobody.
+    let usual = |name: &str| usual.get(name).filter(|_| !value.contains_key("redirect")).cloned();
+    let (retries, whole) = (usual("retries"), usual("timeout"));
+    if let Some(whole) = whole {
+        value.insert("timeout".to_owned(), whole);
+    }
     if let Some(timeouts) = rule.field("timeouts").and_then(|field| field.object()) {
         let span = |name: &'static str, to: &str| {
             let field = timeouts.field(name)?;
@@ -114,7 +112,7 @@ fn times(rule: &Object<'_>, to: &str, value: &mut Map<String, Value>) {
         let whole = span("request", &format!("{to}.timeout"));
         each = span("backendRequest", &format!("{to}.retries.perTryTimeout"));
         // Without retries there is one try.
-        let single = each.filter(|each| !rule.has("retry") && !each.is_zero());
+        let single = each.filter(|each| !rule.has("retry") && retries.is_none() && !each.is_zero());
         let whole = match (whole.filter(|whole| !whole.is_zero()), single) {
             (Some(whole), Some(single)) => Some(whole.min(single)),
             (Some(whole), None) => Some(whole),
@@ -124,6 +122,13 @@ fn times(rule: &Object<'_>, to: &str, value: &mut Map<String, Value>) {
         if let Some(whole) = whole {
             value.insert("timeout".to_owned(), crate::import::mesh::span(whole).into());
         }
+    }
+    let per_try = each.filter(|each| !each.is_zero()).map(crate::import::mesh::span);
+    if let Some(mut retries) = retries.filter(|_| !rule.has("retry")) {
+        if let Some(per_try) = &per_try {
+            put(&mut retries, "perTryTimeout", per_try.clone());
+        }
+        value.insert("retries".to_owned(), retries);
     }
     if let Some(retry) = rule.field("retry").and_then(|field| field.object()) {
         let to = format!("{to}.retries");
@@ -147,8 +152,8 @@ fn times(rule: &Object<'_>, to: &str, value: &mut Map<String, Value>) {
         let mut retries = Map::new();
         retries.insert("attempts".to_owned(), attempts.into());
         retries.insert("retryOn".to_owned(), on.into());
-        if let Some(each) = each.filter(|each| !each.is_zero()) {
-            retries.insert("perTryTimeout".to_owned(), crate::import::mesh::span(each).into());
+        if let Some(per_try) = per_try {
+            retries.insert("perTryTimeout".to_owned(), per_try.into());
         }
         value.insert("retries".to_owned(), Value::Object(retries));
     }
@@ -165,9 +170,10 @@ fn backends(
     to: &str,
     resource: &Resource,
     cx: &Context<'_>,
-    (without, is_grpc): (&Without, bool),
+    without: &Without,
     value: &mut Map<String, Value>,
 ) {
+    let is_grpc = matches::is_grpc(resource);
     let field = rule.field("backendRefs");
     if value.contains_key("redirect") {
         if let Some(field) = field {
@@ -317,7 +323,9 @@ fn backend_of(
         return nowhere(format!("nothing is known of {kind}{of} as a backend"), "name a Service".to_owned());
     }
     let from = (resource.kind.as_str(), cx.namespace(resource));
-    if !cx.mesh.gateways.grants(from, ("Service", &namespace, name)) {
+    // Linkerd's own routes need no leave.
+    let is_linkerd = resource.group.as_deref() == Some(linkerd::GROUP);
+    if !is_linkerd && !cx.mesh.gateways.grants(from, ("Service", &namespace, name)) {
         return nowhere(
             format!("no ReferenceGrant of {namespace} lets {} of {} name the Service {name}", from.0, from.1),
             format!("put the ReferenceGrant of {namespace} into the input"),

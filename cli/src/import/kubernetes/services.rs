@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Map;
+
 use crate::import::dialect::Context;
 use crate::import::field::{Field, Object};
+use crate::import::linkerd::Annotated;
 use crate::import::mesh::hosts::of_service;
 use crate::import::mesh::{Instance, Port, Service, TargetPort};
 use crate::import::read::Resource;
@@ -18,6 +21,7 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 pub fn service(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
     let namespace = cx.namespace(resource).to_owned();
     let mut service = Service { namespace: namespace.clone(), dns: true, ..Service::default() };
+    service.times = Annotated::of(top, resource).over(&Map::new());
     if let Some(spec) = top.field("spec").and_then(|spec| spec.object()) {
         for field in spec.field("ports").into_iter().flat_map(|ports| ports.items()) {
             service.ports.extend(port(&field));

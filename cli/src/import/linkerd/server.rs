@@ -6,9 +6,10 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use super::identity::{self, Source};
-use super::matching::{self, Match};
 use crate::import::dialect::{Context, SAY_PORT, no_hint};
 use crate::import::field::{Field, Object, Reading};
+use crate::import::gateway::matches;
+use crate::import::mesh::matching::{self, Match};
 use crate::import::mesh::services::{Labels, selects};
 use crate::import::mesh::{TargetPort, put};
 use crate::import::read::Resource;
@@ -418,6 +419,11 @@ fn routes_of<'a>(server: &str, cx: &Context<'a>) -> Vec<(&'a Resource, Vec<Match
     routes.filter(of_server).map(|route| (route, matches_of(route))).collect()
 }
 
+/// What a route without rules has, behind all others.
+fn everything() -> Match {
+    Match { precedence: vec![i64::MAX], ..Match::default() }
+}
+
 fn matches_of(route: &Resource) -> Vec<Match> {
     let read = route.log.silently(|| {
         let reading = Reading { log: &route.log, hint: no_hint };
@@ -432,19 +438,21 @@ fn matches_of(route: &Resource) -> Vec<Match> {
             .iter()
             .map(|host| host.trim_end_matches('.').to_ascii_lowercase())
             .collect();
-        let mut matches = Vec::new();
-        for rule in spec.peek("rules").map(|rules| rules.items()).unwrap_or_default() {
+        let mut found = Vec::new();
+        for (index, rule) in
+            spec.peek("rules").map(|rules| rules.items()).unwrap_or_default().iter().enumerate()
+        {
             let Some(rule) = rule.object() else { continue };
             rule.rest(|_| {});
-            matches.extend(matching::read(&rule, route.kind == "GRPCRoute"));
+            let read = matches::read(&rule, "", route, index);
+            found.extend(read.into_iter().map(|read| Match::of(&read.value, read.precedence)));
         }
-        if matches.is_empty() {
-            // A route without rules has every request.
-            matches.push(Match::default());
+        if found.is_empty() {
+            found.push(everything());
         }
-        Some(matching::of_hosts(matches, &hosts))
+        Some(matching::of_hosts(found, &hosts))
     });
-    read.unwrap_or_else(|| vec![Match::default()])
+    read.unwrap_or_else(|| vec![everything()])
 }
 
 /// Where the Server of a route is missing, nobody gets in all the same whom no policy lets in.

@@ -757,3 +757,61 @@ fn what_clients_say_of_a_service_holds_in_place_of_what_its_owner_says() {
     assert_eq!(names(&both, "clients")[0], "web.shop.svc.cluster.local/clients");
     assert_eq!(names(&both, "clients").len(), 2);
 }
+
+const ANNOTATED: &str = "\
+apiVersion: v1
+kind: Service
+metadata:
+  name: web
+  namespace: shop
+  annotations: {retry.linkerd.io/http: '503', retry.linkerd.io/limit: '2', timeout.linkerd.io/request: 2s}
+spec: {ports: [{port: 80}], selector: {app: web}}
+";
+
+#[test]
+fn annotations_of_a_service_hold_where_its_routes_say_nothing_else() {
+    let retries = json!({"attempts": 2, "retryOn": "503"});
+    let alone = policy(ANNOTATED);
+    let host = "web.shop.svc.cluster.local";
+    assert_eq!(
+        alone["http"],
+        json!([{
+            "name": "service/web",
+            "hosts": ["web", "web.shop", "web.shop.svc", host],
+            "route": [{"destination": {"host": host, "port": {"number": 80}}}],
+            "retries": retries,
+            "timeout": "2s",
+        }])
+    );
+    let route = |version: &str, annotations: &str, more: &str| {
+        format!(
+            "{ANNOTATED}---\napiVersion: {version}\nkind: HTTPRoute\nmetadata: {{name: r, namespace: shop, annotations: \
+             {{{annotations}}}}}\nspec: {{parentRefs: [{{name: web, kind: Service, group: core, port: 80}}], rules: [{{{more}}}]}}\n"
+        )
+    };
+    for version in ["policy.linkerd.io/v1beta3", "gateway.networking.k8s.io/v1"] {
+        let entry = |annotations: &str, more: &str| {
+            let mut entry = policy(&route(version, annotations, more))["http"][0].clone();
+            (
+                entry["retries"].take(),
+                entry["timeout"].take(),
+                entry["route"][0]["destination"]["host"].take(),
+            )
+        };
+        let plain = "matches: [{path: {value: /a}}]";
+        assert_eq!(entry("", plain), (retries.clone(), json!("2s"), json!(host)), "{version}");
+        let (own, timeout, _) = entry("retry.linkerd.io/http: 5xx, timeout.linkerd.io/request: 1s", plain);
+        assert_eq!((own, timeout), (json!({"attempts": 1, "retryOn": "5xx"}), json!("1s")));
+        // A route that speaks of retries says all of them.
+        assert_eq!(entry("retry.linkerd.io/limit: '5'", plain).0, json!(null));
+        let (own, timeout, _) = entry("", "timeouts: {request: 3s, backendRequest: 1s}");
+        assert_eq!((&own["perTryTimeout"], timeout), (&json!("1s"), json!("3s")));
+    }
+    let split = "---\napiVersion: split.smi-spec.io/v1alpha2\nkind: TrafficSplit\nmetadata: {name: s, namespace: shop}\nspec: \
+                 {service: web, backends: [{service: web, weight: 1}]}\n";
+    let told = warnings(&imported(&format!("{ANNOTATED}{split}")).report);
+    assert!(
+        told.iter().any(|told| told.contains("TrafficSplit s says what becomes of its requests")),
+        "{told:?}"
+    );
+}

@@ -6,6 +6,7 @@
 pub mod condition;
 pub mod gateways;
 pub mod hosts;
+pub mod matching;
 pub mod services;
 pub mod traffic;
 

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::{Map, Value};
+
 use super::hosts;
 use crate::envoy::Address;
 
@@ -36,6 +38,8 @@ pub struct Service {
     pub external_name: Option<String>,
     /// The names that its certificate may have.
     pub certificate_names: Vec<String>,
+    /// `retries` and `timeout` of its requests in the policy's words, where no route says others.
+    pub times: Map<String, Value>,
 }
 
 /// A port of a service.

@@ -16,6 +16,9 @@ use crate::import::read::Resource;
 /// Under this name it is kept which account the proxy's workload has.
 const ACCOUNT: &str = "smi.account";
 
+/// Under this name it is kept which port of that workload the proxy has.
+const PORT: &str = "smi.port";
+
 /// Under this name it is kept that a target is for the proxy.
 const OURS: &str = "smi.ours";
 
@@ -208,8 +211,21 @@ fn ports_of(target: &Resource, cx: &Context<'_>) -> Option<BTreeSet<u16>> {
     }
 }
 
-/// The port of the workload that the proxy stands before, of those that the targets of an account name.
-fn own_port(account: &(String, String), cx: &Context<'_>) -> Result<Option<u16>, String> {
+/// The port of the workload that the proxy stands before, of those that the targets of its account name.
+fn own_port(account: &(String, String), cx: &mut Context<'_>) -> Result<Option<u16>, String> {
+    if let Some(known) = cx.mesh.found.get(PORT) {
+        return match known {
+            Value::String(message) => Err(message.clone()),
+            known => Ok(known.as_u64().and_then(|port| u16::try_from(port).ok())),
+        };
+    }
+    let found = find_port(account, cx);
+    let value = found.as_ref().map_or_else(|message| json!(message), |port| json!(port));
+    cx.mesh.found.insert(PORT, value);
+    found
+}
+
+fn find_port(account: &(String, String), cx: &Context<'_>) -> Result<Option<u16>, String> {
     let ours = cx.all("TrafficTarget").filter(|target| destination_of(target, cx).as_ref() == Some(account));
     let ports: Vec<Option<BTreeSet<u16>>> = ours.map(|target| ports_of(target, cx)).collect();
     let named = ports.iter().flatten().flatten().copied().collect();

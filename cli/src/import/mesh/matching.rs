@@ -1,10 +1,9 @@
-//! The matches of HTTPRoute and GRPCRoute: in the words of `http` and of `authorization`.
+//! What requests match, in the words of `authorization`: what some matches have, without what others have before them.
 
 use serde_json::{Map, Value, json};
 
-use crate::import::field::{Field, Object};
-use crate::import::mesh::condition::quoted;
-use crate::import::mesh::hosts;
+use super::condition::quoted;
+use super::hosts;
 
 /// What a path has to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +29,8 @@ pub struct Match {
     pub headers: Vec<(String, Value)>,
     /// The same of query parameters.
     pub query: Vec<(String, Value)>,
+    /// Lower ones come first, where hosts are equally specific.
+    pub precedence: Vec<i64>,
 }
 
 /// What is allowed: an operation, and conditions beside it.
@@ -39,51 +40,30 @@ pub type Operation = (Map<String, Value>, Vec<Value>);
 const MOST: usize = 64;
 
 impl Match {
-    /// In the words of `http`.
-    pub fn value(&self) -> Value {
-        let mut value = Map::new();
-        let uri = match &self.path {
-            None => None,
-            Some(Path::Exact(path)) => Some(json!({ "exact": path })),
-            Some(Path::Prefix(path)) if path.is_empty() => None,
-            Some(Path::Prefix(path)) => Some(json!({ "pathPrefix": path })),
-            Some(Path::Regex(regex)) => Some(json!({ "regex": regex })),
-        };
-        if let Some(uri) = uri {
-            value.insert("uri".to_owned(), uri);
-        }
-        if let Some(method) = &self.method {
-            value.insert("method".to_owned(), json!({ "exact": method }));
-        }
-        for (name, pairs) in [("headers", &self.headers), ("queryParams", &self.query)] {
-            if !pairs.is_empty() {
-                value.insert(name.to_owned(), Value::Object(pairs.iter().cloned().collect()));
-            }
-        }
-        Value::Object(value)
+    /// What a match of `http` asks for that a route of the Gateway API became.
+    pub fn of(value: &Map<String, Value>, precedence: Vec<i64>) -> Self {
+        let members = |name: &str| value.get(name).and_then(Value::as_object).into_iter().flatten();
+        let pairs = |name: &str| members(name).map(|(name, value)| (name.clone(), value.clone())).collect();
+        let path = members("uri").find_map(|(how, text)| {
+            let text = text.as_str()?;
+            Some(match how.as_str() {
+                "exact" => Path::Exact(text.to_owned()),
+                "pathPrefix" => Path::Prefix(text.trim_end_matches('/').to_owned()),
+                "suffix" => Path::Regex(format!(".*{}", quoted(text))),
+                _ => Path::Regex(text.to_owned()),
+            })
+        });
+        let method = members("method").find_map(|(_, text)| text.as_str()).map(str::to_owned);
+        Match { host: None, path, method, headers: pairs("headers"), query: pairs("queryParams"), precedence }
     }
 
-    /// Lower ones come first, as the Gateway API has it.
-    pub fn precedence(&self) -> Vec<i64> {
-        let length = |text: &str| i64::try_from(text.len()).unwrap_or(i64::MAX).saturating_neg();
-        let (kind, length) = match &self.path {
-            Some(Path::Exact(path)) => (0, length(path)),
-            Some(Path::Prefix(path)) => (2, length(path)),
-            Some(Path::Regex(regex)) => (1, length(regex)),
-            None => (2, 0),
-        };
-        let count = |list: &[(String, Value)]| i64::try_from(list.len()).unwrap_or(i64::MAX).saturating_neg();
-        let method = if self.method.is_some() { 0 } else { 1 };
-        vec![kind, length, method, count(&self.headers), count(&self.query)]
-    }
-
-    /// As [`Self::precedence`], where hosts count, too: those come first.
-    fn order(&self) -> (u8, usize, Vec<i64>) {
+    /// Hosts come first, then the rest.
+    fn order(&self) -> (u8, usize, &[i64]) {
         let (kind, length) = match self.host.as_deref() {
             Some(host) => (u8::from(host.starts_with('*')), host.len()),
             None => (2, 0),
         };
-        (kind, usize::MAX.saturating_sub(length), self.precedence())
+        (kind, usize::MAX.saturating_sub(length), &self.precedence)
     }
 
     /// Whether no request can be both.
@@ -250,98 +230,4 @@ pub fn of_hosts(matches: Vec<Match>, hosts: &[String]) -> Vec<Match> {
         hosts.iter().map(|host| Match { host: Some(host.clone()), ..one.clone() }).collect()
     };
     matches.iter().flat_map(of).collect()
-}
-
-/// The matches of one rule; a rule without any has everything.
-pub fn read(rule: &Object<'_>, grpc: bool) -> Vec<Match> {
-    let Some(field) = rule.field("matches") else { return vec![Match::default()] };
-    let items = field.items();
-    let matches: Vec<Match> = items.iter().filter_map(|item| one(item, grpc)).collect();
-    if items.is_empty() { vec![Match::default()] } else { matches }
-}
-
-fn one(field: &Field<'_>, grpc: bool) -> Option<Match> {
-    let object = field.object()?;
-    let mut read = Match::default();
-    if let Some(field) = object.field("path") {
-        read.path = path(&field);
-    }
-    if let Some(field) = object.field("method") {
-        if grpc {
-            read.path = grpc_method(&field);
-        } else {
-            read.method = field.text().map(str::to_ascii_uppercase);
-            field.taken("the method of requests");
-        }
-    }
-    if let Some(field) = object.field("headers") {
-        read.headers = pairs(&field, true);
-    }
-    if let Some(field) = object.field("queryParams") {
-        read.query = pairs(&field, false);
-    }
-    Some(read)
-}
-
-fn path(field: &Field<'_>) -> Option<Path> {
-    let object = field.object()?;
-    let kind = text(&object, "type").unwrap_or("PathPrefix");
-    let value = text(&object, "value").unwrap_or("/");
-    match kind {
-        "PathPrefix" => Some(Path::Prefix(value.trim_end_matches('/').to_owned())),
-        "Exact" => Some(Path::Exact(value.to_owned())),
-        "RegularExpression" => Some(Path::Regex(value.to_owned())),
-        other => {
-            field.problem_here(
-                format!("{other} is no type of path"),
-                "use Exact, PathPrefix or RegularExpression",
-            );
-            None
-        }
-    }
-}
-
-fn grpc_method(field: &Field<'_>) -> Option<Path> {
-    let object = field.object()?;
-    let regex = text(&object, "type") == Some("RegularExpression");
-    let (service, method) = (text(&object, "service"), text(&object, "method"));
-    match (regex, service, method) {
-        (_, None, None) => None,
-        (false, Some(service), Some(method)) => Some(Path::Exact(format!("/{service}/{method}"))),
-        (false, Some(service), None) => Some(Path::Prefix(format!("/{service}"))),
-        (false, None, Some(method)) => Some(Path::Regex(format!("/[^/]+/{}", quoted(method)))),
-        (true, service, method) => {
-            let any = "[^/]+";
-            Some(Path::Regex(format!("/(?:{})/(?:{})", service.unwrap_or(any), method.unwrap_or(any))))
-        }
-    }
-}
-
-fn pairs(field: &Field<'_>, headers: bool) -> Vec<(String, Value)> {
-    let mut pairs: Vec<(String, Value)> = Vec::new();
-    for item in field.items() {
-        let Some(object) = item.object() else { continue };
-        let kind = text(&object, "type").unwrap_or("Exact");
-        let (name, value) = (text(&object, "name"), text(&object, "value"));
-        let Some((name, value)) = name.zip(value) else {
-            item.problem_here("it needs a name and a value", "give it both");
-            continue;
-        };
-        let name = if headers { name.to_ascii_lowercase() } else { name.to_owned() };
-        let value = match kind {
-            "RegularExpression" => json!({ "regex": value }),
-            _ => json!({ "exact": value }),
-        };
-        // Of several of one name the first counts, as the Gateway API has it.
-        if !pairs.iter().any(|(known, _)| *known == name) {
-            pairs.push((name, value));
-        }
-    }
-    pairs
-}
-
-fn text<'a>(object: &Object<'a>, name: &'static str) -> Option<&'a str> {
-    let field = object.field(name)?;
-    field.taken("which requests it is for");
-    field.text()
 }
