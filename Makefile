@@ -8,7 +8,7 @@ BENCHED := empty,filters,native-tuned-new,native-default,native-default-new,mesh
 BENCHED := $(BENCHED),faults,rate-limits,telemetry,entries-1000,rules-1000,meshfilter-2-workers,keys
 
 .DEFAULT_GOAL := help
-.PHONY: help demo fleet build native native-memory image image-native bench bench-import bench-native bench-sdk test lint unit envoy-native malformed parity adversarial fuzz envoy-oldest node envoy soak package tools
+.PHONY: help demo fleet build native native-memory native-miri image image-native bench bench-import bench-native bench-sdk test lint unit envoy-native malformed parity adversarial fuzz envoy-oldest node envoy soak package tools
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,17 +62,22 @@ bench: tools build ## What requests cost in Envoy, bare, with its own filters an
 unit: ## Unit tests and the cases on the fake host: no Envoy needed
 	cargo test
 
-native-memory: ## The native module's own tests, every hook among them, with the address sanitizer
+native-memory: ## The native module's own tests, every hook and a panic in each among them, with the address sanitizer
 	RUSTC_BOOTSTRAP=1 RUSTFLAGS='-Zsanitizer=address' CARGO_TARGET_DIR=target/asan cargo test --package meshfilter-native \
 	  --features system-allocator,panics --target "$$(rustc -vV | sed -n 's/^host: //p')"
+
+# The timer's thread, and what threads keep for their next request, go with the process: leaks are the sanitizer's business.
+MIRI := MIRIFLAGS='-Zmiri-disable-isolation -Zmiri-permissive-provenance -Zmiri-ignore-leaks' cargo +nightly miri test
+native-miri: ## The same in Miri, of a nightly toolchain; some minutes
+	$(MIRI) --package meshfilter-native --target-dir target/miri --features system-allocator,panics
+	$(MIRI) --package meshfilter-native --target-dir target/miri -- allocator
 
 image-native: native ## Container image of the native module, in dist/native
 	cargo run --quiet -- image $(NATIVE) --output dist/native
 
 # A push of another wasm module and the crash of a VM have no native twin.
-envoy-native: tools native ## Cases, key sets, mTLS, parity, traffic, pushes, metrics, malformed requests, a short soak and panics with the native module
+envoy-native: tools native native-memory ## Cases, key sets, mTLS, parity, traffic, pushes, metrics, malformed requests, a short soak and panics with the native module
 	@scripts/install-tools.sh envoy-1.38 envoy-1.39 envoy-oldest fleet
-	cargo test --package meshfilter-native --features panics
 	cargo build --package meshfilter-native --features panics
 	cargo test --test native
 	MESHFILTER_MODULE=native cargo test --package meshfilter-cli --test envoy_live

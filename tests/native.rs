@@ -26,8 +26,13 @@ fn module() -> PathBuf {
     module
 }
 
-/// An Envoy with two workers; whatever is under `/slow` waits a little.
+/// An Envoy whose filter has the usual name; whatever is under `/slow` waits a little.
 fn proxy(upstreams: &Upstreams) -> Value {
+    proxy_of(upstreams, &["meshfilter"])
+}
+
+/// A listener for each name that a filter has.
+fn proxy_of(upstreams: &Upstreams, filters: &[&str]) -> Value {
     let document = json!({
         "http": [{
             "match": [{"uri": {"prefix": "/slow"}}],
@@ -35,34 +40,37 @@ fn proxy(upstreams: &Upstreams) -> Value {
         }],
         "telemetry": {},
     });
-    let plugin = json!({
-        "name": "meshfilter",
-        "configuration": {"@type": "type.googleapis.com/google.protobuf.Struct", "value": document},
-    });
     let module = module();
     let router = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router";
-    let manager = json!({
-        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-        "stat_prefix": "test",
-        "route_config": {"virtual_hosts": [{
-            "name": "all",
-            "domains": ["*"],
-            "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "v1"}}],
-        }]},
-        "http_filters": [
-            {"name": "meshfilter", "typed_config": envoy::native::filter(&plugin, &module)},
-            {"name": "router", "typed_config": {"@type": router}},
-        ],
-    });
+    let listener = |name: &&str| {
+        let plugin = json!({
+            "name": name,
+            "configuration": {"@type": "type.googleapis.com/google.protobuf.Struct", "value": document},
+        });
+        let manager = json!({
+            "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+            "stat_prefix": "test",
+            "route_config": {"virtual_hosts": [{
+                "name": "all",
+                "domains": ["*"],
+                "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "v1"}}],
+            }]},
+            "http_filters": [
+                {"name": "meshfilter", "typed_config": envoy::native::filter(&plugin, &module)},
+                {"name": "router", "typed_config": {"@type": router}},
+            ],
+        });
+        json!({
+            "name": name,
+            "address": envoy::any_port(),
+            "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
+        })
+    };
     json!({
         "admin": {"address": envoy::any_port()},
         "static_resources": {
             "clusters": upstreams.clusters().map(|(name, address)| cluster(name, address)).collect::<Value>(),
-            "listeners": [{
-                "name": "test",
-                "address": envoy::any_port(),
-                "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
-            }],
+            "listeners": filters.iter().map(listener).collect::<Value>(),
         },
     })
 }
@@ -113,6 +121,48 @@ fn a_panic_ends_nothing_but_its_request() {
         over.store(true, Ordering::Relaxed);
     });
     assert_eq!(request(address, "/", &[]).unwrap().status, 200);
+}
+
+/// Those about a configuration, and those in which a stream has no request: of each, the listener of its own.
+#[test]
+fn nor_does_one_in_the_other_hooks() {
+    let upstreams = Upstreams::start().unwrap();
+    let hooks = ["new", "destroy", "config_scheduled", "config_http_callout_done", "config_destroy"];
+    let names: Vec<String> = hooks.iter().map(|hook| format!("panics:{hook}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).chain(["meshfilter"]).collect();
+    let envoy = Envoy::start_in(2, |_| proxy_of(&upstreams, &names)).unwrap();
+    let addresses = envoy.addresses().unwrap();
+    for _ in 0..10 {
+        for (name, address) in &addresses {
+            for path in ["/", "/slow"] {
+                let status = request(*address, path, &[]).unwrap().status;
+                assert_eq!(status, if name == "panics:new" { 500 } else { 200 }, "{name}");
+            }
+        }
+    }
+    let log = envoy.log();
+    for hook in ["new", "destroy", "config_scheduled"] {
+        assert!(log.contains(&format!("a test wants a panic in {hook}\n")), "{hook}: {log}");
+    }
+    // The configurations go last; a crash would be a signal.
+    assert_eq!(envoy.shut_down().unwrap(), Some(0));
+
+    // What begins with a panic is refused.
+    for (name, variable) in [("panics:config_new", None), ("meshfilter", Some("program_init"))] {
+        let configuration =
+            std::env::temp_dir().join(format!("meshfilter-native-panic-{}.json", std::process::id()));
+        fs::write(&configuration, proxy_of(&upstreams, &[name]).to_string()).unwrap();
+        let output = Command::new(envoy::binary().unwrap())
+            .args(["--mode", "validate", "-c"])
+            .arg(&configuration)
+            .envs(variable.map(|place| ("MESHFILTER_TEST_PANIC", place)))
+            .output();
+        fs::remove_file(&configuration).unwrap();
+        let output = output.unwrap();
+        let log = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{name}: {log}");
+        assert!(log.contains("a test wants a panic in"), "{name}: {log}");
+    }
 }
 
 /// One file for all of them; what is older says why it does not take it.

@@ -11,12 +11,9 @@ use meshfilter::filter::Flow;
 use crate::abi::raw::{CONTINUE, ConfigPointer, EnvoyBuffer, FilterPointer, SUCCESS};
 use crate::abi::{self, EnvoyHeader, Filter, HeadersStatus};
 use crate::host::Part;
-use crate::logger;
 use crate::process::Configuration;
-use crate::worker::{Open, Worker};
-
-/// The hook after which a stream takes no more calls.
-const COMPLETE: &str = "stream_complete";
+use crate::worker::{HookKind, Open, Worker};
+use crate::{logger, panics};
 
 /// What Envoy knows of a configuration of ours: a boxed `Arc`.
 type ConfigModule = *const Arc<Configuration>;
@@ -51,14 +48,15 @@ unsafe fn open(module: FilterModule) -> Option<Rc<Open>> {
     }
 }
 
-/// Runs what a hook does about a stream. Should it panic, the stream is answered with 500 if it can be, and left alone.
+/// Runs what a hook does about a stream. Should it panic, whom it was about is answered with 500 if that can be, and left
+/// alone.
 ///
 /// # Safety
 /// Both pointers have to be those that Envoy gave the hook.
 unsafe fn about<T>(
     envoy: FilterPointer,
     module: FilterModule,
-    hook: &str,
+    hook: HookKind,
     otherwise: T,
     act: impl FnOnce(&Open, Filter) -> T,
 ) -> T {
@@ -70,16 +68,11 @@ unsafe fn about<T>(
         return otherwise;
     }
     let run = AssertUnwindSafe(|| {
-        provoke(&open, filter, hook);
+        panics::of_stream(filter, hook.name());
         act(&open, filter)
     });
     catch_unwind(run).unwrap_or_else(|_| {
-        // Marked first: answering calls other hooks from within.
-        open.broken.set(true);
-        // A stream that is complete has nobody to answer, and Envoy does not survive the attempt.
-        if hook != COMPLETE {
-            let _ = catch_unwind(AssertUnwindSafe(|| open.fail(filter)));
-        }
+        guarded((), || open.recover(filter, hook));
         otherwise
     })
 }
@@ -89,25 +82,12 @@ fn guarded<T>(otherwise: T, act: impl FnOnce() -> T) -> T {
     catch_unwind(AssertUnwindSafe(act)).unwrap_or(otherwise)
 }
 
-/// Panics in the hook that the request names; in builds for tests alone.
-#[cfg(feature = "panics")]
-#[allow(clippy::panic)]
-fn provoke(open: &Open, filter: Filter, hook: &str) {
-    let named = |value: &[u8]| value == hook.as_bytes();
-    let wanted = filter.with_header(abi::HeaderMapKind::Request, "x-meshfilter-test-panic", named);
-    if wanted == Some(true) && !open.broken.get() {
-        panic!("a test wants a panic in {hook}");
-    }
-}
-
-#[cfg(not(feature = "panics"))]
-fn provoke(_: &Open, _: Filter, _: &str) {}
-
 /// The module is loaded; null refuses that.
 #[unsafe(no_mangle)]
 extern "C" fn envoy_dynamic_module_on_program_init() -> *const c_char {
     guarded(std::ptr::null(), || {
         logger::install();
+        panics::of_process("program_init");
         version().as_ptr()
     })
 }
@@ -125,8 +105,8 @@ extern "C" fn envoy_dynamic_module_on_http_filter_config_new(
         // SAFETY: both live until the end of the hook, and are copied.
         let (name, document) = unsafe { (name.bytes(), document.bytes()) };
         let Some(configuration) = Configuration::new(name, document, envoy) else { return std::ptr::null() };
+        panics::of_configuration(&configuration, "config_new");
         if Worker::configure(&configuration, envoy).is_none() {
-            configuration.abandon();
             return std::ptr::null();
         }
         Box::into_raw(Box::new(configuration))
@@ -136,13 +116,18 @@ extern "C" fn envoy_dynamic_module_on_http_filter_config_new(
 /// A configuration goes away, on whichever thread let go of it last.
 #[unsafe(no_mangle)]
 extern "C" fn envoy_dynamic_module_on_http_filter_config_destroy(module: ConfigModule) {
+    if module.is_null() {
+        return;
+    }
+    // SAFETY: `config_new` made it so, and Envoy destroys it once.
+    let configuration = unsafe { Box::from_raw(module.cast_mut()) };
     guarded((), || {
-        if !module.is_null() {
-            // SAFETY: `config_new` made it so, and Envoy destroys it once.
-            let configuration = unsafe { Box::from_raw(module.cast_mut()) };
-            configuration.end();
-        }
+        panics::of_configuration(&configuration, "config_destroy");
+        configuration.say_goodbye();
     });
+    // Whatever came of that, nothing may be asked of Envoy's side afterwards.
+    guarded((), || configuration.abandon());
+    guarded((), || drop(configuration));
 }
 
 /// Somebody woke the main thread.
@@ -155,7 +140,9 @@ extern "C" fn envoy_dynamic_module_on_http_filter_config_scheduled(
     guarded((), || {
         // SAFETY: both live during the hook.
         let (envoy, configuration) = unsafe { (abi::Configuration::new(envoy), configuration(module)) };
-        if let (Some(envoy), Some(worker)) = (envoy, configuration.and_then(Worker::of)) {
+        let Some(configuration) = configuration else { return };
+        panics::of_configuration(configuration, "config_scheduled");
+        if let (Some(envoy), Some(worker)) = (envoy, Worker::of(configuration)) {
             worker.on_configuration_scheduled(envoy);
         }
     });
@@ -176,7 +163,9 @@ extern "C" fn envoy_dynamic_module_on_http_filter_config_http_callout_done(
     guarded((), || {
         // SAFETY: both live during the hook.
         let (envoy, configuration) = unsafe { (abi::Configuration::new(envoy), configuration(module)) };
-        let (Some(envoy), Some(worker)) = (envoy, configuration.and_then(Worker::of)) else { return };
+        let Some(configuration) = configuration else { return };
+        panics::of_configuration(configuration, "config_http_callout_done");
+        let (Some(envoy), Some(worker)) = (envoy, Worker::of(configuration)) else { return };
         if result != SUCCESS {
             return worker.on_configuration_answer(id, None, envoy);
         }
@@ -196,7 +185,9 @@ extern "C" fn envoy_dynamic_module_on_http_filter_new(
 ) -> FilterModule {
     guarded(std::ptr::null(), || {
         // SAFETY: it lives as long as a stream of it does.
-        let worker = unsafe { configuration(module) }.and_then(Worker::of);
+        let Some(configuration) = (unsafe { configuration(module) }) else { return std::ptr::null() };
+        panics::of_configuration(configuration, "new");
+        let worker = Worker::of(configuration);
         worker.map_or(std::ptr::null(), |worker| Rc::into_raw(Rc::new(worker.open())))
     })
 }
@@ -204,13 +195,18 @@ extern "C" fn envoy_dynamic_module_on_http_filter_new(
 /// A stream is gone, perhaps while it waited, perhaps from within another of its hooks.
 #[unsafe(no_mangle)]
 extern "C" fn envoy_dynamic_module_on_http_filter_destroy(module: FilterModule) {
+    if module.is_null() {
+        return;
+    }
+    // SAFETY: `new` made it so, and Envoy destroys it once.
+    let open = unsafe { Rc::from_raw(module) };
+    // First of all: whatever comes of the rest, nobody finds its filter any more.
+    guarded((), || open.forget());
     guarded((), || {
-        if !module.is_null() {
-            // SAFETY: `new` made it so, and Envoy destroys it once.
-            let open = unsafe { Rc::from_raw(module) };
-            open.close();
-        }
+        panics::of_configuration(&open.worker.configuration, "destroy");
+        open.close();
     });
+    guarded((), || drop(open));
 }
 
 /// A request's headers are there.
@@ -222,11 +218,11 @@ extern "C" fn envoy_dynamic_module_on_http_filter_request_headers(
 ) -> HeadersStatus {
     // SAFETY: the pointers are the hook's.
     unsafe {
-        about(envoy, module, "request_headers", HeadersStatus::StopAllAndWatermark, |open, filter| match open
-            .on_request_headers(filter)
-        {
-            Flow::Continue => HeadersStatus::Continue,
-            Flow::Pause => HeadersStatus::StopAllAndWatermark,
+        about(envoy, module, HookKind::RequestHeaders, HeadersStatus::StopAllAndWatermark, |open, filter| {
+            match open.on_request_headers(filter) {
+                Flow::Continue => HeadersStatus::Continue,
+                Flow::Pause => HeadersStatus::StopAllAndWatermark,
+            }
         })
     }
 }
@@ -240,7 +236,7 @@ extern "C" fn envoy_dynamic_module_on_http_filter_response_headers(
 ) -> HeadersStatus {
     // SAFETY: the pointers are the hook's.
     unsafe {
-        about(envoy, module, "response_headers", HeadersStatus::Continue, |open, filter| {
+        about(envoy, module, HookKind::ResponseHeaders, HeadersStatus::Continue, |open, filter| {
             open.on_response_headers(filter);
             HeadersStatus::Continue
         })
@@ -254,7 +250,7 @@ extern "C" fn envoy_dynamic_module_on_http_filter_stream_complete(
     module: FilterModule,
 ) {
     // SAFETY: the pointers are the hook's.
-    unsafe { about(envoy, module, COMPLETE, (), Open::on_stream_complete) };
+    unsafe { about(envoy, module, HookKind::Complete, (), Open::on_stream_complete) };
 }
 
 /// Somebody woke this stream's worker.
@@ -265,7 +261,7 @@ extern "C" fn envoy_dynamic_module_on_http_filter_scheduled(
     _event: u64,
 ) {
     // SAFETY: the pointers are the hook's.
-    unsafe { about(envoy, module, "scheduled", (), Open::on_scheduled) };
+    unsafe { about(envoy, module, HookKind::Scheduled, (), Open::on_scheduled) };
 }
 
 /// A callout's response headers are there.
@@ -281,7 +277,7 @@ extern "C" fn envoy_dynamic_module_on_http_filter_http_stream_headers(
     // SAFETY: the pointers are the hook's, the array included.
     unsafe {
         let pairs = pairs(headers, count);
-        about(envoy, module, "callout", (), |open, _| open.on_part(id, &Part::Headers(&pairs)));
+        about(envoy, module, HookKind::Callout, (), |open, _| open.on_part(id, &Part::Headers(&pairs)));
     }
 }
 
@@ -298,7 +294,7 @@ extern "C" fn envoy_dynamic_module_on_http_filter_http_stream_data(
     // SAFETY: the pointers are the hook's, the array included.
     unsafe {
         let chunks = buffers(chunks, count);
-        about(envoy, module, "callout", (), |open, _| {
+        about(envoy, module, HookKind::Callout, (), |open, _| {
             chunks.into_iter().for_each(|chunk| open.on_part(id, &Part::Body(chunk)));
         });
     }
@@ -316,7 +312,7 @@ extern "C" fn envoy_dynamic_module_on_http_filter_http_stream_trailers(
     // SAFETY: the pointers are the hook's, the array included.
     unsafe {
         let pairs = pairs(trailers, count);
-        about(envoy, module, "callout", (), |open, _| open.on_part(id, &Part::Trailers(&pairs)));
+        about(envoy, module, HookKind::Callout, (), |open, _| open.on_part(id, &Part::Trailers(&pairs)));
     }
 }
 
@@ -328,7 +324,7 @@ extern "C" fn envoy_dynamic_module_on_http_filter_http_stream_complete(
     id: u64,
 ) {
     // SAFETY: the pointers are the hook's.
-    unsafe { about(envoy, module, "callout", (), |open, filter| open.on_answer(id, true, filter)) };
+    unsafe { about(envoy, module, HookKind::Callout, (), |open, filter| open.on_answer(id, true, filter)) };
 }
 
 /// A callout came to nothing.
@@ -340,7 +336,7 @@ extern "C" fn envoy_dynamic_module_on_http_filter_http_stream_reset(
     _reason: c_int,
 ) {
     // SAFETY: the pointers are the hook's.
-    unsafe { about(envoy, module, "callout", (), |open, filter| open.on_answer(id, false, filter)) };
+    unsafe { about(envoy, module, HookKind::Callout, (), |open, filter| open.on_answer(id, false, filter)) };
 }
 
 /// What a request carries besides its headers is nobody's business here; but Envoy wants the hooks.

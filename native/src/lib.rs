@@ -7,6 +7,7 @@
 //! | `abi` | what Envoy gives and takes, declared once; handles over its pointers |
 //! | `entry` | the hooks that Envoy calls; each catches panics |
 //! | `host` | [`meshfilter::host::Host`] by these handles |
+//! | `panics` | panics that tests want |
 //! | `worker` | what one worker thread has of a configuration: its policy and its streams |
 //! | `process` | what all workers share: configurations, metrics, shared data, the timer |
 //!
@@ -39,6 +40,7 @@ mod crypto;
 mod entry;
 mod host;
 mod logger;
+mod panics;
 mod process;
 // A section is named by an attribute that counts as unsafe.
 #[allow(unsafe_code)]

@@ -4,8 +4,10 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use meshfilter::filter::{Flow, Root, Stream};
 use meshfilter::host::{Host, NumberHash};
@@ -14,6 +16,9 @@ use crate::abi::{self, Filter};
 use crate::host::{Action, NativeHost, Part, Reply as LocalReply};
 use crate::process::{Configuration, Errand, Mailbox, Reply, Teller};
 use crate::{logger, version};
+
+/// How soon a tick that panicked is tried again.
+const AFTER_A_PANIC: Duration = Duration::from_millis(20);
 
 thread_local! {
     static WORKERS: RefCell<Vec<Rc<Worker>>> = const { RefCell::new(Vec::new()) };
@@ -29,6 +34,30 @@ pub struct Worker {
     waiting: RefCell<HashMap<u32, Rc<RefCell<Stream>>, NumberHash>>,
     /// Whose callouts the main thread has under way, by Envoy's numbers; no entry is its own.
     errands: RefCell<HashMap<u64, (u32, Arc<Mailbox>), NumberHash>>,
+}
+
+/// The hooks about a stream in which the policies have a say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HookKind {
+    RequestHeaders,
+    ResponseHeaders,
+    Scheduled,
+    Callout,
+    /// The stream takes no more calls after it.
+    Complete,
+}
+
+impl HookKind {
+    /// As tests call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            HookKind::RequestHeaders => "request_headers",
+            HookKind::ResponseHeaders => "response_headers",
+            HookKind::Scheduled => "scheduled",
+            HookKind::Callout => "callout",
+            HookKind::Complete => "stream_complete",
+        }
+    }
 }
 
 /// One request, as Envoy's pointer to it knows it.
@@ -112,6 +141,7 @@ impl Worker {
         }
         if self.host.tick_is_due() {
             self.host.take_tick();
+            let _ = self.host.set_tick_period(AFTER_A_PANIC);
             self.root.on_tick();
         }
         self.host.settle();
@@ -161,18 +191,21 @@ impl Worker {
         self.host.answer(None);
     }
 
-    /// Does what is due whoever's hook this is.
+    /// Whether something is due, whoever's hook this is.
+    fn is_behind(&self) -> bool {
+        self.host.mailbox().is_full() || self.host.tick_is_due()
+    }
+
+    /// Does what is due.
     fn catch_up(&self) {
-        logger::follow_level(self.host.now());
-        if self.host.mailbox().is_full() {
-            self.host.about_root();
-            for reply in self.host.mailbox().take() {
-                self.deliver(reply);
-            }
+        self.host.about_root();
+        for reply in self.host.mailbox().take() {
+            self.deliver(reply);
         }
         if self.host.tick_is_due() {
-            self.host.about_root();
             self.host.take_tick();
+            // The root asks for its next one, unless it panics.
+            let _ = self.host.set_tick_period(AFTER_A_PANIC);
             self.root.on_tick();
         }
     }
@@ -229,8 +262,10 @@ impl Open {
 
     pub fn on_request_headers(&self, filter: Filter) -> Flow {
         self.run(filter, |root| {
-            self.worker.catch_up();
-            let _ = self.worker.host.set_effective_context(self.id);
+            logger::follow_level(self.worker.host.now());
+            if self.worker.is_behind() && !self.catches_up(filter) {
+                return Flow::Pause;
+            }
             let flow = root.on_request_headers(&self.stream);
             if flow == Flow::Pause && !self.worker.host.has_action(self.id) {
                 self.worker.host.wait(self.id, filter);
@@ -260,7 +295,22 @@ impl Open {
 
     /// Another thread wanted this one woken, through this stream.
     pub fn on_scheduled(&self, filter: Filter) {
-        self.run(filter, |_| self.worker.catch_up());
+        self.run(filter, |_| {
+            logger::follow_level(self.worker.host.now());
+            self.worker.catch_up();
+        });
+    }
+
+    /// Does what others have waited for, so that a panic is theirs; `false` if this stream is broken.
+    fn catches_up(&self, filter: Filter) -> bool {
+        let caught_up = catch_unwind(AssertUnwindSafe(|| {
+            let _hook = self.worker.host.enter(self.id, Some(filter));
+            self.worker.catch_up();
+        }));
+        if caught_up.is_err() {
+            self.recover(filter, HookKind::Scheduled);
+        }
+        !self.broken.get()
     }
 
     /// A part of a callout's answer is there.
@@ -282,8 +332,28 @@ impl Open {
         }
     }
 
-    /// The stream is gone; nothing may be asked of its filter.
-    pub fn close(&self) {
+    /// A hook has panicked. Whoever it was about is answered with 500; the others go on.
+    pub fn recover(&self, filter: Filter, hook: HookKind) {
+        let host = &self.worker.host;
+        let culprit = host.take_culprit();
+        let is_other = culprit != 0 && culprit != self.id;
+        // Marked first: answering calls other hooks from within. A stream that only carried the news is in order.
+        self.broken.set(!(is_other && hook == HookKind::Scheduled));
+        // A stream that is complete has nobody to answer, and Envoy does not survive the attempt.
+        if self.broken.get() && hook != HookKind::Complete {
+            host.drop_actions(self.id);
+            fail(filter);
+        }
+        if is_other && let Some(filter) = host.filter_of(culprit) {
+            host.drop_actions(culprit);
+            fail(filter);
+        }
+        let _hook = host.enter(0, None);
+        self.worker.carry_out(self);
+    }
+
+    /// Nothing may be asked of its filter any more.
+    pub fn forget(&self) {
         let worker = &self.worker;
         worker.host.forget(self.id);
         if let Ok(mut waiting) = worker.waiting.try_borrow_mut()
@@ -291,13 +361,18 @@ impl Open {
         {
             waiting.remove(&self.id);
         }
+    }
+
+    /// The stream is gone.
+    pub fn close(&self) {
+        let worker = &self.worker;
         let _hook = worker.host.enter(0, None);
         worker.root.close(&self.stream);
         worker.host.settle();
     }
+}
 
-    /// Answers a request about which something has gone wrong.
-    pub fn fail(&self, filter: Filter) {
-        filter.send_response(500, &[], b"internal error", "meshfilter_internal_error");
-    }
+/// Answers a request about which something has gone wrong.
+fn fail(filter: Filter) {
+    filter.send_response(500, &[], b"internal error", "meshfilter_internal_error");
 }

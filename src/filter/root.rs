@@ -174,7 +174,8 @@ impl Root {
         let complete = stream.try_borrow_mut().is_ok_and(|mut stream| stream.on_http_call_response(token));
         if complete {
             self.waiting.borrow_mut().remove(id);
-            self.resume(vec![(id, stream)]);
+            self.resume(id, stream);
+            let _ = self.host.set_effective_context(self.context);
         }
     }
 
@@ -193,25 +194,27 @@ impl Root {
             && (!self.host.counters().is_empty() || self.waiting.borrow().must_tell())
     }
 
-    /// Lets those go on whose time has come; what is left over has its turn in the next tick.
+    /// Lets those go on whose time has come; what is left over has its turn in the next tick. Nobody is taken off the list
+    /// before its turn: where a panic is caught, it takes no other with it.
     fn resume_due(&self, now: Instant) {
-        let due = self.waiting.borrow_mut().take_due(now, MOST_AT_ONCE);
-        self.resume(due);
-    }
-
-    fn resume(&self, streams: Vec<(u32, Rc<RefCell<Stream>>)>) {
-        for (id, stream) in streams {
-            // A stream that is gone meanwhile is no error.
-            if self.host.set_effective_context(id).is_err() {
-                continue;
-            }
-            let Ok(mut borrowed) = stream.try_borrow_mut() else { continue };
-            if let Progress::Wait(wait) = borrowed.resume() {
-                drop(borrowed);
-                self.waiting.borrow_mut().add(id, wait, stream);
-            }
+        for _ in 0..MOST_AT_ONCE {
+            let due = self.waiting.borrow_mut().take_due(now);
+            let Some((id, stream)) = due else { break };
+            self.resume(id, stream);
         }
         let _ = self.host.set_effective_context(self.context);
+    }
+
+    fn resume(&self, id: u32, stream: Rc<RefCell<Stream>>) {
+        // A stream that is gone meanwhile is no error.
+        if self.host.set_effective_context(id).is_err() {
+            return;
+        }
+        let Ok(mut borrowed) = stream.try_borrow_mut() else { return };
+        if let Progress::Wait(wait) = borrowed.resume() {
+            drop(borrowed);
+            self.waiting.borrow_mut().add(id, wait, stream);
+        }
     }
 
     /// Asks for a tick at the next point in time at which there is something to do, and for none if there is

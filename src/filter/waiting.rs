@@ -141,20 +141,12 @@ impl Waiting {
         self.by_deadline.first_key_value().map(|((deadline, _), _)| *deadline)
     }
 
-    /// Takes streams whose time has come, in the order of their times, and no more than so many.
-    pub fn take_due(&mut self, now: Instant, most: usize) -> Vec<Waiter> {
-        let mut due = Vec::new();
-        while due.len() < most
-            && let Some(entry) = self.by_deadline.first_entry()
-        {
-            if entry.key().0 > now {
-                break;
-            }
-            let ((_, id), stream) = entry.remove_entry();
-            self.forget(id);
-            due.push((id, stream));
-        }
-        due
+    /// Takes the stream whose time has come first.
+    pub fn take_due(&mut self, now: Instant) -> Option<Waiter> {
+        let entry = self.by_deadline.first_entry().filter(|entry| entry.key().0 <= now)?;
+        let ((_, id), stream) = entry.remove_entry();
+        self.forget(id);
+        Some((id, stream))
     }
 
     /// Makes the time of every stream that waits for a key set come now.

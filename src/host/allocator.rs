@@ -6,7 +6,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;
-use std::ptr::null_mut;
+use std::ptr::with_exposed_provenance_mut;
 
 /// Sizes are rounded up to so many bytes.
 const STEP: usize = 16;
@@ -20,15 +20,19 @@ const LIST_BYTES: usize = 8 << 10;
 /// What every block is aligned to: nothing asks for more but what is of no use here.
 const ALIGNMENT: usize = 16;
 
-/// The free blocks of one size. Each begins with the address of the next.
+/// The free blocks of one size, by their addresses: a pointer that comes back may be good for a part of its block alone, as
+/// the language has it.
 #[derive(Clone, Copy)]
 struct List {
-    first: *mut Block,
+    /// 0 if there is none.
+    first: usize,
     length: usize,
 }
 
+/// What a free block begins with.
 struct Block {
-    next: *mut Block,
+    /// As [`List::first`].
+    next: usize,
 }
 
 /// Lists of free blocks in front of the C library, for one thread.
@@ -47,7 +51,7 @@ impl Default for Allocator {
 impl Allocator {
     /// One that keeps nothing yet.
     pub const fn new() -> Self {
-        Allocator(UnsafeCell::new([List { first: null_mut(), length: 0 }; LISTS]))
+        Allocator(UnsafeCell::new([List { first: 0, length: 0 }; LISTS]))
     }
 
     /// The list for a block, and the layout that all blocks on it have; none for large and oddly aligned ones.
@@ -80,10 +84,12 @@ unsafe impl GlobalAlloc for Allocator {
         };
         // SAFETY: the list is this allocator's own, its blocks are free and at least as large as a `Block`.
         unsafe {
-            let first = (*list).first;
-            if first.is_null() {
-                return System.alloc(rounded);
+            if (*list).first == 0 {
+                let new = System.alloc(rounded);
+                new.expose_provenance();
+                return new;
             }
+            let first: *mut Block = with_exposed_provenance_mut((*list).first);
             (*list).first = (*first).next;
             (*list).length = (*list).length.wrapping_sub(1);
             first.cast()
@@ -99,11 +105,12 @@ unsafe impl GlobalAlloc for Allocator {
         // SAFETY: the block is the caller's no more, and at least as large as a `Block` and aligned like one.
         unsafe {
             if (*list).length.saturating_add(1).saturating_mul(rounded.size()) > LIST_BYTES {
-                return System.dealloc(block, rounded);
+                return System.dealloc(with_exposed_provenance_mut(block.expose_provenance()), rounded);
             }
-            let block: *mut Block = block.cast();
+            // All of it.
+            let block: *mut Block = with_exposed_provenance_mut(block.expose_provenance());
             (*block).next = (*list).first;
-            (*list).first = block;
+            (*list).first = block.addr();
             (*list).length = (*list).length.wrapping_add(1);
         }
     }

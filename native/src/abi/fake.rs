@@ -2,6 +2,7 @@
 //! over it frees at once when it may, so that Miri and the address sanitizer see what is used too long.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 type Headers = Vec<(Vec<u8>, Vec<u8>)>;
 type FakeReply = (u32, Headers, Vec<u8>, Vec<u8>);
@@ -22,12 +23,12 @@ pub struct FakeFilter {
 }
 
 impl FakeFilter {
-    pub fn get(path: &str) -> Box<Self> {
+    pub fn get(path: &str) -> Rc<Self> {
         let filter = FakeFilter::default();
         for (name, value) in [(":method", "GET"), (":path", path), (":authority", "a"), (":scheme", "http")] {
             filter.request.borrow_mut().push((name.into(), value.into()));
         }
-        Box::new(filter)
+        Rc::new(filter)
     }
 
     pub fn pointer(&self) -> super::raw::FilterPointer {
@@ -44,6 +45,7 @@ impl FakeFilter {
 
 #[allow(clippy::missing_safety_doc)]
 pub mod callbacks {
+    use std::cell::RefCell;
     use std::ffi::{CStr, c_int};
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -52,6 +54,11 @@ pub mod callbacks {
         SUCCESS, SchedulerPointer,
     };
     use super::FakeFilter;
+
+    thread_local! {
+        /// The callouts of configurations that this thread has under way.
+        pub static CALLOUTS: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
+    }
 
     /// How often a scheduler was used.
     pub static COMMITS: AtomicUsize = AtomicUsize::new(0);
@@ -87,7 +94,7 @@ pub mod callbacks {
     }
 
     pub unsafe extern "C" fn envoy_dynamic_module_callback_log(_: c_int, message: ModuleBuffer) {
-        assert!(std::str::from_utf8(&unsafe { taken(message) }).is_ok());
+        eprintln!("{}", String::from_utf8(unsafe { taken(message) }).unwrap());
     }
 
     pub unsafe extern "C" fn envoy_dynamic_module_callback_log_enabled(_: c_int) -> bool {
@@ -357,7 +364,10 @@ pub mod callbacks {
         _: ModuleBuffer,
         _: u64,
     ) -> c_int {
-        unsafe { id.write(1) };
+        static LAST: AtomicUsize = AtomicUsize::new(0);
+        let number = LAST.fetch_add(1, Ordering::SeqCst) as u64;
+        unsafe { id.write(number) };
+        CALLOUTS.with_borrow_mut(|callouts| callouts.push(number));
         SUCCESS
     }
 }

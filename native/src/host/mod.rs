@@ -18,10 +18,10 @@ use meshfilter::host::{
 };
 
 use crate::abi::{self, Attribute, Filter, HeaderMapKind, Pairs};
-use crate::crypto;
 use crate::process::{
     Alarm, Answer, Configuration, Errand, LateMetrics, Mailbox, Metric, SHARED_DATA, Teller, now, wake_at,
 };
+use crate::{crypto, panics};
 use callouts::Callouts;
 use random::Random;
 
@@ -29,6 +29,7 @@ use random::Random;
 pub struct NativeHost {
     configuration: Arc<Configuration>,
     current: Cell<Current>,
+    culprit: Cell<u32>,
     /// The monotonic clock in this hook; `None` until somebody asks.
     now: Cell<Option<Instant>>,
     random: RefCell<Random>,
@@ -92,7 +93,40 @@ pub struct Hook<'a> {
 
 impl Drop for Hook<'_> {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.host.note_panic();
+        }
         self.host.current.set(self.outer);
+    }
+}
+
+/// What was asked for, one after the other. What is left of it when it goes, in a panic, is there the next time.
+pub struct Actions<'a> {
+    host: &'a NativeHost,
+    left: std::vec::IntoIter<(u32, Action)>,
+}
+
+impl Actions<'_> {
+    pub fn is_empty(&self) -> bool {
+        self.left.as_slice().is_empty()
+    }
+}
+
+impl Iterator for Actions<'_> {
+    type Item = (u32, Action);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left.next()
+    }
+}
+
+impl Drop for Actions<'_> {
+    fn drop(&mut self) {
+        if self.left.len() > 0
+            && let Ok(mut actions) = self.host.actions.try_borrow_mut()
+        {
+            actions.extend(&mut self.left);
+        }
     }
 }
 
@@ -101,6 +135,7 @@ impl NativeHost {
         NativeHost {
             configuration,
             current: Cell::default(),
+            culprit: Cell::default(),
             now: Cell::new(None),
             random: RefCell::default(),
             waiting: RefCell::default(),
@@ -145,8 +180,32 @@ impl NativeHost {
     }
 
     /// What was asked for since the last time.
-    pub fn take_actions(&self) -> Vec<(u32, Action)> {
-        self.actions.try_borrow_mut().map(|mut actions| std::mem::take(&mut *actions)).unwrap_or_default()
+    pub fn take_actions(&self) -> Actions<'_> {
+        let actions = self.actions.try_borrow_mut().map(|mut actions| std::mem::take(&mut *actions));
+        Actions { host: self, left: actions.unwrap_or_default().into_iter() }
+    }
+
+    /// Whatever was asked for about a stream is not done.
+    pub fn drop_actions(&self, stream: u32) {
+        if let Ok(mut actions) = self.actions.try_borrow_mut() {
+            actions.retain(|(of, _)| *of != stream);
+        }
+    }
+
+    /// A panic ends a hook: nothing of it may colour what comes next.
+    fn note_panic(&self) {
+        self.culprit.set(self.current.get().stream);
+        if let Ok(mut reply) = self.reply.try_borrow_mut() {
+            *reply = None;
+        }
+        if let Ok(mut answer) = self.answer.try_borrow_mut() {
+            *answer = None;
+        }
+    }
+
+    /// The stream that the calls were about when a hook panicked; 0 for none.
+    pub fn take_culprit(&self) -> u32 {
+        self.culprit.take()
     }
 
     /// Whether this stream is to be answered or closed.
@@ -505,7 +564,11 @@ impl Host for NativeHost {
             return Ok(());
         }
         let filter = self.filter_of(context).ok_or(Status::BadArgument)?;
-        self.current.set(Current { stream: context, filter: Some(filter), ..self.current.get() });
+        let current = self.current.get();
+        self.current.set(Current { stream: context, filter: Some(filter), ..current });
+        if current.hook.0 != context {
+            panics::of_stream(filter, "another_hook");
+        }
         Ok(())
     }
 

@@ -84,6 +84,7 @@ impl Configuration {
     /// Envoy will use it: it goes on with what those of its name have counted.
     pub fn accept(self: &Arc<Self>) {
         let mut accepted = lock(&ACCEPTED);
+        accepted.retain(|other| other.strong_count() > 0);
         for other in self.others(&accepted) {
             self.metrics.inherit(&other.metrics, self.envoy);
         }
@@ -109,22 +110,24 @@ impl Configuration {
         }
     }
 
-    /// Envoy is about to destroy its side: nothing may be asked of it afterwards.
-    pub fn end(&self) {
-        let mut accepted = lock(&ACCEPTED);
-        accepted.retain(|other| other.upgrade().is_some_and(|other| other.number != self.number));
+    /// Envoy is about to destroy its side: tells it what was counted, and those that stay.
+    pub fn say_goodbye(&self) {
+        let accepted = lock(&ACCEPTED);
         if LateMetrics::get().is_some() {
             self.metrics.tell(Teller::Configuration(self.envoy));
             for other in self.others(&accepted) {
                 other.metrics.inherit(&self.metrics, other.envoy);
             }
         }
-        drop(accepted);
-        self.abandon();
     }
 
-    /// Nothing came of it.
+    /// Nothing is asked of Envoy's side afterwards.
     pub fn abandon(&self) {
+        lock(&ACCEPTED).retain(|other| !std::ptr::eq(other.as_ptr(), self));
+        self.let_go();
+    }
+
+    fn let_go(&self) {
         if !self.gone.swap(true, Ordering::AcqRel) {
             LIVING.fetch_sub(1, Ordering::Relaxed);
         }
@@ -145,6 +148,13 @@ impl Configuration {
     /// What the main thread has to send.
     pub fn take_errands(&self) -> Vec<Errand> {
         std::mem::take(&mut *lock(&self.errands))
+    }
+}
+
+impl Drop for Configuration {
+    /// Perhaps it was refused, and Envoy destroys nothing.
+    fn drop(&mut self) {
+        self.let_go();
     }
 }
 

@@ -415,10 +415,10 @@ impl Remote {
                     local.state = self.shared.update(host, change).unwrap_or(failed(known));
                 }
                 log::warn!(
-                    "meshfilter: no key set from {}{}: {failure}; the {} in force",
+                    "meshfilter: no key set from {}{}: {failure}; {} in force",
                     self.settings.cluster,
                     self.settings.location.first().path,
-                    if local.keys.is_some() { "old one stays" } else { "none is" },
+                    if local.keys.is_some() { "the old one stays" } else { "none is" },
                 );
                 failure.word
             }
