@@ -1,9 +1,12 @@
 //! Envoy Gateway's policies on routes of one Gateway, in one Envoy: tokens, authorization, limits, retries, faults.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::Import;
+use crate::service::{Answer, Reaction, Service};
+use crate::support::envoy::wait_until;
 use crate::support::http::{Client, Upstream, request_bytes};
 use crate::support::token::{TokenSpec, jwks};
 use crate::traffic::tempfile;
@@ -100,7 +103,7 @@ spec:
 #[test]
 fn policies_decide_about_the_routes_they_are_attached_to() {
     let upstream = Upstream::echo("all").unwrap();
-    let tries = std::sync::Arc::new(AtomicUsize::new(0));
+    let tries = Arc::new(AtomicUsize::new(0));
     let counted = tries.clone();
     let failing = Upstream::start("failing", move |_| {
         let status: &[u8] = if counted.fetch_add(1, Ordering::SeqCst) < 3 { b"503" } else { b"200" };
@@ -161,4 +164,111 @@ fn policies_decide_about_the_routes_they_are_attached_to() {
     assert_eq!(status("GET", "retry.example", "/", &[]), 200);
     assert_eq!(tries.load(Ordering::SeqCst), 4);
     assert_eq!(status("GET", "fault.example", "/", &[]), 418);
+}
+
+/// Routes `limit`, `health` and `cors`, each with its host.
+fn served(policies: [(&str, &str, &str); 3]) -> String {
+    let mut text = "\
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec: {gatewayClassName: eg, listeners: [{name: http, port: 80, protocol: HTTP}]}
+"
+    .to_owned();
+    for (name, kind, spec) in policies {
+        text.push_str(&format!(
+            "---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: {name}}}
+spec: {{parentRefs: [{{name: edge}}], hostnames: [{name}.example], rules: [{{backendRefs: [{{name: {name}, port: 80}}]}}]}}
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: {kind}
+metadata: {{name: {name}}}
+spec:
+  targetRefs: [{{group: gateway.networking.k8s.io, kind: HTTPRoute, name: {name}}}]
+  {spec}
+"
+        ));
+    }
+    text
+}
+
+#[test]
+fn a_service_limits_checks_leave_the_ill_alone_and_sites_are_known() {
+    let text = served([
+        (
+            "limit",
+            "BackendTrafficPolicy",
+            "rateLimit: {type: Global, global: {rules: [{clientSelectors: [{headers: [{name: x-user, type: Distinct}]}], limit: \
+             {requests: 3, unit: Hour}}]}}",
+        ),
+        (
+            "health",
+            "BackendTrafficPolicy",
+            "healthCheck: {active: {type: HTTP, interval: 100ms, timeout: 30s, unhealthyThreshold: 1, healthyThreshold: 1, http: \
+             {path: /healthz, expectedStatuses: [200]}}}",
+        ),
+        (
+            "cors",
+            "SecurityPolicy",
+            "cors: {allowOrigins: ['https://*.site.example'], allowMethods: [GET], maxAge: 60s}",
+        ),
+    ]);
+    let limits = Service::start(|question| {
+        let bob = question.descriptors.iter().flat_map(|descriptor| &descriptor.entries);
+        let code = if bob.into_iter().any(|entry| entry.value == "bob") { 2 } else { 1 };
+        Reaction::Say(Answer { code, ..Answer::default() })
+    });
+    let app = Upstream::echo("app").unwrap();
+    let well = Arc::new(AtomicBool::new(false));
+    let is_well = well.clone();
+    let ill = Upstream::start("ill", move |seen| {
+        let fails = seen.path == b"/healthz" && !is_well.load(Ordering::SeqCst);
+        let status: &[u8] = if fails { b"503" } else { b"200" };
+        (vec![(":status".to_owned(), status.to_vec())], Vec::new())
+    })
+    .unwrap();
+    let envoy = Import::new(&text)
+        .endpoint("limit", &[app.address()])
+        .endpoint("cors", &[app.address()])
+        .endpoint("health", &[app.address(), ill.address()])
+        .endpoint("ratelimit", &[limits.address])
+        .start(&tempfile());
+    let address = envoy.address().unwrap();
+    let send = |method: &str, host: &str, path: &str, headers: &[(&str, &str)]| {
+        let mut client = Client::connect(address).unwrap();
+        client.send(&request_bytes(method, path.as_bytes(), host, headers)).unwrap();
+        client.receive(method).unwrap()
+    };
+    assert_eq!(send("GET", "limit.example", "/", &[("x-user", "alice")]).status, 200);
+    assert_eq!(send("GET", "limit.example", "/", &[("x-user", "bob")]).status, 429);
+    let asked = limits.asked().len();
+    assert_eq!(asked, 2);
+    // Whoever has no such header is asked for by nobody.
+    assert_eq!(send("GET", "limit.example", "/", &[]).status, 200);
+    assert_eq!(send("GET", "cors.example", "/", &[("x-user", "bob")]).status, 200);
+    assert_eq!(limits.asked().len(), asked);
+
+    let requests = |upstream: &Upstream| upstream.seen().iter().filter(|seen| seen.path == b"/x").count();
+    for _ in 0..20 {
+        assert_eq!(send("GET", "health.example", "/x", &[]).status, 200);
+    }
+    assert_eq!((requests(&app), requests(&ill)), (20, 0));
+    well.store(true, Ordering::SeqCst);
+    wait_until("a request to the one that is well again", || {
+        send("GET", "health.example", "/x", &[]);
+        (requests(&ill) > 0).then_some(())
+    })
+    .unwrap();
+
+    let preflight = |origin: &str| {
+        let headers = [("origin", origin), ("access-control-request-method", "GET")];
+        let answer = send("OPTIONS", "cors.example", "/", &headers);
+        (answer.header("access-control-allow-origin"), answer.header("access-control-max-age"))
+    };
+    let allowed = "https://a.site.example".to_owned();
+    assert_eq!(preflight(&allowed), (Some(allowed), Some("60".to_owned())));
+    assert_eq!(preflight("https://evil.example").0, None);
 }

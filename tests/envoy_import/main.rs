@@ -12,11 +12,17 @@ mod consul;
 mod envoy_gateway;
 mod gateway;
 mod gateway_api;
+#[path = "../support/grpc.rs"]
+mod grpc;
 mod keys;
 mod linkerd;
 mod listeners;
+mod observed;
 mod peers;
 mod ports;
+#[allow(dead_code)]
+#[path = "../envoy_traffic/service.rs"]
+mod service;
 mod started;
 mod tls;
 mod traffic;
@@ -35,6 +41,7 @@ use meshfilter_cli::import::repair::Repairs;
 use meshfilter_cli::import::scope::Wanted;
 use meshfilter_cli::import::write::envoy;
 use meshfilter_cli::import::{Imported, import};
+use serde_json::json;
 use support::envoy::{Envoy, module};
 
 /// What is imported, and how.
@@ -80,6 +87,15 @@ impl<'a> Import<'a> {
         let mut bootstrap = written.bootstrap.value();
         // Histograms and gauges are told once in this time; the default of 5 s would make every test wait.
         bootstrap["stats_flush_interval"] = "0.2s".into();
+        // So are spans, unless several came.
+        let at_once =
+            json!({"tracing.opentelemetry.min_flush_spans": 1, "tracing.zipkin.min_flush_spans": 1});
+        let layers = &mut bootstrap["layered_runtime"]["layers"];
+        let layer = json!({"name": "test", "static_layer": at_once});
+        match layers.as_array_mut() {
+            Some(layers) => layers.push(layer),
+            None => *layers = json!([layer]),
+        }
         Envoy::start_with(&bootstrap).unwrap()
     }
 

@@ -9,6 +9,8 @@ mod ends;
 mod explained;
 mod faults;
 mod global;
+#[path = "../support/grpc.rs"]
+mod grpc;
 mod keys;
 mod limits;
 mod load;

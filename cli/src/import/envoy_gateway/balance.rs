@@ -374,9 +374,12 @@ fn active(field: &Field<'_>) -> Option<Value> {
     };
     let (timeout, interval) = (span("timeout", "1s"), span("interval", "3s"));
     let (healthy, unhealthy) = (count("healthyThreshold", 1), count("unhealthyThreshold", 3));
+    let interval = interval?;
     let mut check = json!({
         "timeout": timeout?,
-        "interval": interval?,
+        // Envoy's own for a cluster that nobody has asked yet is a minute.
+        "no_traffic_interval": interval,
+        "interval": interval,
         "healthy_threshold": healthy?,
         "unhealthy_threshold": unhealthy?,
     });

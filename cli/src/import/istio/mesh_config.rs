@@ -13,6 +13,9 @@ const INSTALLING: &str = "how Istio is installed is not a proxy's business";
 /// The port of Zipkin's collectors.
 const ZIPKIN: u16 = 9411;
 
+/// Where collectors of OpenTelemetry take spans over HTTP.
+const TRACES: &str = "/v1/traces";
+
 /// The kind that Istio keeps its MeshConfig in.
 pub const CONFIG_MAP: &str = "ConfigMap";
 
@@ -248,6 +251,20 @@ fn provider(field: &Field<'_>, resource: &Resource, cx: &mut Context<'_>) {
             field.left_to_envoy("the collector of spans");
             u16::try_from(port).ok()
         });
+        let mut protocol = protocol;
+        if protocol == SpanProtocol::OpenTelemetry
+            && let Some(http) = provider.field("http").and_then(|field| field.object())
+        {
+            let path = http.field("path").and_then(|field| {
+                let path = field.text()?;
+                field.left_to_envoy("the collector of spans");
+                Some(format!("/{}", path.trim_start_matches('/')))
+            });
+            protocol = SpanProtocol::OpenTelemetryHttp(path.unwrap_or_else(|| TRACES.to_owned()));
+            http.rest(|field| {
+                field.refuse("of a collector its path is taken", "lay it over tracing in envoy.yaml");
+            });
+        }
         if let (Some(service), Some(name)) = (service, &name) {
             let collector = Collector {
                 address: (service, port.unwrap_or(usual)),

@@ -224,12 +224,14 @@ pub struct Collector {
 }
 
 /// How a collector of spans is spoken to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SpanProtocol {
     /// Zipkin's JSON over HTTP, `/api/v2/spans`.
     Zipkin,
     /// OpenTelemetry over gRPC.
     OpenTelemetry,
+    /// OpenTelemetry over HTTP, at this path.
+    OpenTelemetryHttp(String),
 }
 
 /// A Kubernetes secret, as far as TLS needs it. Its content is in no message.

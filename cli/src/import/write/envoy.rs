@@ -623,7 +623,7 @@ impl Writer<'_> {
         });
         let endpoints = given.unwrap_or_else(|| vec![Address::new(host, *port)]);
         let mut cluster = Cluster::new(&name, endpoints.into_iter().map(Endpoint::At).collect());
-        let provider = match collector.protocol {
+        let provider = match &collector.protocol {
             SpanProtocol::Zipkin => json!({
                 "name": "envoy.tracers.zipkin",
                 "typed_config": {
@@ -636,13 +636,25 @@ impl Writer<'_> {
                     "shared_span_context": false,
                 },
             }),
+            SpanProtocol::OpenTelemetryHttp(path) => json!({
+                "name": "envoy.tracers.opentelemetry",
+                "typed_config": {
+                    "@type": "type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig",
+                    "http_service": {"http_uri": {
+                        "uri": format!("http://{host}:{port}{path}"), "cluster": name, "timeout": "1s",
+                    }},
+                    "service_name": "meshfilter",
+                },
+            }),
             SpanProtocol::OpenTelemetry => {
                 cluster.protocol = Protocol::Http2;
+                // Without it the cluster's name would be asked for, which is no name of a host.
+                let service = json!({"cluster_name": name, "authority": format!("{host}:{port}")});
                 json!({
                     "name": "envoy.tracers.opentelemetry",
                     "typed_config": {
                         "@type": "type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig",
-                        "grpc_service": {"envoy_grpc": {"cluster_name": name}, "timeout": "1s"},
+                        "grpc_service": {"envoy_grpc": service, "timeout": "1s"},
                         "service_name": "meshfilter",
                     },
                 })
