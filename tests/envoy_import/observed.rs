@@ -156,10 +156,15 @@ spec:
     )
 }
 
+/// A path, and what was sent there.
+type Call = (String, Vec<u8>);
+
+type Received<'a> = Box<dyn Fn() -> Vec<Call> + 'a>;
+
 #[test]
 fn collectors_get_spans_over_zipkin_grpc_and_http() {
     let app = Upstream::echo("app").unwrap();
-    let calls: Arc<Mutex<Vec<(String, Vec<u8>)>>> = Arc::default();
+    let calls: Arc<Mutex<Vec<Call>>> = Arc::default();
     let seen = calls.clone();
     let over_grpc = grpc::serve(move |path, message| {
         seen.lock().unwrap().push((path.to_owned(), message.to_vec()));
@@ -171,8 +176,7 @@ fn collectors_get_spans_over_zipkin_grpc_and_http() {
     let (zipkin, over_http) = (collector(), collector());
     let has = |bytes: &[u8], text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
     let route = "---\nkind: VirtualService\nmetadata: {name: app}\nspec: {hosts: [app], http: [{route: [{destination: {host: app}}]}]}\n";
-    type Received<'a> = Box<dyn Fn() -> Vec<(String, Vec<u8>)> + 'a>;
-    let of = |collector: &Upstream| -> Vec<(String, Vec<u8>)> {
+    let of = |collector: &Upstream| -> Vec<Call> {
         let seen = collector.seen().into_iter();
         seen.map(|seen| (String::from_utf8_lossy(&seen.path).into_owned(), seen.body)).collect()
     };
