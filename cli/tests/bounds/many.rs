@@ -11,7 +11,7 @@ use meshfilter_cli::import::scope::Wanted;
 use meshfilter_cli::import::write::envoy;
 
 /// Their names.
-pub const MESHES: [&str; 3] = ["istio", "linkerd", "gateway"];
+pub const MESHES: [&str; 6] = ["istio", "linkerd", "gateway", "smi", "consul", "kubernetes"];
 
 /// So many resources of a mesh, as YAML.
 pub fn mesh(name: &str, resources: usize) -> String {
@@ -19,6 +19,9 @@ pub fn mesh(name: &str, resources: usize) -> String {
     match name {
         "istio" => (0..resources / 4).for_each(|n| istio(n, &mut text)),
         "linkerd" => (0..resources / 2).for_each(|n| linkerd(n, &mut text)),
+        "smi" => (0..resources / 2).for_each(|n| smi(n, &mut text)),
+        "consul" => (0..resources / 2).for_each(|n| consul(n, &mut text)),
+        "kubernetes" => (0..resources / 2).for_each(|n| kubernetes(n, &mut text)),
         _ => {
             text.push_str(
                 "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: edge}\nspec: {gatewayClassName: eg, \
@@ -88,6 +91,65 @@ spec: {{service: svc-{n}, backends: [{{service: svc-{n}, weight: 9}}, {{service:
     );
 }
 
+/// All targets are for the proxy: every one is looked at for its port.
+fn smi(n: usize, text: &mut String) {
+    let _ = write!(
+        text,
+        "\
+apiVersion: access.smi-spec.io/v1alpha3
+kind: TrafficTarget
+metadata: {{name: target-{n}}}
+spec:
+  destination: {{kind: ServiceAccount, name: app, namespace: default, port: 8080}}
+  rules: [{{kind: HTTPRouteGroup, name: routes-{n}, matches: [api]}}]
+  sources: [{{kind: ServiceAccount, name: client-{n}, namespace: default}}]
+---
+apiVersion: specs.smi-spec.io/v1alpha4
+kind: HTTPRouteGroup
+metadata: {{name: routes-{n}}}
+spec: {{matches: [{{name: api, pathRegex: '/api/{n}/.*', methods: [GET]}}]}}
+---
+"
+    );
+}
+
+fn consul(n: usize, text: &mut String) {
+    let _ = write!(
+        text,
+        "\
+apiVersion: consul.hashicorp.com/v1alpha1
+kind: ServiceRouter
+metadata: {{name: svc-{n}}}
+spec: {{routes: [{{match: {{http: {{pathPrefix: /v2}}}}, destination: {{serviceSubset: v2}}}}]}}
+---
+apiVersion: consul.hashicorp.com/v1alpha1
+kind: ServiceResolver
+metadata: {{name: svc-{n}}}
+spec: {{defaultSubset: v1, subsets: {{v1: {{filter: 'Service.Meta.version == v1'}}, v2: {{filter: 'Service.Meta.version == v2'}}}}}}
+---
+"
+    );
+}
+
+fn kubernetes(n: usize, text: &mut String) {
+    let _ = write!(
+        text,
+        "\
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {{name: svc-{n}}}
+spec: {{rules: [{{host: svc-{n}.example.com, http: {{paths: [{{path: /, pathType: Prefix, backend: {{service: {{name: svc-{n}, \
+         port: {{number: 80}}}}}}}}]}}}}]}}
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: svc-{n}, annotations: {{timeout.linkerd.io/request: 5s}}}}
+spec: {{selector: {{app: svc-{n}}}, ports: [{{name: http, port: 80, targetPort: 8080}}]}}
+---
+"
+    );
+}
+
 fn gateway(n: usize, text: &mut String) {
     let _ = write!(
         text,
@@ -118,7 +180,9 @@ pub fn imported(text: &str) -> usize {
     let imported = import(&mut inputs, &Wanted::default(), Repairs::Told);
     assert!(imported.report.errors.is_empty(), "{:#?}", &imported.report.errors[..1]);
     let mut options = Options::new(Module::Wasm("meshfilter.wasm".into()));
-    options.echo = text.contains("kind: TrafficSplit");
+    options.echo = ["TrafficSplit", "ServiceRouter", "Ingress"]
+        .iter()
+        .any(|kind| text.contains(&format!("kind: {kind}")));
     let wanted =
         envoy::Wanted { options, endpoints: Vec::new(), moved: Default::default(), folder: "out".into() };
     let written = wanted.write(&imported.mesh, &imported.scope, &imported.policy).unwrap();
