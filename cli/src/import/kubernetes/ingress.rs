@@ -22,11 +22,13 @@ pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
     }
     let prefix = if resource.name.is_empty() { "ingress" } else { &resource.name };
     let mut entries = Vec::new();
-    if let Some(field) = spec.field("defaultBackend")
+    // The second name is that of the oldest form.
+    let (default, oldest) = (spec.field("defaultBackend"), spec.field("backend"));
+    if let Some(field) = default.or(oldest)
         && let Some(to) =
             backend(&field, &format!("http[{prefix}/default].route[0].destination"), resource, cx)
     {
-        let origin = cx.origin(resource, "spec.defaultBackend");
+        let origin = cx.origin(resource, field.path());
         let value = route(to, Map::new());
         let (name, hosts) = (format!("{prefix}/default"), vec!["*".to_owned()]);
         entries.push(Entry { name, hosts, precedence: vec![3], value, origin });
