@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::Imported;
 use super::options::ImportOptions;
 use super::read::{self, Inputs};
-use super::report::{self, Report};
+use super::report::{self, Length, Report};
 use crate::bootstrap::find_module;
 use crate::{Format, Outcome, check};
 
@@ -34,6 +34,10 @@ pub(crate) struct Arguments {
     /// How to print the report: text to standard error; JSON to standard output with --output, else to standard error
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+
+    /// How much of the text there is
+    #[arg(long, value_enum, value_name = "LENGTH", default_value_t = Length::Full)]
+    report: Length,
 }
 
 const EXAMPLES: &str = "\
@@ -91,7 +95,7 @@ pub(super) fn misused(problem: &str) -> Outcome {
 fn print(report: &Report, inputs: &Inputs, arguments: &Arguments, output: &mut Vec<u8>) {
     match arguments.format {
         Format::Text => {
-            let text = report::text(report, inputs, check::colours_on_errors());
+            let text = report::text(report, inputs, arguments.report, check::colours_on_errors());
             let _ = io::stderr().lock().write_all(text.as_bytes());
         }
         Format::Json => {

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-pub use print::{json, problems, text};
+pub use print::{Length, json, problems, text};
 
 /// What became of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

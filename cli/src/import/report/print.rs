@@ -9,8 +9,17 @@ use super::{Entry, Placed, Report, Told, Verdict};
 use crate::import::read::Inputs;
 use crate::report::{self, Checked};
 
+/// How much of a report is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Length {
+    /// Every field of every resource
+    Full,
+    /// Of every resource how many fields became what, and those that are refused or have no meaning
+    Short,
+}
+
 /// For people: every field of every resource, then what is wrong, with its place.
-pub fn text(report: &Report, inputs: &Inputs, colours: bool) -> String {
+pub fn text(report: &Report, inputs: &Inputs, length: Length, colours: bool) -> String {
     let mut out = String::new();
     for told in &report.resources {
         let name = match told.namespace.is_empty() {
@@ -18,19 +27,35 @@ pub fn text(report: &Report, inputs: &Inputs, colours: bool) -> String {
             false => format!("{}/{}", told.namespace, told.name),
         };
         let kind = if told.kind.is_empty() { "no kind" } else { &told.kind };
-        let _ = writeln!(out, "{kind} {name}  {}:{}", told.file, told.line);
+        let counts = match length {
+            Length::Short if !told.unknown => format!(": {}", counts(told)),
+            _ => String::new(),
+        };
+        let _ = writeln!(out, "{kind} {name}  {}:{}{counts}", told.file, told.line);
         if told.unknown {
             let _ = writeln!(out, "  left alone: this kind is not known here");
             continue;
         }
-        let widest =
-            told.fields.iter().map(|field| field.path.chars().count()).max().unwrap_or_default().min(60);
-        for field in &told.fields {
+        let is_shown = |field: &&Entry| {
+            length == Length::Full || matches!(field.verdict, Verdict::Refused | Verdict::NoMeaning)
+        };
+        let shown: Vec<&Entry> = told.fields.iter().filter(is_shown).collect();
+        let widest = shown.iter().map(|field| field.path.chars().count()).max().unwrap_or_default().min(60);
+        for field in shown {
             let _ = writeln!(out, "  {:<13} {:<widest$}  {}", words(field.verdict), field.path, said(field));
         }
     }
     out.push_str(&problems(report, inputs, colours));
     out
+}
+
+/// How many fields became what: `12 taken, 1 refused`.
+fn counts(told: &Told) -> String {
+    let all = [Verdict::Taken, Verdict::LeftToEnvoy, Verdict::NoMeaning, Verdict::Refused];
+    let count =
+        |verdict| (told.fields.iter().filter(|field| field.verdict == verdict).count(), words(verdict));
+    let counts = all.into_iter().map(count).filter(|(count, _)| *count > 0);
+    counts.map(|(count, words)| format!("{count} {words}")).collect::<Vec<_>>().join(", ")
 }
 
 /// What is wrong and what is told, each with its place, and a line for every file.
