@@ -8,7 +8,7 @@ BENCHED := empty,filters,native-tuned-new,native-default,native-default-new,mesh
 BENCHED := $(BENCHED),faults,rate-limits,telemetry,entries-1000,rules-1000,meshfilter-2-workers,keys
 
 .DEFAULT_GOAL := help
-.PHONY: help demo fleet build native native-memory native-miri image image-native bench bench-import bench-native bench-sdk test lint unit envoy-native malformed parity adversarial fuzz envoy-oldest node envoy soak package tools
+.PHONY: help demo fleet build native native-all native-memory native-miri image image-native bench bench-import bench-native bench-sdk test lint unit envoy-native malformed parity adversarial fuzz envoy-oldest node envoy soak package tools
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,7 +26,7 @@ build: ## The module, target/wasm32-wasip1/release/meshfilter.wasm, and its size
 	@scripts/build-module.sh
 	@printf '%s: %s bytes\n' $(WASM) "$$(wc -c < $(WASM) | tr -d ' ')"
 
-native: ## The dynamic module for Envoy 1.38 and later, target/native/libmeshfilter.so, and its size
+native: ## The dynamic module for Envoy 1.38 and later, target/native/libmeshfilter.so, for this machine, and its size
 	@scripts/build-native.sh
 	@printf '%s: %s bytes\n' $(NATIVE) "$$(wc -c < $(NATIVE) | tr -d ' ')"
 
@@ -72,12 +72,16 @@ native-miri: ## The same in Miri, of a nightly toolchain; some minutes
 	$(MIRI) --package meshfilter-native --target-dir target/miri --features system-allocator,panics
 	$(MIRI) --package meshfilter-native --target-dir target/miri -- allocator
 
-image-native: native ## Container image of the native module, in dist/native
-	cargo run --quiet -- image $(NATIVE) --output dist/native
+native-all: ## The same for x86-64 and for arm64: target/native/ARCHITECTURE/libmeshfilter.so
+	@scripts/build-native.sh x86_64
+	@scripts/build-native.sh aarch64
+
+image-native: native-all ## Container image of the native module, for both architectures, in dist/native
+	cargo run --quiet -- image target/native/x86_64/libmeshfilter.so target/native/aarch64/libmeshfilter.so --output dist/native
 
 # A push of another wasm module and the crash of a VM have no native twin.
-envoy-native: tools native native-memory ## Cases, key sets, mTLS, parity, traffic, pushes, metrics, malformed requests, a short soak and panics with the native module
-	@scripts/install-tools.sh envoy-1.38 envoy-1.39 envoy-oldest fleet
+envoy-native: tools native native-all native-memory ## Cases, key sets, mTLS, parity, traffic, pushes, metrics, malformed requests, a short soak and panics with the native module
+	@scripts/install-tools.sh envoy-1.38 envoy-1.39 envoy-oldest fleet registry
 	cargo build --package meshfilter-native --features panics
 	cargo test --test native
 	MESHFILTER_MODULE=native cargo test --package meshfilter-cli --test envoy_live
@@ -85,6 +89,7 @@ envoy-native: tools native native-memory ## Cases, key sets, mTLS, parity, traff
 	MESHFILTER_MODULE=native cargo test --test operate -- --skip another_module --skip crash
 	MESHFILTER_MODULE=native cargo test --test envoy_observability --test envoy_traffic --test fleet
 	cargo test --test envoy_k8s native_module
+	cargo test --package meshfilter-cli --test registry -- native_modules
 	ONCE=1 MESHFILTER_MODULE=native cargo run --quiet --example demo
 	MESHFILTER_MODULE=native MESHFILTER_MALFORMED_COUNT=3400 cargo test --test malformed
 	MESHFILTER_MODULE=native MESHFILTER_SOAK_SECONDS=30 cargo test --test soak
@@ -126,7 +131,7 @@ soak: tools build ## Everything at once through a real Envoy, for so long: MINUT
 
 package: tools image ## What dist/ holds, with a real registry; and that another folder gives the same bytes
 	@scripts/install-tools.sh registry
-	cargo test --test registry
+	cargo test --test registry -- --skip native_modules
 	scripts/check-reproducible.sh
 
 tools: ## Install what is missing: wasm targets, and into .tools Envoy, Prometheus and wasm-bindgen's test runner

@@ -1,25 +1,34 @@
 #!/usr/bin/env bash
-# Builds the module for Envoy's own address space, target/native/libmeshfilter.so, stripped, so that a commit gives the same
-# bytes in every folder and on every machine with the same toolchain and linker.
-#   scripts/build-native.sh [TARGET]
-# TARGET is this machine's unless given. With a version of glibc at its end (aarch64-unknown-linux-gnu.2.31) it is built by
-# `cargo zigbuild`, which has the symbols of old ones and of other architectures; the file is then
-# target/native/TARGET/libmeshfilter.so.
+# Builds the module for Envoy's own address space, stripped, so that a commit gives the same bytes in every folder and on every
+# machine with the toolchain of rust-toolchain.toml.
+#   scripts/build-native.sh                       for this machine: target/native/libmeshfilter.so
+#   scripts/build-native.sh x86_64 | aarch64      for Linux on that one: target/native/ARCHITECTURE/libmeshfilter.so
+#   scripts/build-native.sh plain                 for this machine, with its own linker and its own glibc
+# Zig links it: it has the symbols of old versions of glibc, and of both architectures. scripts/install-tools.sh brings it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-target=${1:-$(rustc -vV | sed -n 's/^host: //p')}
-triple=${target%%.[0-9]*}
-command=build
-output=target/native
-if [ $# -gt 0 ]; then output=target/native/$target; fi
-if [ "$triple" != "$target" ]; then
-  command=zigbuild
+# No symbol of a newer one is asked for. Envoy's own releases want 2.30.
+glibc=2.28
+
+wanted=${1:-}
+host=$(rustc -vV | sed -n 's/^host: //p')
+triple=$host output=target/native command=zigbuild
+case $wanted in
+  x86_64 | aarch64) triple=$wanted-unknown-linux-gnu output=target/native/$wanted ;;
+  '') [[ $host = *-linux-gnu ]] || command=build ;;
+  plain) command=build ;;
+  *) echo "build-native: there is no architecture $wanted" >&2; exit 2 ;;
+esac
+target=$triple
+if [ $command = zigbuild ]; then
+  scripts/install-tools.sh zig
   export PATH="$PWD/.tools/zig/bin:$PATH" PYTHONPATH="$PWD/.tools/zig${PYTHONPATH:+:$PYTHONPATH}"
-  cargo-zigbuild --version >/dev/null 2>&1 || {
-    echo 'build-native: an older glibc needs cargo-zigbuild and zig: scripts/install-tools.sh zig, and see docs/native.md' >&2
-    exit 2
-  }
+  target=$triple.$glibc
+fi
+if [ ! -d "$(rustc --print target-libdir --target "$triple")" ]; then
+  command -v rustup >/dev/null || { echo "build-native: the standard library for $triple is missing" >&2; exit 2; }
+  rustup target add "$triple"
 fi
 
 # What the library's build script finds out for wasm is told here.

@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -13,6 +14,7 @@ use meshfilter_cli::envoy::plan::Options;
 use meshfilter_cli::envoy::plugin;
 use meshfilter_cli::package::image::container_image;
 use meshfilter_cli::package::module::Module;
+use object::Object;
 use serde_json::{Value, json};
 use support::envoy::{self, Envoy, Upstreams, cluster};
 use support::http::request;
@@ -204,6 +206,42 @@ fn a_file_says_what_it_is_and_becomes_an_image_of_its_architecture() {
     assert_eq!(configuration["architecture"], machine);
     // Cut off, it is no module.
     assert!(Module::read(bytes[..bytes.len() / 2].to_vec()).is_err());
+}
+
+/// What `make native-all` leaves for others. No Envoy here runs that of the other architecture, but it can be read.
+#[test]
+fn what_is_shipped_asks_for_no_newer_glibc_than_it_says_and_has_every_hook() {
+    let script = fs::read_to_string(repository("scripts/build-native.sh")).unwrap();
+    let claimed = script.lines().find_map(|line| line.strip_prefix("glibc=")).unwrap();
+    let page = fs::read_to_string(repository("docs/native.md")).unwrap();
+    assert!(page.contains(&format!("glibc {claimed} or later")), "docs/native.md does not say {claimed}");
+    let number =
+        |version: &str| -> Vec<u32> { version.split('.').map(|part| part.parse().unwrap()).collect() };
+
+    let entry = fs::read_to_string(repository("native/src/entry.rs")).unwrap();
+    let words = entry.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+    let hooks: BTreeSet<&str> = words.filter(|word| word.starts_with("envoy_dynamic_module_on_")).collect();
+    assert_eq!(hooks.len(), 23, "{hooks:?}");
+
+    for (folder, architecture) in [("x86_64", "amd64"), ("aarch64", "arm64")] {
+        let path = repository("target/native").join(folder).join("libmeshfilter.so");
+        let bytes =
+            fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; make native-all", path.display()));
+        let exported: BTreeSet<Vec<u8>> = {
+            let file = object::File::parse(bytes.as_slice()).unwrap();
+            file.exports().unwrap().into_iter().map(|export| export.name().to_vec()).collect()
+        };
+        let missing: Vec<_> = hooks.iter().filter(|hook| !exported.contains(hook.as_bytes())).collect();
+        assert!(missing.is_empty(), "{folder}: {missing:?}");
+        let module = Module::read(bytes).unwrap();
+        let platform = module.platform.unwrap();
+        assert_eq!(platform.architecture.to_string(), architecture);
+        let glibc = platform.glibc.unwrap();
+        assert!(
+            number(&glibc) <= number(claimed),
+            "{folder} asks for glibc {glibc}, and {claimed} is claimed"
+        );
+    }
 }
 
 /// What `meshfilter bootstrap --module libmeshfilter.so` writes.

@@ -17,13 +17,14 @@ use meshfilter::config::source::{Language, Source};
 /// Both images lie in one OCI layout, FOLDER/oci, under the names VERSION and VERSION-artifact. They depend on the module
 /// and on nothing else: the same module has the same digests everywhere. Beside them lie the module, the policy
 /// document's JSON Schema, the policies as JSON, and sha256sums. No container engine and no network is needed. Of a native
-/// module (.so) there is the container image alone: an image volume of Kubernetes brings it to a proxy.
+/// module (.so) there is the container image alone: an image volume of Kubernetes brings it to a proxy. Those of several
+/// architectures become one image for all of them.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
-    /// The module that `make build` leaves, or the native one that `make native` does
-    #[arg(value_name = "MODULE", default_value = "target/wasm32-wasip1/release/meshfilter.wasm")]
-    module: PathBuf,
+    /// The module that `make build` leaves, or the native ones that `make native-all` does
+    #[arg(value_name = "MODULE", default_value = "target/wasm32-wasip1/release/meshfilter.wasm", num_args = 1..)]
+    modules: Vec<PathBuf>,
 
     /// Where to put it all
     #[arg(long, short, value_name = "FOLDER", default_value = "dist")]
@@ -38,7 +39,7 @@ const EXAMPLES: &str = "\
 Examples:
   meshfilter image
   meshfilter image meshfilter.wasm --output release --policy policies/*.yaml
-  meshfilter image target/native/libmeshfilter.so --output dist/native
+  meshfilter image target/native/*/libmeshfilter.so --output dist/native
   skopeo copy oci:dist/oci:0.1.0 docker://registry.example.com/meshfilter:0.1.0";
 
 /// Writes the release, and says to `output` what it is.
@@ -48,17 +49,22 @@ pub fn run(arguments: &Arguments, output: &mut Vec<u8>) -> Outcome {
 
 fn make(arguments: &Arguments) -> Result<String, Problem> {
     let policies = arguments.policy.iter().map(|file| compile(file)).collect::<Result<Vec<_>, _>>()?;
-    let module = read_module(&arguments.module)?;
-    let container = image::container_image(&module)?;
-    let artifact = module.platform.is_none().then(|| image::artifact(&module)).transpose()?;
-    let version = &module.facts.version;
+    let modules = read_modules(&arguments.modules)?;
+    let container = image::container_image_of(&modules)?;
+    let artifact = image::artifact_of(&modules)?;
+    let version = modules.first().map_or("", |module| module.facts.version.as_str());
     let artifact_name = format!("{version}-artifact");
 
-    let mut images = vec![(version.as_str(), &container)];
+    let mut images = vec![(version, &container)];
     images.extend(artifact.iter().map(|artifact| (artifact_name.as_str(), artifact)));
     let layout = layout::files(&images)?;
     let mut files: Files = layout.into_iter().map(|(name, bytes)| (format!("oci/{name}"), bytes)).collect();
-    files.insert(module.file_name().to_owned(), module.bytes.clone());
+    // Several differ in the architecture, and have a folder each.
+    let name = |module: &Module| match &module.platform {
+        Some(platform) if modules.len() > 1 => format!("{}/{}", platform.architecture, module.file_name()),
+        _ => module.file_name().to_owned(),
+    };
+    files.extend(modules.iter().map(|module| (name(module), module.bytes.clone())));
     files.insert("policy.schema.json".to_owned(), format!("{:#}\n", config::schema()).into_bytes());
     for (name, policy) in policies {
         files.insert(format!("policies/{name}.json"), policy.into_bytes());
@@ -79,15 +85,22 @@ fn make(arguments: &Arguments) -> Result<String, Problem> {
             artifact.size()
         );
     }
-    let _ = writeln!(
-        said,
-        "{folder}/{}  {}  {} bytes, commit {}",
-        module.file_name(),
-        module.digest(),
-        module.bytes.len(),
-        module.facts.commit
-    );
+    for module in &modules {
+        let _ = writeln!(
+            said,
+            "{folder}/{}  {}  {} bytes, commit {}",
+            name(module),
+            module.digest(),
+            module.bytes.len(),
+            module.facts.commit
+        );
+    }
     Ok(said)
+}
+
+/// Reads modules from files.
+pub(super) fn read_modules(paths: &[PathBuf]) -> Result<Vec<Module>, Problem> {
+    paths.iter().map(|path| read_module(path)).collect()
 }
 
 /// Reads a module from a file.

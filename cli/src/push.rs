@@ -1,13 +1,13 @@
 //! `meshfilter push`: uploads what `meshfilter image` makes.
 
 use std::io::{self, IsTerminal};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use oci_client::Reference;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{Format, Outcome, RegistryOptions, image::read_module};
+use super::{Format, Outcome, RegistryOptions, image::read_modules};
 use crate::package::fetchers::{Form, Step};
 use crate::package::image::Packed;
 use crate::package::module::Module;
@@ -18,9 +18,9 @@ use crate::package::{Problem, digest, fetchers, image, layout};
 ///
 /// REFERENCE becomes the container image, which Istio, Envoy Gateway and Kubernetes take; REFERENCE-artifact becomes the
 /// artifact, whose layer is the module itself, for Envoy's remote.http_uri. Both are checked against what the fetchers take
-/// before anything is uploaded. Of a native module there is the container image alone. Credentials come from Docker's configuration ($DOCKER_CONFIG/config.json, or that of
-/// ~/.docker), where `docker login` puts them. The exit code is 0 if all is there, 1 if the module or an image is wrong, 2
-/// if the command was used wrongly or the registry does not take it.
+/// before anything is uploaded. Of a native module there is the container image alone. Credentials come from Docker's
+/// configuration ($DOCKER_CONFIG/config.json, or that of ~/.docker), where `docker login` puts them. The exit code is 0 if all is
+/// there, 1 if the module or an image is wrong, 2 if the command was used wrongly or the registry does not take it.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
@@ -28,9 +28,9 @@ pub struct Arguments {
     #[arg(value_name = "REFERENCE")]
     reference: String,
 
-    /// What: the layout that `meshfilter image` makes, or a module
-    #[arg(value_name = "FROM", default_value = "dist/oci")]
-    from: PathBuf,
+    /// What: the layout that `meshfilter image` makes, or a module; native ones may be several, one for each architecture
+    #[arg(value_name = "FROM", default_value = "dist/oci", num_args = 1..)]
+    from: Vec<PathBuf>,
 
     #[command(flatten)]
     options: RegistryOptions,
@@ -40,6 +40,7 @@ const EXAMPLES: &str = "\
 Examples:
   meshfilter push registry.example.com/mesh/meshfilter:0.1.0
   meshfilter push localhost:5000/meshfilter:dev target/wasm32-wasip1/release/meshfilter.wasm
+  meshfilter push registry.example.com/mesh/meshfilter-native:0.1.0 target/native/*/libmeshfilter.so
   meshfilter check policies/*.yaml && meshfilter push registry.example.com/mesh/meshfilter:0.1.0";
 
 /// Uploads both forms, and says to `output` under which names and digests.
@@ -58,7 +59,7 @@ fn push(arguments: &Arguments) -> Result<String, Problem> {
             env!("CARGO_PKG_VERSION"),
         )));
     };
-    let Both { container, artifact, module } = both(&arguments.from)?;
+    let Both { container, artifact, modules } = both(&arguments.from)?;
     let registry = Registry::of(&reference, arguments.options.plain_http)?;
     let (host, name) = (reference.registry().to_owned(), reference.repository().to_owned());
     let artifact =
@@ -74,8 +75,9 @@ fn push(arguments: &Arguments) -> Result<String, Problem> {
 
     let image = (reference.whole(), container.digest());
     let artifact = artifact.map(|(reference, packed)| (reference.whole(), packed.digest()));
-    let url = registry.blob_url(&reference, &module.digest());
-    let sha256 = module.digest().replace("sha256:", "");
+    let module = modules.first().map(Module::digest).unwrap_or_default();
+    let url = registry.blob_url(&reference, &module);
+    let sha256 = module.trim_start_matches("sha256:");
     Ok(match (arguments.options.format, artifact) {
         (Format::Text, Some(artifact)) => format!(
             "{} {}\n  container image: Istio, Envoy Gateway, image volumes\n\
@@ -95,7 +97,10 @@ fn push(arguments: &Arguments) -> Result<String, Problem> {
             "{:#}\n",
             json!({
                 "image": {"reference": image.0, "digest": image.1},
-                "module": {"sha256": sha256},
+                "modules": modules.iter().map(|module| json!({
+                    "architecture": module.platform.as_ref().map(|platform| platform.architecture.to_string()),
+                    "sha256": module.digest().trim_start_matches("sha256:"),
+                })).collect::<Value>(),
             })
         ),
     })
@@ -106,42 +111,43 @@ struct Both {
     container: Packed,
     /// None of a native module.
     artifact: Option<Packed>,
-    module: Module,
+    /// One; of native ones one for each architecture.
+    modules: Vec<Module>,
 }
 
-fn both(from: &Path) -> Result<Both, Problem> {
-    if !from.is_dir() {
-        let module = read_module(from)?;
-        return Ok(Both {
-            container: image::container_image(&module)?,
-            artifact: module.platform.is_none().then(|| image::artifact(&module)).transpose()?,
-            module,
-        });
-    }
+fn both(from: &[PathBuf]) -> Result<Both, Problem> {
+    let folder = match from {
+        [folder] if folder.is_dir() => folder,
+        files => {
+            let modules = read_modules(files)?;
+            let container = image::container_image_of(&modules)?;
+            return Ok(Both { container, artifact: image::artifact_of(&modules)?, modules });
+        }
+    };
+    let wrong = |message: &str| Problem::Wrong(format!("{}: {message}", folder.display()));
     let (mut container, mut artifact) = (None, None);
-    for (name, packed) in layout::read(from)? {
-        let (form, module) =
-            opened(&packed).map_err(|why| Problem::Wrong(format!("{}: {name}: {why}", from.display())))?;
-        match form {
-            Form::ContainerImage => container = Some((packed, module)),
-            Form::Artifact => artifact = Some((packed, module)),
+    for (name, packed) in layout::read(folder)? {
+        let opened: Result<Vec<_>, _> = packed.single().iter().map(opened).collect();
+        let opened = opened.map_err(|why| wrong(&format!("{name}: {why}")))?;
+        let forms = opened.first().map(|(form, _)| *form);
+        let modules: Vec<_> = opened.into_iter().map(|(_, module)| module).collect();
+        match forms {
+            Some(Form::Artifact) => artifact = Some((packed, modules)),
+            _ => container = Some((packed, modules)),
         }
     }
-    let missing = || {
-        let message = "the layout needs a container image and an artifact; `make image` makes one with both";
-        Problem::Wrong(format!("{}: {message}", from.display()))
-    };
+    let missing =
+        || wrong("the layout needs a container image and an artifact; `make image` makes one with both");
     let (container, bytes) = container.ok_or_else(missing)?;
-    let module = Module::read(bytes.clone())?;
-    if module.platform.is_some() && artifact.is_none() {
-        return Ok(Both { container, artifact: None, module });
+    let modules = bytes.iter().map(|bytes| Module::read(bytes.clone())).collect::<Result<Vec<_>, _>>()?;
+    if modules.iter().all(|module| module.platform.is_some()) && artifact.is_none() {
+        return Ok(Both { container, artifact: None, modules });
     }
     let (artifact, other) = artifact.ok_or_else(missing)?;
     match bytes == other {
-        true => Ok(Both { container, artifact: Some(artifact), module }),
+        true => Ok(Both { container, artifact: Some(artifact), modules }),
         false => {
-            let message = "the two images hold different modules; make the layout again, with `make image`";
-            Err(Problem::Wrong(format!("{}: {message}", from.display())))
+            Err(wrong("the two images hold different modules; make the layout again, with `make image`"))
         }
     }
 }

@@ -115,6 +115,13 @@ fn by_shape(manifest: &[u8]) -> Result<Step, String> {
     }
 }
 
+/// What is in a list.
+pub fn list(manifest: &[u8]) -> Result<Vec<Descriptor>, String> {
+    let index: ImageIndex = serde_json::from_slice(manifest)
+        .map_err(|error| format!("the manifest cannot be read: {error}; push the image again"))?;
+    Ok(index.manifests().clone())
+}
+
 /// Of several manifests the fetchers take the one for linux/amd64, wherever they run.
 fn choose(index: &ImageIndex) -> Result<Step, String> {
     let fits = |manifest: &&Descriptor| {

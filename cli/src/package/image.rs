@@ -8,7 +8,8 @@ use oci_spec::OciSpecError;
 use oci_spec::image::{
     ANNOTATION_CREATED, ANNOTATION_DESCRIPTION, ANNOTATION_LICENSES, ANNOTATION_REVISION, ANNOTATION_SOURCE,
     ANNOTATION_TITLE, ANNOTATION_VERSION, Arch, Descriptor, Digest, HistoryBuilder,
-    ImageConfigurationBuilder, ImageManifestBuilder, MediaType, Os, RootFsBuilder,
+    ImageConfigurationBuilder, ImageIndexBuilder, ImageManifestBuilder, MediaType, Os, PlatformBuilder,
+    RootFsBuilder,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -24,6 +25,8 @@ pub struct Packed {
     pub manifest: Vec<u8>,
     /// Each digest once.
     pub blobs: Vec<Vec<u8>>,
+    /// Where the manifest is a list: the images in it, one for each architecture.
+    pub images: Vec<Packed>,
 }
 
 impl Packed {
@@ -34,8 +37,69 @@ impl Packed {
 
     /// How many bytes it has, all together.
     pub fn size(&self) -> usize {
-        self.blobs.iter().map(Vec::len).fold(self.manifest.len(), usize::saturating_add)
+        let blobs = self.blobs.iter().map(Vec::len);
+        blobs.chain(self.images.iter().map(Packed::size)).fold(self.manifest.len(), usize::saturating_add)
     }
+
+    /// What its manifest is.
+    pub fn media_type(&self) -> MediaType {
+        if self.images.is_empty() { MediaType::ImageManifest } else { MediaType::ImageIndex }
+    }
+
+    /// The images that have a layer: the list's, or this one.
+    pub fn single(&self) -> &[Packed] {
+        if self.images.is_empty() { std::slice::from_ref(self) } else { &self.images }
+    }
+
+    /// How others point to it.
+    pub fn descriptor(&self) -> Result<Descriptor, OciSpecError> {
+        descriptor(self.media_type(), &self.manifest)
+    }
+}
+
+/// The container image of modules that differ in nothing but the architecture: of several a list, from which who pulls it takes
+/// its own.
+pub fn container_image_of(modules: &[Module]) -> Result<Packed, Problem> {
+    if let [module] = modules {
+        return container_image(module);
+    }
+    let mut architectures = Vec::new();
+    for module in modules {
+        let Some(platform) = &module.platform else {
+            let message =
+                "a module of WebAssembly is for every architecture, so it is in no list; name it alone";
+            return Err(Problem::Misused(message.to_owned()));
+        };
+        if architectures.contains(&&platform.architecture) {
+            let message = format!("two of these modules are for {}; name one of each", platform.architecture);
+            return Err(Problem::Misused(message));
+        }
+        architectures.push(&platform.architecture);
+    }
+    if modules.windows(2).any(|pair| matches!(pair, [one, other] if one.facts != other.facts)) {
+        let message =
+            "these modules are of different commits or versions; `make native-all` builds those of one";
+        return Err(Problem::Wrong(message.to_owned()));
+    }
+    let images = modules.iter().map(container_image).collect::<Result<Vec<_>, _>>()?;
+    build(|| {
+        let mut manifests = Vec::new();
+        for (image, architecture) in images.iter().zip(architectures) {
+            let mut descriptor = image.descriptor()?;
+            let platform =
+                PlatformBuilder::default().architecture(architecture.clone()).os(Os::Linux).build()?;
+            descriptor.set_platform(Some(platform));
+            manifests.push(descriptor);
+        }
+        let mut index = ImageIndexBuilder::default()
+            .schema_version(2u32)
+            .media_type(MediaType::ImageIndex)
+            .manifests(manifests);
+        if let Some(module) = modules.first() {
+            index = index.annotations(annotations(module));
+        }
+        Ok(Packed { manifest: json_bytes(&index.build()?)?, blobs: Vec::new(), images })
+    })
 }
 
 /// The container image: `FROM scratch`, and one layer with `plugin.wasm`, or with `libmeshfilter.so`.
@@ -71,7 +135,7 @@ pub fn container_image(module: &Module) -> Result<Packed, Problem> {
             .layers([descriptor(MediaType::ImageLayerGzip, &layer)?])
             .annotations(annotations)
             .build()?;
-        Ok(Packed { manifest: json_bytes(&manifest)?, blobs: vec![configuration, layer] })
+        Ok(Packed { manifest: json_bytes(&manifest)?, blobs: vec![configuration, layer], images: Vec::new() })
     })
 }
 
@@ -102,8 +166,17 @@ pub fn artifact(module: &Module) -> Result<Packed, Problem> {
             ])
             .annotations(annotations(module))
             .build()?;
-        Ok(Packed { manifest: json_bytes(&manifest)?, blobs: vec![configuration, module.bytes.clone()] })
+        let blobs = vec![configuration, module.bytes.clone()];
+        Ok(Packed { manifest: json_bytes(&manifest)?, blobs, images: Vec::new() })
     })
+}
+
+/// The artifact, where there is one.
+pub fn artifact_of(modules: &[Module]) -> Result<Option<Packed>, Problem> {
+    match modules {
+        [module] if module.platform.is_none() => artifact(module).map(Some),
+        _ => Ok(None),
+    }
 }
 
 /// A tar archive with the module in it, whose only file is nobody's and of no time.

@@ -84,10 +84,16 @@ impl Registry {
         image: &Packed,
         mut uploaded: impl FnMut(&[u8], bool),
     ) -> Result<(), Problem> {
-        let content_type = "application/vnd.oci.image.manifest.v1+json";
+        let manifest = async |reference: &Reference, image: &Packed| {
+            let content_type = image.media_type().to_string();
+            let content_type = content_type
+                .parse()
+                .map_err(|_| OciDistributionError::UnsupportedMediaTypeError(content_type))?;
+            self.client.push_manifest_raw(reference, image.manifest.clone(), content_type).await
+        };
         let push = async {
             self.client.auth(reference, &self.auth, RegistryOperation::Push).await?;
-            for blob in &image.blobs {
+            for blob in image.single().iter().flat_map(|image| &image.blobs) {
                 let name = digest(blob);
                 let there = self.client.blob_exists(reference, &name).await?;
                 if !there {
@@ -95,10 +101,11 @@ impl Registry {
                 }
                 uploaded(blob, there);
             }
-            let content_type = content_type
-                .parse()
-                .map_err(|_| OciDistributionError::UnsupportedMediaTypeError(content_type.to_owned()))?;
-            self.client.push_manifest_raw(reference, image.manifest.clone(), content_type).await
+            // A registry takes no list before what is in it.
+            for image in &image.images {
+                manifest(&reference.clone_with_digest(image.digest()), image).await?;
+            }
+            manifest(reference, image).await
         };
         self.runtime.block_on(push).map_err(|error| self.explain(reference, &error))?;
         Ok(())

@@ -8,6 +8,7 @@ mod support;
 
 mod docker;
 mod envoy;
+mod native;
 mod server;
 
 use std::fs;
@@ -27,6 +28,8 @@ fn main() -> ExitCode {
         ("a_password_is_taken_from_docker", a_password_is_taken_from_docker),
         ("what_a_registry_does_not_take_is_explained", what_a_registry_does_not_take_is_explained),
         ("what_the_fetchers_refuse_is_refused", what_the_fetchers_refuse_is_refused),
+        ("native_modules_are_one_image_for_every_architecture", native::are_one_image_for_every_architecture),
+        ("native_modules_that_do_not_belong_together_are_none", native::that_do_not_belong_together_are_none),
         ("envoy_loads_the_module_from_the_registry", envoy::loads_the_module_from_the_registry),
         ("envoy_loads_nothing_else", envoy::loads_nothing_else),
     ]

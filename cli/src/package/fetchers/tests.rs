@@ -61,7 +61,7 @@ fn both_forms_that_are_made_here_are_accepted() {
         (container_image(&module).unwrap(), Form::ContainerImage),
         (artifact(&module).unwrap(), Form::Artifact),
     ] {
-        let Packed { manifest, blobs } = packed;
+        let Packed { manifest, blobs, .. } = packed;
         let Step::Layer(found) = find(&manifest).unwrap() else { panic!("a list") };
         assert_eq!(found.form, form);
         assert_eq!(open(&found, blobs[1].clone()), Ok(module.bytes.clone()));
