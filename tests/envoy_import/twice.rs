@@ -72,3 +72,46 @@ fn a_server_that_is_missing_leaves_nothing_open() {
         assert_eq!(plain(envoy.address().unwrap(), "app", "/", &[]).unwrap().status, expected, "{yaml}");
     }
 }
+
+#[test]
+fn rules_of_a_client_and_of_the_service_hold_and_nobody_else_s() {
+    let owners = ["evil", "shop", "clients"];
+    let upstreams = owners.map(|name| Upstream::echo(name).unwrap());
+    let mut yaml = "\
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec: {selector: {app: web}, ports: [{name: http, port: 80, targetPort: http}]}
+---
+kind: VirtualService
+metadata: {name: web, namespace: shop}
+spec: {hosts: [web], http: [{route: [{destination: {host: web, subset: v}}]}]}
+"
+    .to_owned();
+    // Each has its own version of the service, and says that it is the one; the oldest is a stranger's.
+    for (age, (owner, upstream)) in owners.iter().zip(&upstreams).enumerate() {
+        let port = upstream.address().port();
+        yaml.push_str(&format!(
+            "\
+---
+apiVersion: v1
+kind: Pod
+metadata: {{name: web-{owner}, namespace: shop, labels: {{app: web, version: {owner}}}}}
+spec: {{containers: [{{name: web, ports: [{{name: http, containerPort: {port}}}]}}]}}
+status: {{podIP: 127.0.0.1}}
+---
+kind: DestinationRule
+metadata: {{name: web, namespace: {owner}, creationTimestamp: '202{age}-01-01T00:00:00Z'}}
+spec: {{host: web.shop.svc.cluster.local, subsets: [{{name: v, labels: {{version: {owner}}}}}]}}
+"
+        ));
+    }
+    for namespace in ["clients", "shop", "elsewhere"] {
+        let mut import = Import::new(&yaml);
+        import.namespace = Some(namespace);
+        let envoy = import.start(&tempfile());
+        let answer = plain(envoy.address().unwrap(), "web.shop", "/", &[]).unwrap();
+        let expected = if namespace == "clients" { "clients" } else { "shop" };
+        assert_eq!(answer.header("x-upstream").as_deref(), Some(expected), "{namespace}");
+    }
+}

@@ -23,6 +23,8 @@ pub struct Scope {
     pub default_namespace: String,
     /// Where the proxy is.
     pub namespace: String,
+    /// Whether that is said: by an option, or by policies.
+    pub is_placed: bool,
     /// Policies of this one hold for all.
     pub root_namespace: String,
     /// Of the proxy; `None` where nothing asks for any.
@@ -89,6 +91,7 @@ impl Scope {
         let mut scope = Scope {
             default_namespace: default_namespace.clone(),
             namespace: default_namespace,
+            is_placed: wanted.namespace.is_some() || wanted.gateway.is_some(),
             root_namespace,
             labels: wanted.labels.clone(),
             gateway: wanted.gateway.clone(),
@@ -134,7 +137,10 @@ impl Scope {
         } else if wanted.namespace.is_none() {
             match own.iter().collect::<Vec<_>>().as_slice() {
                 [] => {}
-                [one] => scope.namespace = (*one).clone(),
+                [one] => {
+                    scope.namespace = (*one).clone();
+                    scope.is_placed = true;
+                }
                 several => {
                     let names: Vec<&str> = several.iter().map(|name| name.as_str()).collect();
                     errors.push(format!(

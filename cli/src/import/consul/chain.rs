@@ -255,6 +255,7 @@ pub fn resolver(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
         policy,
         ports: BTreeMap::new(),
         subsets,
+        rank: 0,
         origin: cx.origin(resource, "spec"),
     });
     let has = |kind: &str| cx.find(kind, &namespace, &resource.name).is_some();

@@ -9,6 +9,7 @@ use crate::envoy::cluster::{Balancing, CircuitBreakers, OutlierDetection, Protoc
 use crate::envoy::put_field;
 use crate::import::dialect::Context;
 use crate::import::field::{Field, Object};
+use crate::import::mesh::hosts;
 use crate::import::mesh::services::selects;
 use crate::import::mesh::traffic::{Balancer, Pool, TrafficTls};
 use crate::import::mesh::{Authorities, Certificate, Origin, RetryBudget, Rule, Subset, TrafficPolicy};
@@ -22,9 +23,8 @@ const LARGEST_RING: u64 = 8_388_608;
 pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
     let Some(spec) = top.field("spec").and_then(|spec| spec.object()) else { return };
     let mut rule = Rule { origin: cx.origin(resource, "spec"), ..Rule::default() };
-    if let Some(field) = spec.field("exportTo") {
-        field.no_meaning("one proxy has no namespaces to hide from");
-    }
+    let namespace = cx.namespace(resource).to_owned();
+    let seen = super::is_seen(&spec, &namespace, cx);
     let host = spec.field("host");
     if let Some(field) = &host
         && let Some(host) = field.text()
@@ -35,15 +35,25 @@ pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
     if host.is_none() {
         resource.log.error("spec", "it has no host, and is about nothing", "give it spec.host");
     }
-    let mut for_others = false;
+    let mut for_others = !seen && cx.scope.is_placed;
+    rule.rank = rank(&namespace, &rule.host, cx);
+    if rule.rank > OF_MESH
+        && let Some(field) = host.filter(|_| cx.scope.is_placed && !for_others)
+    {
+        for_others = true;
+        let reason = format!("it is neither of the proxy's namespace nor of that of {}", rule.host);
+        field.no_meaning(&reason);
+        field.warn(format!("left out: {reason}"), "put it into the service's namespace, or say --namespace");
+    }
     if let Some(field) = spec.field("workloadSelector") {
         let labels = field.object().and_then(|selector| {
             let labels = selector.field("matchLabels")?;
             Some(take_labels(&labels, "the clients that this is for"))
         });
         let own = cx.scope.labels.as_ref();
-        for_others = !labels.is_some_and(|wanted| own.is_some_and(|own| selects(&wanted, own)));
-        if for_others {
+        let fits = labels.is_some_and(|wanted| own.is_some_and(|own| selects(&wanted, own)));
+        for_others |= !fits;
+        if !fits {
             field.warn("it is for clients with labels that this proxy does not have", "say --labels");
         }
     }
@@ -56,6 +66,25 @@ pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
     }
     if !rule.host.is_empty() && !for_others {
         cx.mesh.rules.push(rule);
+    }
+}
+
+/// The rank of rules of the root namespace.
+const OF_MESH: i8 = 1;
+
+/// Whose rule it is: clients' own come first, then the service's, then the mesh's; others say nothing of a service.
+fn rank(namespace: &str, host: &str, cx: &Context<'_>) -> i8 {
+    let owner = match hosts::parts(host) {
+        Some((_, of)) => Some(of),
+        None => cx.mesh.services.get(host).map(|service| service.namespace.as_str()),
+    };
+    match owner {
+        _ if namespace == cx.scope.namespace => -1,
+        Some(of) if of == namespace => 0,
+        _ if namespace == cx.scope.root_namespace => OF_MESH,
+        // Whose a host is that nobody describes is not known.
+        None => 0,
+        Some(_) => OF_MESH.saturating_add(1),
     }
 }
 

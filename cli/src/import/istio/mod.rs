@@ -13,6 +13,7 @@ mod telemetry;
 mod virtual_service;
 
 use super::dialect::{Audience, Context, Dialect, Kind, Phase, no_finish};
+use super::field::Object;
 use super::read::Resource;
 use super::scope::Scope;
 pub use mesh_config::{CONFIG_MAP, has_mesh_config, root_namespace};
@@ -92,6 +93,24 @@ const KINDS: &[Kind] = &[
         ..Kind::new("AuthorizationPolicy", SECURITY, Phase::Policies, SELECTOR, authorization::read)
     },
 ];
+
+/// Whether the proxy's namespace sees what a resource of another exports.
+fn is_seen(spec: &Object<'_>, namespace: &str, cx: &Context<'_>) -> bool {
+    let Some(field) = spec.field("exportTo") else { return true };
+    let to = field.texts();
+    let own = cx.scope.namespace.as_str();
+    let seen =
+        to.is_empty() || to.iter().any(|to| ["*", own].contains(to) || (*to == "." && namespace == own));
+    match seen || !cx.scope.is_placed {
+        true => field.no_meaning("the proxy's namespace is the one that counts"),
+        false => {
+            let reason = format!("it is not exported to {own}, where the proxy is");
+            field.no_meaning(&reason);
+            field.warn(format!("left out: {reason}"), "say --namespace for a proxy elsewhere");
+        }
+    }
+    seen
+}
 
 /// For what a policy is of which one counts: 0 the mesh, 1 its namespace, 2 the workload that it has chosen.
 fn level(resource: &Resource, scope: &Scope) -> u8 {

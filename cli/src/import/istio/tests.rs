@@ -639,3 +639,28 @@ fn of_envoy_filters_the_priority_says_which_limit_holds() {
     let host = filter("e", 9, "VIRTUAL_HOST", 5);
     assert_eq!(tokens(&[host, route]), (vec![3], 1), "a route's holds in place of its virtual host's");
 }
+
+#[test]
+fn what_is_not_exported_to_the_proxy_s_namespace_is_left_out() {
+    let text = "\
+kind: VirtualService
+metadata: {name: a, namespace: other}
+spec: {exportTo: [.], hosts: [a.example.com], http: [{route: [{destination: {host: a.example.com}}]}]}
+---
+kind: DestinationRule
+metadata: {name: a, namespace: other}
+spec: {exportTo: [third], host: a.example.com, trafficPolicy: {tls: {mode: DISABLE}}}
+";
+    let told = |namespace: Option<&str>| {
+        let wanted = Wanted { namespace: namespace.map(str::to_owned), ..Wanted::default() };
+        let found = imported_for(text, &wanted, Repairs::Told);
+        assert_eq!(errors(&found.report), Vec::<String>::new());
+        let left_out =
+            warnings(&found.report).iter().filter(|told| told.contains("it is not exported to")).count();
+        (found.policy.value.get("http").is_some(), found.mesh.rules.len(), left_out)
+    };
+    assert_eq!(told(Some("shop")), (false, 0, 2));
+    assert_eq!(told(Some("other")), (true, 0, 1));
+    // Where nobody says where the proxy is, it may be anywhere.
+    assert_eq!(told(None), (true, 1, 0));
+}

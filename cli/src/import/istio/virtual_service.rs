@@ -155,7 +155,7 @@ pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
         return;
     };
     let namespace = cx.namespace(resource).to_owned();
-    let seen = is_seen(&spec, &namespace, cx);
+    let seen = super::is_seen(&spec, &namespace, cx);
     for (name, what) in [("tcp", "TCP"), ("tls", "TLS that is passed through")] {
         if let Some(field) = spec.field(name) {
             field.forbid(
@@ -191,6 +191,10 @@ pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
         }
         return;
     };
+    if !seen && cx.scope.is_placed {
+        http.no_meaning("it is not exported to the proxy's namespace");
+        return;
+    }
     if named.is_empty() {
         http.no_meaning("another VirtualService has its hosts");
         return;
@@ -251,15 +255,6 @@ fn first_of_mesh(spec: &Object<'_>, cx: &mut Context<'_>, resource: &Resource) -
         named.push(host);
     }
     named
-}
-
-/// Whether the proxy's namespace sees what a resource of another exports.
-fn is_seen(spec: &Object<'_>, namespace: &str, cx: &Context<'_>) -> bool {
-    let Some(field) = spec.field("exportTo") else { return true };
-    field.no_meaning("one proxy has no namespaces to hide from");
-    let to = field.texts();
-    let own = cx.scope.namespace.as_str();
-    to.is_empty() || to.iter().any(|to| ["*", own].contains(to) || (*to == "." && namespace == own))
 }
 
 /// The hosts that the proxy has of a VirtualService; `None` where it is of another gateway.

@@ -20,6 +20,9 @@ pub struct Rule {
     pub ports: BTreeMap<u16, TrafficPolicy>,
     /// Its versions.
     pub subsets: Vec<Subset>,
+    /// Lower ones hold in place of others: those of the proxy's own namespace, -1, before those of the service's, 0, and those
+    /// of the mesh, 1.
+    pub rank: i8,
     /// Where it comes from.
     pub origin: Origin,
 }
@@ -142,19 +145,18 @@ impl<'m> Rules<'m> {
 
     /// Those for a host.
     fn for_host(&self, host: &str) -> Vec<&'m Rule> {
-        match self.by_host.get(host) {
-            // They are more specific than every pattern.
-            Some(own) => own.clone(),
-            None => self.patterns.iter().filter(|rule| hosts::has(&rule.host, host)).copied().collect(),
-        }
+        let own = self.by_host.get(host).into_iter().flatten();
+        own.chain(self.patterns.iter().filter(|rule| hosts::has(&rule.host, host))).copied().collect()
     }
 }
 
-/// What holds for a destination, of all rules: the most specific host's, the first of several.
+/// What holds for a destination, of all rules: the nearest ones', of those the most specific host's, the first of several.
 pub fn policy_for(rules: &Rules<'_>, destination: &Destination) -> (TrafficPolicy, Option<Labels>) {
     let mut policy = TrafficPolicy::default();
     let mut labels = None;
     let mut best: Vec<&Rule> = rules.for_host(&destination.host);
+    let nearest = best.iter().map(|rule| rule.rank).min();
+    best.retain(|rule| Some(rule.rank) == nearest);
     let longest = best.iter().map(|rule| specificity(&rule.host)).max();
     best.retain(|rule| Some(specificity(&rule.host)) == longest);
     // Several rules for one host are one, as in Istio: the first says how traffic is carried, all say which subsets there are.
