@@ -85,7 +85,7 @@ spec:
             "retry",
             "retry: {numRetries: 3, retryOn: {httpStatusCodes: [503]}}\n  timeout: {http: {requestTimeout: 20s}}\n".to_owned(),
         ),
-        ("BackendTrafficPolicy", "fault", "faultInjection: {abort: {httpStatus: 418}}\n".to_owned()),
+        ("BackendTrafficPolicy", "fault", "faultInjection: {abort: {httpStatus: 503}}\n".to_owned()),
     ] {
         text.push_str(&format!(
             "---
@@ -97,6 +97,18 @@ spec:
   {spec}"
         ));
     }
+    // Of two for one target the older holds.
+    text.push_str(
+        "\
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: BackendTrafficPolicy
+metadata: {name: older, creationTimestamp: '2024-01-01T00:00:00Z'}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: fault}]
+  faultInjection: {abort: {httpStatus: 418}}
+",
+    );
     text
 }
 

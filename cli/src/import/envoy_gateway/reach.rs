@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::literal::{All, Literal, disjoint, of_entry, product};
 use crate::import::dialect::Context;
 use crate::import::field::Object;
+use crate::import::mesh::gateways::Listener;
 use crate::import::mesh::{Entry, hosts};
 use crate::import::read::Resource;
 
@@ -58,11 +59,33 @@ pub fn read(kind: &'static str, spec: &Object<'_>, resource: &Resource, cx: &mut
         resource.log.error("spec", "it does not say what it is for", "give it targetRefs");
     }
     let reached = reached_by(kind, resource, cx);
+    let among = |list: &str| {
+        let found = cx.mesh.found.get(kind).and_then(|found| found.get(list)?.as_array());
+        found.is_some_and(|found| found.contains(&json!(resource.index)))
+    };
+    if among(UNCLEAR) {
+        resource.log.error(
+            "spec",
+            "it is for one of several listeners, and routes are on all of them: who comes by which is not told apart here",
+            "give the routes a sectionName, or target the Gateway",
+        );
+    }
+    if among(SUPERSEDED) {
+        resource.log.warn(
+            "spec",
+            "for some of its routes it does not hold: another one is for the same target, and older",
+            "keep one for each target",
+        );
+    }
     if reached.is_empty() {
         spec.rest(|field| field.no_meaning("no route of this proxy is reached by it"));
     }
     reached
 }
+
+/// Under these names it is kept which policies are for a listener of routes that are on several, and in whose place others hold.
+const UNCLEAR: &str = "unclear";
+const SUPERSEDED: &str = "superseded";
 
 struct Target<'v> {
     kind: &'v str,
@@ -109,20 +132,28 @@ fn all(kind: &'static str, cx: &Context<'_>) -> Value {
         for parent in parents.into_iter().flatten() {
             let text = |name: &str| parent.get(name).and_then(Value::as_str);
             let gateway = (text("namespace").unwrap_or(of), text("name").unwrap_or_default());
-            by_gateway.entry(gateway).or_default().push((index, text("sectionName")));
+            let listeners = cx.mesh.gateways.listeners.get(&(gateway.0.into(), gateway.1.into()));
+            let port = parent.get("port").and_then(Value::as_u64);
+            let fits = |listener: &&Listener| port.is_none_or(|port| u64::from(listener.port) == port);
+            let mut on = listeners.into_iter().flatten().filter(fits);
+            let only = on.next().filter(|_| on.next().is_none()).map(|listener| listener.name.as_str());
+            by_gateway.entry(gateway).or_default().push((index, text("sectionName").or(only)));
         }
     }
     let mut best: BTreeMap<usize, (Near, usize)> = BTreeMap::new();
-    for policy in cx.all(kind) {
+    let (mut unclear, mut superseded) = (BTreeSet::new(), BTreeSet::new());
+    let mut policies: Vec<&Resource> = cx.all(kind).collect();
+    policies.sort_by_key(|policy| policy.age());
+    for policy in policies {
         let namespace = cx.namespace(policy);
         for target in Target::all(&policy.value) {
             let (near, entries): (Near, Vec<usize>) = match (target.kind, target.section) {
                 ("Gateway", section) => {
-                    let listeners = cx.mesh.gateways.listeners.get(&(namespace.into(), target.name.into()));
-                    let only = listeners.is_some_and(|listeners| listeners.len() == 1);
-                    let here =
-                        |of: &Option<&str>| section.is_none() || *of == section || only && of.is_none();
+                    let here = |of: &Option<&str>| section.is_none() || *of == section;
                     let on = by_gateway.get(&(namespace, target.name)).into_iter().flatten();
+                    if section.is_some() && on.clone().any(|(_, of)| of.is_none()) {
+                        unclear.insert(policy.index);
+                    }
                     let near = if section.is_some() { Near::Listener } else { Near::Gateway };
                     (near, on.filter(|(_, of)| here(of)).map(|(index, _)| *index).collect())
                 }
@@ -137,14 +168,18 @@ fn all(kind: &'static str, cx: &Context<'_>) -> Value {
                 }
             };
             for entry in entries {
-                // Of several that are equally near the first one counts.
-                if best.get(&entry).is_none_or(|(known, _)| near > *known) {
-                    best.insert(entry, (near, policy.index));
+                // Of several that are equally near the oldest counts.
+                match best.get(&entry) {
+                    Some((known, of)) if near == *known && *of != policy.index => {
+                        superseded.insert(policy.index);
+                    }
+                    Some((known, _)) if near <= *known => {}
+                    _ => drop(best.insert(entry, (near, policy.index))),
                 }
             }
         }
     }
-    let mut found = json!({});
+    let mut found = json!({UNCLEAR: unclear, SUPERSEDED: superseded});
     for (entry, (_, policy)) in best {
         if let Some(map) = found.as_object_mut() {
             let entries = map.entry(policy.to_string()).or_insert_with(|| json!([]));

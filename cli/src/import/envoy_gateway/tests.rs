@@ -297,3 +297,40 @@ fn what_is_not_done_is_refused() {
     assert_eq!(errors(&imported.report), Vec::<String>::new());
     assert!(warnings(&imported.report)[0].contains("answers are not compressed"));
 }
+
+#[test]
+fn of_two_for_one_target_the_older_counts_and_one_for_a_listener_needs_to_know_its_routes() {
+    let aged = |name: &str, created: &str, status: u16| {
+        attached(
+            "BackendTrafficPolicy",
+            name,
+            SHOP,
+            &format!("  faultInjection: {{abort: {{httpStatus: {status}}}}}\n"),
+        )
+        .replace(
+            &format!("name: {name}}}\nspec"),
+            &format!("name: {name}, creationTimestamp: '{created}'}}\nspec"),
+        )
+    };
+    let both = [
+        ROUTES.to_owned(),
+        aged("new", "2025-01-01T00:00:00Z", 418),
+        aged("old", "2024-01-01T00:00:00Z", 503),
+    ];
+    let found = imported(&both.concat());
+    assert_eq!(errors(&found.report), Vec::<String>::new());
+    let entries = found.policy.value["http"].as_array().unwrap().clone();
+    let shop = entries.iter().find(|entry| entry["name"] == "shop/0").unwrap();
+    assert_eq!(shop["fault"]["abort"]["httpStatus"], 503);
+    assert!(warnings(&found.report)[0].contains("another one is for the same target, and older"));
+
+    let listener = attached("SecurityPolicy", "p", &format!("{EDGE}, sectionName: inner"), JWT);
+    let two = ROUTES.replace("protocol: HTTP}]", "protocol: HTTP}, {name: inner, port: 81, protocol: HTTP}]");
+    let told = errors(&imported(&format!("{two}{listener}")).report);
+    assert!(told[0].contains("routes are on all of them"), "{told:?}");
+    // By the port of its parent, a route is on one.
+    let with_ports = two.replace("parentRefs: [{name: edge}]", "parentRefs: [{name: edge, port: 81}]");
+    let found = imported(&format!("{with_ports}{listener}"));
+    assert_eq!(errors(&found.report), Vec::<String>::new());
+    assert!(found.policy.value.get("authentication").is_some());
+}
