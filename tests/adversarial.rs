@@ -207,6 +207,12 @@ fn inputs() -> Vec<(&'static str, &'static str, Vec<u8>)> {
             fill("OPTIONS /\norigin: https://example.com\naccess-control-request-headers: ", "a,", "b"),
         ),
         ("request", "bytes", fill("GET /private\nuser-agent: ", "é", "")),
+        ("request", "values to compare with values", {
+            let half = |piece: fn(usize) -> String| -> String { (0..3000).map(piece).collect() };
+            let (query, cookies) =
+                (half(|index| format!("shop={index}&")), half(|index| format!("shop=x{index};")));
+            format!("GET /?{query}\ncookie: {cookies}").into_bytes()
+        }),
         ("request", "a rewrite", fill("GET /v1/", "v1/", "?canary=true")),
         ("fault-headers", "digits", fill("", "9", "\n5")),
         ("shared-data", "ones", vec![0xff; SIZE]),

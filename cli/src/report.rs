@@ -129,9 +129,36 @@ fn explain(
     if source.trim().is_empty() {
         return;
     }
-    let (shown, before, marks) = excerpt(source, problem.place);
+    let (shown, before, marks) = excerpt(&without_keys(source), problem.place);
     let _ = writeln!(out, "{dim}{line:>5} |{reset} {shown}");
     let _ = writeln!(out, "{dim}      |{reset} {:before$}{colour}{:^>marks$}{reset}", "", "");
+}
+
+/// A line without the secret half of a key in it (RFC 7518, 6.3.2 and 6.4.1); every character keeps its place.
+fn without_keys(source: &str) -> String {
+    let mut out = String::with_capacity(source.len());
+    let mut rest = source;
+    let begins = |text: &str| {
+        let (member, value) = text.split_once(':')?;
+        let member = member.trim_end().trim_end_matches(['"', '\'']);
+        let name = member.rsplit(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+        let value_at = value.len().saturating_sub(value.trim_start_matches([' ', '"', '\'']).len());
+        let start = text.len().saturating_sub(value.len()).saturating_add(value_at);
+        Some((matches!(name, "k" | "d" | "p" | "q" | "dp" | "dq" | "qi"), start))
+    };
+    while let Some((secret, start)) = begins(rest) {
+        let (before, value) = rest.split_at(start.min(rest.len()));
+        out.push_str(before);
+        let is_of_it = |c: &char| c.is_ascii_alphanumeric() || "-_+/=".contains(*c);
+        let length = value.chars().take_while(is_of_it).count();
+        let (value, after) = value.split_at(length);
+        match secret {
+            true => out.extend(std::iter::repeat_n('*', length)),
+            false => out.push_str(value),
+        }
+        rest = after;
+    }
+    out + rest
 }
 
 /// The piece of a line around a place, how many columns in it the place begins, and how many it takes.
@@ -204,6 +231,25 @@ mod tests {
             "policy.yaml:9:9: a.b: no; use 1\npolicy.yaml: 1 error\n"
         );
         assert!(text(&[wrong("a", place(1, 9, 9))], false).contains("    1 | a\n      |  ^\n"));
+    }
+
+    #[test]
+    fn a_key_is_not_shown() {
+        for (line, shown) in [
+            (
+                "keys: [{kty: oct, k: dG9wLXNlY3JldA==, alg: 5}]",
+                "keys: [{kty: oct, k: ****************, alg: 5}]",
+            ),
+            (
+                r#"{"kty":"RSA","n":"AQ","d" : "abc","e":"AQAB"}"#,
+                r#"{"kty":"RSA","n":"AQ","d" : "***","e":"AQAB"}"#,
+            ),
+            ("- uri: https://a:8443/k:x", "- uri: https://a:8443/k:x"),
+            ("k:", "k:"),
+            ("é: k: ab", "é: k: **"),
+        ] {
+            assert_eq!(without_keys(line), shown);
+        }
     }
 
     #[test]

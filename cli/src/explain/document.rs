@@ -98,12 +98,12 @@ fn key<'p>(path: &'p str, name: &str) -> Option<&'p str> {
     })
 }
 
-/// What a condition asks for, in words.
-pub fn wanted(value: &Value) -> String {
+/// What a condition asks for of what has this name, in words.
+pub fn wanted(name: &str, value: &Value) -> String {
     const SHOWN: usize = 6;
     match value {
         Value::Array(list) => {
-            let mut all: Vec<String> = list.iter().take(SHOWN).map(wanted).collect();
+            let mut all: Vec<String> = list.iter().take(SHOWN).map(|value| wanted(name, value)).collect();
             if list.len() > SHOWN {
                 all.push(format!("{} more", list.len().saturating_sub(SHOWN)));
             }
@@ -113,14 +113,14 @@ pub fn wanted(value: &Value) -> String {
                 None => "nothing".to_owned(),
             }
         }
-        Value::String(text) => super::shown::text(text.as_bytes()),
+        Value::String(text) => super::shown::wanted(name, text),
         Value::Object(members) => match members.iter().next() {
             Some((kind, value)) if members.len() == 1 => match (kind.as_str(), value) {
                 ("present", Value::Bool(true)) => "any value".to_owned(),
                 ("present", Value::Bool(false)) => "none".to_owned(),
-                ("attribute", Value::String(name)) => format!("what {name} is"),
-                ("exact", value) => wanted(value),
-                (kind, value) => format!("{kind} {}", wanted(value)),
+                ("attribute", Value::String(other)) => format!("what {other} is"),
+                ("exact", value) => wanted(name, value),
+                (kind, value) => format!("{kind} {}", wanted(name, value)),
             },
             Some(_) => value.to_string(),
             None => "any value".to_owned(),
@@ -167,7 +167,7 @@ mod tests {
             (json!([1, true]), "1 or true"),
             (json!(["1", "2", "3", "4", "5", "6", "7", "8"]), "1, 2, 3, 4, 5, 6 or 2 more"),
         ] {
-            assert_eq!(wanted(&value), words);
+            assert_eq!(wanted("x-a", &value), words);
         }
     }
 }

@@ -24,14 +24,28 @@ const SECRETS: [&str; 10] = [
 /// A value of what has this name.
 pub fn value(name: &str, bytes: &[u8]) -> String {
     let name = name.to_ascii_lowercase();
-    let secret = SECRETS.iter().any(|word| name.contains(word));
     if name == "cookie" || name == "set-cookie" {
         return cookies(bytes);
     }
-    if secret || (name.contains("cookie") && bytes.len() > SHORT) || has_token(bytes) {
+    if is_secret(&name) || is_session(&name, bytes) || has_token(bytes) {
         return shortened(bytes);
     }
     if bytes.contains(&b'?') { path(bytes) } else { text(bytes) }
+}
+
+fn is_secret(name: &str) -> bool {
+    SECRETS.iter().any(|word| name.contains(word))
+}
+
+fn is_session(name: &str, bytes: &[u8]) -> bool {
+    name.contains("cookie") && bytes.len() > SHORT
+}
+
+/// A text that a policy compares with what has this name; a short one, such as `Bearer `, is no secret.
+pub fn wanted(name: &str, wanted: &str) -> String {
+    let name = name.to_ascii_lowercase();
+    let hidden = wanted.len() > SHORT && is_secret(&name) || is_session(&name, wanted.as_bytes());
+    if hidden { shortened(wanted.as_bytes()) } else { text(wanted.as_bytes()) }
 }
 
 /// Path and query, with the secrets in the query shortened.
@@ -46,7 +60,7 @@ pub fn path(path_and_query: &[u8]) -> String {
             Some((name, rest)) => {
                 let rest = rest.get(1..).unwrap_or_default();
                 let name = plain(name);
-                let secret = SECRETS.iter().any(|word| name.to_ascii_lowercase().contains(word));
+                let secret = is_secret(&name.to_ascii_lowercase());
                 // In a header something may follow, such as a quote.
                 let end = rest.iter().position(|byte| b"\"'<> ".contains(byte)).unwrap_or(rest.len());
                 let (rest, after) = rest.split_at(end);
@@ -143,6 +157,14 @@ mod tests {
             ("x-user", "a\x1b[31m\u{202e}", "a\\u{1b}[31m\\u{202e}"),
         ] {
             assert_eq!(value(name, value_.as_bytes()), shown, "{name}");
+        }
+        for (name, compared, shown) in [
+            ("x-api-key", "SUPERSECRETVALUE", "SUPE… (16 bytes)"),
+            ("authorization", "Bearer ", "\"Bearer \""),
+            ("cookie session", "SUPERSECRETVALUE", "SUPE… (16 bytes)"),
+            ("user-role", "administrators", "administrators"),
+        ] {
+            assert_eq!(wanted(name, compared), shown, "{name}");
         }
         assert_eq!(
             path(format!("/a?x=1&access_token={token}&y={token}").as_bytes()),

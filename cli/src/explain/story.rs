@@ -358,7 +358,7 @@ impl Teller<'_> {
             of,
             holds: word(condition.holds),
             seen: condition.seen.iter().map(|value| shown::value(&secret, value)).collect(),
-            wanted: found.value.map(wanted).unwrap_or_default(),
+            wanted: found.value.map(|value| wanted(&secret, value)).unwrap_or_default(),
             negated,
             reading: condition.reading.as_deref().filter(|reading| *reading != self.path).map(shown::plain),
             token: condition.token.as_deref().map(str::to_owned),
@@ -716,7 +716,9 @@ impl Teller<'_> {
         let parts = values.iter().enumerate().map(|(index, value)| {
             let source = self.document.find(&format!("{path}.key[{index}]")).value;
             let name = source.map(key_words).unwrap_or_default();
-            format!("{name}={}", shown::value(&name, value))
+            let cookie = source.is_some_and(|source| source.get("cookie").is_some());
+            let secret = if cookie { format!("cookie {name}") } else { name.clone() };
+            format!("{name}={}", shown::value(&secret, value))
         });
         let parts: Vec<String> = parts.collect();
         if parts.is_empty() {

@@ -50,7 +50,7 @@ impl Read {
         let Failure::Token(status) = failure else { return None };
         let wants = |members: &[&str]| {
             let found = members.iter().find_map(|member| document.find(&format!("{rule}.{member}")).value);
-            found.map_or_else(|| "nothing".to_owned(), wanted)
+            found.map_or_else(|| "nothing".to_owned(), |value| wanted("claim", value))
         };
         let claim = |name: &str, members: &[&str]| {
             let value = member(&self.claims, name);

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use serde_json::{Number, Value};
 
 use super::evaluation::View;
@@ -66,6 +68,31 @@ impl Attribute {
             Truth::No
         });
         Truth::each(answers)
+    }
+
+    /// How surely it is each of the texts that it has, and how surely any other. They are read once: a client can send
+    /// thousands of values, and thousands to compare them with.
+    pub fn texts(&self, view: &View<'_, '_>) -> (BTreeMap<Vec<u8>, Truth>, Truth) {
+        let mut texts = BTreeMap::new();
+        let otherwise = self.any(view, &mut |text| {
+            texts.insert(text.to_vec(), Truth::Yes);
+            Truth::No
+        });
+        let is_sure = |text: &[u8]| match self {
+            // What it is without its port alone may be meant.
+            Attribute::Host => {
+                let evaluation = view.evaluation;
+                evaluation.request.header(":authority") == Some(text) || evaluation.host() == Some(text)
+            }
+            _ => true,
+        };
+        let is_one = !self.can_be_repeated() || texts.len() == 1;
+        for (text, truth) in &mut texts {
+            if !(is_one && is_sure(text)) {
+                *truth = Truth::Unknown.max(otherwise);
+            }
+        }
+        (texts, otherwise)
     }
 
     /// Whether one of its values passes the test.

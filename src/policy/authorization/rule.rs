@@ -255,7 +255,8 @@ impl Values {
 /// Whether two attributes hold the same. Of what a client repeats, the upstream may take any: where only some of the
 /// values are the same, it cannot be told.
 fn same(view: &View<'_, '_>, one: &Attribute, other: &Attribute) -> Truth {
-    one.every(view, &mut |value| other.every(view, &mut |candidate| (candidate == value).into()))
+    let (texts, otherwise) = other.texts(view);
+    one.every(view, &mut |value| texts.get(value).copied().unwrap_or(otherwise))
 }
 
 impl PathSet {
