@@ -246,7 +246,7 @@ mod tests {
             ),
             ("- uri: https://a:8443/k:x", "- uri: https://a:8443/k:x"),
             ("k:", "k:"),
-            ("é: k: ab", "é: k: **"),
+            ("é: {k: ab}", "é: {k: **}"),
         ] {
             assert_eq!(without_keys(line), shown);
         }

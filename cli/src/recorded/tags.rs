@@ -105,7 +105,7 @@ impl Tags {
             if let Some(value) = text(&line, &tag.name)
                 && Some(&value) != tag.default.as_ref()
             {
-                tag.source.put(&value, &mut recorded.request, &mut claims);
+                tag.source.put(&unescaped(&value), &mut recorded.request, &mut claims);
             }
         }
         if !known && !claims.is_empty() {
@@ -265,26 +265,57 @@ impl Source {
         }
     }
 
-    fn put(&self, value: &str, request: &mut Request, claims: &mut Map<String, Value>) {
+    fn put(&self, value: &[u8], request: &mut Request, claims: &mut Map<String, Value>) {
+        let text = || String::from_utf8_lossy(value);
         match self {
             Source::Header(name) if name.starts_with(':') || name == "host" => {}
             Source::Header(name) => {
                 if !request.headers.iter().any(|(known, _)| known == name) {
-                    request.headers.push((name.clone(), value.as_bytes().to_vec()));
+                    request.headers.push((name.clone(), value.to_vec()));
                 }
             }
             Source::Cookie(name) => {
-                request.headers.push(("cookie".to_owned(), format!("{name}={value}").into_bytes()));
+                request.headers.push(("cookie".to_owned(), [name.as_bytes(), b"=", value].concat()));
             }
             Source::Query(name) => {
                 let mark = if request.path.contains(&b'?') { '&' } else { '?' };
                 let pair: String =
-                    url::form_urlencoded::Serializer::new(String::new()).append_pair(name, value).finish();
+                    url::form_urlencoded::Serializer::new(String::new()).append_pair(name, &text()).finish();
                 request.path.extend_from_slice(format!("{mark}{pair}").as_bytes());
             }
-            Source::Claim(path) => put_claim(claims, path, value),
+            Source::Claim(path) => put_claim(claims, path, &text()),
         }
     }
+}
+
+/// A value as it was before the module wrote it into a log: it writes as `%XX` what could end a field or a line, and bytes that
+/// are no UTF-8. A percent sign it leaves as it is, so that what a client sent as `%22` is taken for a quote.
+fn unescaped(text: &str) -> Vec<u8> {
+    let digit = |byte: Option<&u8>| match byte {
+        Some(digit @ b'0'..=b'9') => Some(digit.wrapping_sub(b'0')),
+        Some(digit @ b'A'..=b'F') => Some(digit.wrapping_sub(b'A').wrapping_add(10)),
+        _ => None,
+    };
+    let escaped = |byte: u8| byte.is_ascii_control() || !byte.is_ascii() || matches!(byte, b'"' | b'\\');
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let pair = match first {
+            b'%' => digit(after.first()).zip(digit(after.get(1))),
+            _ => None,
+        };
+        match pair.map(|(high, low)| high << 4 | low).filter(|byte| escaped(*byte)) {
+            Some(byte) => {
+                out.push(byte);
+                rest = after.get(2..).unwrap_or_default();
+            }
+            None => {
+                out.push(*first);
+                rest = after;
+            }
+        }
+    }
+    out
 }
 
 /// Lists and objects stand in logs as JSON.
@@ -318,6 +349,26 @@ fn names(tags: &[Value]) -> Names {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn what_a_log_has_escaped_is_read_as_it_was() {
+        for (logged, value) in [
+            ("[%22a%22,%22b%22]", &b"[\"a\",\"b\"]"[..]),
+            ("a%5Cb%09c%7F", b"a\\b\tc\x7f"),
+            ("%FF%C3(", b"\xff\xc3("),
+            ("%E2%80%AE\u{e9}", "\u{202e}\u{e9}".as_bytes()),
+            ("100%", b"100%"),
+            ("a%2Fb%5", b"a%2Fb%5"),
+            ("a%2fb%0a", b"a%2fb%0a"),
+        ] {
+            assert_eq!(unescaped(logged), value, "{logged}");
+        }
+        let policy = json!({"telemetry": {"tags": [{"name": "roles", "value": {"claim": "roles"}}]}});
+        let line = json!({"roles": "[%22customer%22,%22a%5C%5Cb%22]"});
+        let mut recorded = Recorded { line: Some(line), ..Recorded::default() };
+        Tags::of(&policy).fill(&mut recorded);
+        assert_eq!(Value::from(recorded.claims), json!({"roles": ["customer", "a\\b"]}));
+    }
 
     #[test]
     fn what_tags_wrote_is_a_part_of_the_request() {
