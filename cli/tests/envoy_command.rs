@@ -348,6 +348,7 @@ fn a_raw_request_is_explained_as_envoy_takes_it() {
         to("{headers: {x-role: {exact: admin}}}", "admins"),
         to("{authority: {exact: webapp}}", "webapps"),
         to("{uri: {exact: /only}}", "only"),
+        to("{headers: {te: {prefix: ''}}}", "trailers"),
         to("{}", "others"),
     ];
     put(&file, &policy.concat());
@@ -363,7 +364,19 @@ fn a_raw_request_is_explained_as_envoy_takes_it() {
             "GET /only HTTP/1.1\r\nHost: a\r\nX-Role:  admin \r\nConnection: x-forwarded-port, te\r\n",
             "admins",
         ),
-        ("GET /./.;/../only HTTP/1.1\r\nHost: a\r\n", "only"),
+        ("GET /only/.; HTTP/1.1\r\nHost: a\r\n", "others"),
+        ("GET /a/.;/..;x/only HTTP/1.1\r\nHost: a\r\n", "only"),
+        ("GET /a//../only HTTP/1.1\r\nHost: a\r\n", "others"),
+        ("GET /only//.. HTTP/1.1\r\nHost: a\r\n", "others"),
+        ("GET /a\\..;/only HTTP/1.1\r\nHost: a\r\n", "others"),
+        ("GET /%2e;/only HTTP/1.1\r\nHost: a\r\n", "others"),
+        ("GET / HTTP/1.1\r\nHost: webapp\r\nHost: a\r\n", "others"),
+        (
+            "GET / HTTP/1.1\r\nHost: webapp\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n",
+            "webapps",
+        ),
+        ("GET / HTTP/1.1\r\nHost: a\r\nTE: gzip\r\n", "others"),
+        ("GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\n", "trailers"),
     ] {
         let raw = format!("{head}\r\n");
         let mut client = Client::connect(address).unwrap();
@@ -394,6 +407,19 @@ fn a_raw_request_is_explained_as_envoy_takes_it() {
         ("GET / HTTP/1.1\r\nHost: a\r\nConnection: a,b,c,d,e,f,g,h,i,j\r\n", 400),
         ("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n", 403),
         ("GET a/b HTTP/1.1\r\nHost: a\r\n", 400),
+        ("GET /a#b HTTP/1.1\r\nHost: a\r\n", 400),
+        ("GET * HTTP/1.1\r\nHost: a\r\n", 400),
+        ("GET / HTTP/1.0\r\nHost: a\r\n", 426),
+        ("get / HTTP/1.1\r\nHost: a\r\n", 400),
+        ("FOO / HTTP/1.1\r\nHost: a\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: a\r\nx_role: admin\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: a\r\nx-role : admin\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: a\r\nx-role: ad\0min\r\n", 400),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1,1\r\n", 400),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n", 400),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: a/\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: a#\r\n", 400),
     ] {
         let raw = format!("{head}\r\n");
         let mut client = Client::connect(address).unwrap();

@@ -17,7 +17,7 @@ pub fn normalize(path_and_query: &[u8]) -> Normalized {
     }
     let end = path_and_query.iter().position(|byte| matches!(byte, b'?' | b'#'));
     let (path, rest) = path_and_query.split_at(end.unwrap_or(path_and_query.len()));
-    let Some(path) = unescape(path) else { return Normalized::Refused };
+    let Some(path) = unescape(&without_dots_parameters(path)) else { return Normalized::Refused };
     let mut segments: Vec<&[u8]> = Vec::new();
     let all: Vec<&[u8]> = path.split(|byte| *byte == b'/').skip(1).collect();
     for (place, segment) in all.iter().enumerate() {
@@ -27,7 +27,6 @@ pub fn normalize(path_and_query: &[u8]) -> Normalized {
             b".." => {
                 segments.pop();
             }
-            b"" if !last => continue,
             other => segments.push(other),
         }
         if last && matches!(*segment, b"." | b"..") {
@@ -35,7 +34,10 @@ pub fn normalize(path_and_query: &[u8]) -> Normalized {
         }
     }
     let mut whole = Vec::with_capacity(path_and_query.len());
-    for segment in &segments {
+    // Slashes are merged last: an empty segment is one that `..` takes back.
+    let last = segments.len().saturating_sub(1);
+    let is_kept = |place: &usize, segment: &[u8]| !segment.is_empty() || *place == last;
+    for (_, segment) in segments.iter().enumerate().filter(|(place, segment)| is_kept(place, segment)) {
         whole.push(b'/');
         whole.extend_from_slice(segment);
     }
@@ -44,6 +46,16 @@ pub fn normalize(path_and_query: &[u8]) -> Normalized {
     }
     whole.extend_from_slice(rest);
     Normalized::Path(whole)
+}
+
+/// `.;a` is `.`, and `..;a` is `..`; as they were sent, before anything is unescaped.
+fn without_dots_parameters(path: &[u8]) -> Vec<u8> {
+    let segment = |segment: &'_ [u8]| match segment {
+        [b'.', b';', ..] => b".".to_vec(),
+        [b'.', b'.', b';', ..] => b"..".to_vec(),
+        other => other.to_vec(),
+    };
+    path.split(|byte| *byte == b'/').map(segment).collect::<Vec<_>>().join(&b'/')
 }
 
 /// Escapes of unreserved characters are resolved, a backslash is a slash; none for an escaped slash or backslash.
@@ -89,6 +101,22 @@ mod tests {
             ("/..", "/"),
             (r"/a\b", "/a/b"),
             ("/%61dmin;x=1", "/admin;x=1"),
+            ("/admin//../x", "/admin/x"),
+            ("//../x", "/x"),
+            ("/a///../b", "/a/b"),
+            ("/a/.//b", "/a/b"),
+            ("/a//.", "/a/"),
+            ("/..//a", "/a"),
+            ("/a/.;/admin", "/a/admin"),
+            ("/admin/..;x=1/pub", "/pub"),
+            ("/a/b/..;", "/a/"),
+            ("/a/.;/..;/c/d", "/c/d"),
+            (r"/a/..;\b", "/"),
+            (r"/a\..;/b", "/a/..;/b"),
+            ("/a/.%2e;/b", "/a/..;/b"),
+            ("/a/...;/b", "/a/...;/b"),
+            ("/a/./;/b", "/a/;/b"),
+            ("/a/..?x", "/?x"),
             ("/a%20b%25", "/a%20b%25"),
             ("*", "*"),
         ] {
