@@ -37,6 +37,27 @@ struct Limit {
     value: Value,
 }
 
+impl Limit {
+    /// Whether it has no selectors.
+    fn is_for_the_rest(&self) -> bool {
+        self.asked.is_empty() && self.keys.is_empty()
+    }
+
+    /// What a request has to have to be counted: the headers that are told apart, too.
+    fn all_asked(&self) -> All {
+        let any = || json!({"regex": ".*"});
+        let told_apart = self.keys.iter().filter_map(|(name, key)| {
+            let asked = match (key.get("header"), key.get("queryParam")) {
+                (Some(_), _) => Asked::Header(name.clone(), vec![any()]),
+                (_, Some(_)) => Asked::Query(name.clone(), any()),
+                _ => return None,
+            };
+            Some(Literal { asked, holds: true })
+        });
+        self.asked.iter().cloned().chain(told_apart).collect()
+    }
+}
+
 /// Reads it.
 pub fn read(field: &Field<'_>, reached: &[usize], resource: &Resource, cx: &mut Context<'_>) {
     let Some(object) = field.object() else { return };
@@ -84,9 +105,9 @@ fn written(
     for limit in limits {
         // Here a limit without selectors is for requests that no other one is for; a service counts each by itself.
         let mut asked = vec![limit.asked.clone()];
-        if !is_global && limit.asked.is_empty() && limit.keys.is_empty() {
-            for other in limits.iter().filter(|other| !other.asked.is_empty()) {
-                asked = product(&asked, &contrary(&other.asked))?;
+        if !is_global && limit.is_for_the_rest() {
+            for other in limits.iter().filter(|other| !other.is_for_the_rest()) {
+                asked = product(&asked, &contrary(&other.all_asked()))?;
             }
         }
         let groups: Vec<(Option<String>, Vec<usize>)> = match limit.shared || reached.len() == 1 {

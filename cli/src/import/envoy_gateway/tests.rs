@@ -186,7 +186,7 @@ fn limits_are_for_each_route_and_for_what_selectors_say() {
       rules:
       - {limit: {requests: 10, unit: Minute}}
       - {clientSelectors: [{headers: [{name: X-Plan, value: gold}]}], limit: {requests: 100, unit: Minute}}
-      - {clientSelectors: [{sourceCIDR: {type: Distinct, value: 0.0.0.0/0}}], limit: {requests: 5, unit: Second}, shadowMode: true}
+      - {clientSelectors: [{headers: [{name: x-user, type: Distinct}], sourceCIDR: {type: Distinct, value: 0.0.0.0/0}}], limit: {requests: 5, unit: Second}, shadowMode: true}
 ";
     let found = of("BackendTrafficPolicy", SHOP, spec);
     let path = json!({"regex": "/open(?:/.*)?(?:\\?.*)?"});
@@ -197,7 +197,7 @@ fn limits_are_for_each_route_and_for_what_selectors_say() {
         json!([
             {
                 "name": "default/p/local/0",
-                "match": [{"authority": {"exact": "shop.example"}, "withoutHeaders": {":path": path, "x-plan": {"regex": "gold"}}}],
+                "match": [{"authority": {"exact": "shop.example"}, "withoutHeaders": {":path": path, "x-plan": {"regex": "gold"}, "x-user": {"regex": "(?:.*)"}}}],
                 "tokenBucket": bucket(10, "60s"),
             },
             {
@@ -214,10 +214,16 @@ fn limits_are_for_each_route_and_for_what_selectors_say() {
                 "name": "default/p/local/2",
                 "match": [{"authority": {"exact": "shop.example"}, "withoutHeaders": {":path": path}}],
                 "tokenBucket": bucket(5, "1s"),
-                "key": [{"remoteAddress": {}}],
+                "key": [{"header": "x-user"}, {"remoteAddress": {}}],
             },
         ])
     );
+    // Where each client has a bucket, nobody takes from the one for the rest.
+    let spec = "  rateLimit: {local: {rules: [{limit: {requests: 10, unit: Minute}}, \
+                {clientSelectors: [{sourceCIDR: {type: Distinct, value: 0.0.0.0/0}}], limit: {requests: 5, unit: Second}}]}}\n";
+    let found = of("BackendTrafficPolicy", SHOP, spec);
+    assert_eq!(found["rateLimits"].as_array().map(Vec::len), Some(1));
+    assert_eq!(found["rateLimits"][0]["name"], "default/p/local/1");
     let spec = "  rateLimit: {type: Global, global: {rules: [{clientSelectors: [{headers: [{name: x-user, type: Distinct}]}], \
                 limit: {requests: 3, unit: Hour}, shared: true}]}}\n";
     let found = of("BackendTrafficPolicy", EDGE, spec);
