@@ -125,6 +125,19 @@ impl KeySet {
         Err(Status::JwtVerificationFail)
     }
 
+    /// Whether one of the keys may verify anything by these algorithms.
+    pub fn serves(&self, allowed: Algorithms) -> bool {
+        let serves = |key: &Key| {
+            let fits = |algorithm: Algorithm| {
+                key.algorithm.is_none_or(|only| only == algorithm)
+                    && allowed.allow(algorithm, key.algorithm)
+                    && key.material.fits(algorithm)
+            };
+            Algorithm::ALL.into_iter().any(fits)
+        };
+        self.keys.iter().any(serves)
+    }
+
     /// Whether a token that names this key may be verified here: by the key of that id, or by one without an id.
     pub fn may_have(&self, kid: &str) -> bool {
         self.keys.iter().any(|key| key.kid.as_deref().is_none_or(|id| id == kid))

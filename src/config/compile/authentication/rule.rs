@@ -8,7 +8,7 @@ use super::keys;
 use crate::config::document::{Document, JwtRule};
 use crate::matchers::{Pattern, StringMatch};
 use crate::policy::authentication::{
-    Audiences, HeaderLocation, Locations, Output, RequiredClaims, Rule, SpaceDelimited, Validity,
+    Audiences, HeaderLocation, KeySource, Locations, Output, RequiredClaims, Rule, SpaceDelimited, Validity,
 };
 
 /// Claims that hold several values in one string, whatever a rule says, as in Istio.
@@ -23,6 +23,16 @@ pub fn compile(
     cx: &Context<'_>,
 ) -> Option<Rule> {
     let keys = keys::compile(source, path, cx);
+    let algorithms = keys::algorithms(source.algorithms.as_deref(), path, cx);
+    if let Some(KeySource::Inline(keys)) = &keys
+        && !keys.serves(algorithms)
+    {
+        cx.warn(
+            &path.field("algorithms"),
+            "no key of the set is for one of these, so that every token is refused; shared secrets (kty oct) are for HS256, \
+             HS384 and HS512, which have to be listed",
+        );
+    }
     Some(Rule {
         name,
         issuers: issuers(source, path, cx),
@@ -31,7 +41,7 @@ pub fn compile(
         forward_original_token: source.forward_original_token.unwrap_or(false),
         output: output(source, path, cx),
         space_delimited_claims: space_delimited(source, path, cx),
-        algorithms: keys::algorithms(source.algorithms.as_deref(), path, cx),
+        algorithms,
         validity: Validity {
             clock_skew: seconds(source.clock_skew.map_or(Duration::from_secs(60), |skew| skew.0)),
             require_expiration: source.require_expiration.unwrap_or(false),

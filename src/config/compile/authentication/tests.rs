@@ -370,3 +370,16 @@ fn a_key_set_over_http_needs_its_cluster_and_an_address() {
     assert!(errors.len() == 2 && errors[0].starts_with("rule.jwksCacheDuration: "), "{errors:?}");
     assert!(errors[1].starts_with("rule.timeout: "), "{errors:?}");
 }
+
+#[test]
+fn keys_that_no_algorithm_is_for_are_warned_of() {
+    let warnings = |members: Value| -> Vec<String> {
+        let document = json!({"authentication": {"jwtRules": [rule(members)]}});
+        let compiled = config::compile(&document, &|_| None, Errors::default());
+        compiled.unwrap().warnings.iter().map(ToString::to_string).collect()
+    };
+    let found = warnings(json!({}));
+    let expected = "authentication.jwtRules[0].algorithms: no key of the set is for one of these";
+    assert!(found.len() == 1 && found[0].starts_with(expected), "{found:?}");
+    assert!(warnings(json!({"algorithms": ["HS256", "RS256"]})).is_empty());
+}
