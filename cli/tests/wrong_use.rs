@@ -170,6 +170,42 @@ fn wrong_use_is_told_with_the_right_use() {
 }
 
 #[test]
+fn destinations_that_the_mesh_would_not_find_are_told() {
+    let folder = folder();
+    let mesh = "\
+apiVersion: v1
+kind: Service
+metadata: {name: a, namespace: shop}
+spec: {selector: {app: a}, ports: [{port: 80, targetPort: 8080, name: http}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: a, namespace: shop}
+spec:
+  hosts: [a]
+  http:
+  - {match: [{uri: {prefix: /x}}], route: [{destination: {host: a, port: {number: 9999}}}]}
+  - {route: [{destination: {host: a, subset: vX}}]}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: a, namespace: shop}
+spec: {host: a, subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]}
+";
+    std::fs::write(folder.join("mesh.txt"), mesh).unwrap();
+    let (code, _, said) =
+        run(&folder, "import mesh.txt --namespace shop --echo --module m.wasm --output imported");
+    assert_eq!(code, Some(0), "{said}");
+    let host = "a.shop.svc.cluster.local";
+    for what in [
+        format!("no DestinationRule of {host} has the subset vX; it has v1, v2: in the mesh"),
+        format!("{host} has no port 9999; it has 80: in the mesh"),
+    ] {
+        assert_eq!(said.matches(&what).count(), 1, "{what}: {said}");
+    }
+}
+
+#[test]
 fn a_folder_and_standard_input_are_read_as_files_are() {
     use std::io::Write;
     let folder = folder();

@@ -392,7 +392,8 @@ mod tests {
         );
         assert_eq!(requests(&json!({}), base).len(), 3);
         assert_eq!(requests(&json!({}), "https://a")[0], "curl -i -k https://a/");
-        let claim = json!({"http": [{"match": [{"headers": {"@request.auth.claims.groups": {"exact": "beta"}}}]}]});
+        let claim =
+            json!({"http": [{"match": [{"headers": {"@request.auth.claims.groups": {"exact": "beta"}}}]}]});
         assert!(requests(&claim, base).iter().all(|line| !line.contains('@')));
         let hosts =
             json!({"http": [{"hosts": ["*.a.example", "a.example"], "match": [{"uri": {"exact": "/x"}}]}]});

@@ -144,7 +144,7 @@ impl<'m> Rules<'m> {
     }
 
     /// Those for a host.
-    fn for_host(&self, host: &str) -> Vec<&'m Rule> {
+    pub fn for_host(&self, host: &str) -> Vec<&'m Rule> {
         let own = self.by_host.get(host).into_iter().flatten();
         own.chain(self.patterns.iter().filter(|rule| hosts::has(&rule.host, host))).copied().collect()
     }

@@ -156,6 +156,7 @@ impl Writer<'_> {
                 (true, Some(address)) if !self.wanted.options.echo => vec![address],
                 _ => addresses,
             };
+            self.is_known(&to);
             if !addresses.is_empty() && seen.insert(&named.cluster) {
                 found.push((named.cluster.clone(), addresses));
             }
@@ -176,6 +177,35 @@ impl Writer<'_> {
             found.push((DEFAULT.to_owned(), addresses));
         }
         found
+    }
+
+    /// Warns of a destination that the mesh would not find: it answers with 503 there.
+    fn is_known(&mut self, to: &Destination) {
+        let mut wrong = Vec::new();
+        let rules = self.rules.for_host(&to.host);
+        let subsets: BTreeSet<&str> =
+            rules.iter().flat_map(|rule| &rule.subsets).map(|subset| subset.name.as_str()).collect();
+        if let Some(subset) = to.subset.as_deref()
+            && !rules.is_empty()
+            && !subsets.contains(subset)
+        {
+            let known = subsets.into_iter().collect::<Vec<_>>().join(", ");
+            let known = if known.is_empty() { "it has none".to_owned() } else { format!("it has {known}") };
+            wrong.push(format!("no DestinationRule of {} has the subset {subset}; {known}", to.host));
+        }
+        if let (Some(port), Some(service)) = (to.port, self.mesh.services.get(&to.host))
+            && !service.ports.is_empty()
+            && !service.ports.iter().any(|known| known.number == port)
+        {
+            let known: Vec<String> = service.ports.iter().map(|known| known.number.to_string()).collect();
+            wrong.push(format!("{} has no port {port}; it has {}", to.host, known.join(", ")));
+        }
+        for wrong in wrong {
+            let warning = format!("{wrong}: in the mesh, requests for it are answered with 503");
+            if !self.warnings.contains(&warning) {
+                self.warnings.push(warning);
+            }
+        }
     }
 
     /// What the options say of a name.
