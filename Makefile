@@ -90,6 +90,7 @@ envoy-native: tools native native-all native-memory ## Cases, key sets, mTLS, pa
 	MESHFILTER_MODULE=native cargo test --test envoy_observability --test envoy_traffic --test fleet
 	cargo test --test envoy_k8s native_module
 	cargo test --package meshfilter-cli --test registry -- native_modules
+	cargo test --package meshfilter-cli --test compose -- native
 	ONCE=1 MESHFILTER_MODULE=native cargo run --quiet --example demo
 	MESHFILTER_MODULE=native MESHFILTER_MALFORMED_COUNT=3400 cargo test --test malformed
 	MESHFILTER_MODULE=native MESHFILTER_SOAK_SECONDS=30 cargo test --test soak

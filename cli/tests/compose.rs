@@ -24,19 +24,24 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
     type Test = fn(&'static [&'static str]) -> Result<(), String>;
-    let tests: [(&str, Test); 4] = [
+    let tests: [(&str, Test); 5] = [
         ("compose with the profile observability", bring_up_prometheus),
         ("compose", bring_up_and_ask),
         ("compose in docs/install.md", |compose| run_the_page(compose, "Docker compose")),
+        ("compose with the native module in docs/install.md", |compose| {
+            run_the_page(compose, "With the native module")
+        }),
         ("compose with a registry in docs/install.md", |compose| run_the_page(compose, "From a registry")),
     ];
     let engine = engine();
     if let Err(reason) = engine {
         println!("compose is NOT RUN: {reason}");
     }
+    // `make envoy-native` has built it.
+    let lacks = |name: &str| name.contains("native") && envoy::native::native_module().is_err();
     let trials = tests.map(|(name, test)| match engine {
-        Ok(compose) => Trial::test(name, move || Ok(test(compose)?)),
-        Err(_) => Trial::test(name, || Ok(())).with_kind("not run").with_ignored_flag(true),
+        Ok(compose) if !lacks(name) => Trial::test(name, move || Ok(test(compose)?)),
+        _ => Trial::test(name, || Ok(())).with_kind("not run").with_ignored_flag(true),
     });
     let mut trials = Vec::from(trials);
     // Reading it takes no engine.
@@ -80,6 +85,7 @@ fn run_the_page(compose: &'static [&'static str], section: &str) -> Result<(), S
     let (script, expected) = install::block(section).script();
     let registry = free_port();
     let script = script
+        .replace("make build native\n", "")
         .replace("make build\n", "")
         .replace("docker compose", &compose.join(" "))
         .replace("cargo run -q --", env!("CARGO_BIN_EXE_meshfilter"))

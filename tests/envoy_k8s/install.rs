@@ -51,7 +51,7 @@ fn every_block_has_its_test() {
 }
 
 /// Sections whose commands are run: here, and in `tests/compose.rs`.
-const RUN: [&str; 3] = ["Bootstrap file", "Docker compose", "From a registry"];
+const RUN: [&str; 4] = ["Bootstrap file", "Docker compose", "From a registry", "With the native module"];
 
 #[test]
 fn the_bootstrap_file() {
