@@ -206,10 +206,10 @@ impl Request {
         twins.iter().for_each(|twin| self.remove_header(twin));
     }
 
-    /// Whether a header's name may be as long as this; false for most lengths, at no cost.
+    /// Whether this header may be there, or what an upstream may take for it; false for nearly all that are not, at no cost.
     #[inline]
-    pub fn may_have_name_of(&self, length: usize) -> bool {
-        self.headers.has_length(length)
+    pub fn may_have_twin(&self, name: &str) -> bool {
+        self.headers.may_have_twin(name.as_bytes())
     }
 
     // Editing: the snapshot changes at once, the proxy's map when the edits are applied.
@@ -282,10 +282,12 @@ pub fn split_once(bytes: &[u8], delimiter: u8) -> Option<(&[u8], &[u8])> {
 
 /// Path, and query without its `?`; the fragment is cut off.
 pub fn split_path(path: &[u8]) -> (&[u8], Option<&[u8]>) {
-    let path = split_once(path, b'#').map_or(path, |(path, _)| path);
-    match split_once(path, b'?') {
-        Some((path, query)) => (path, Some(query)),
-        None => (path, None),
+    let end = path.iter().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(path.len());
+    match path.split_at_checked(end).unwrap_or_default() {
+        (path, [b'?', query @ ..]) => {
+            (path, Some(split_once(query, b'#').map_or(query, |(query, _)| query)))
+        }
+        (path, _) => (path, None),
     }
 }
 

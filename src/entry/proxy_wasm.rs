@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use crate::filter::{Contexts, Flow};
-use crate::host::Allocator;
+use crate::host::{Allocator, Host};
 use crate::host::proxy_wasm::{Envoy, logger, room_for};
 use crate::version;
 
@@ -68,7 +68,8 @@ extern "C" fn proxy_on_context_create(context: u32, root: u32) {
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_configure(root: u32, _size: usize) -> u32 {
     call(|vm| {
-        vm.envoy.follow_log_level();
+        // And with it the log's level.
+        vm.envoy.now();
         log::info!("{}", version::LINE);
         vm.contexts.on_configure(root)
     })
@@ -78,10 +79,7 @@ extern "C" fn proxy_on_configure(root: u32, _size: usize) -> u32 {
 /// The time that was asked for has come.
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_tick(root: u32) {
-    call(|vm| {
-        vm.envoy.follow_log_level();
-        vm.contexts.on_tick(root);
-    });
+    call(|vm| vm.contexts.on_tick(root));
 }
 
 /// A callout was answered.
@@ -99,11 +97,7 @@ extern "C" fn proxy_on_http_call_response(
 /// A request's headers are there.
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_request_headers(stream: u32, _count: usize, _end_of_stream: u32) -> u32 {
-    let flow = call(|vm| {
-        vm.envoy.follow_log_level();
-        vm.contexts.on_request_headers(stream)
-    });
-    flow as u32
+    call(|vm| vm.contexts.on_request_headers(stream)) as u32
 }
 
 /// A response's headers are there.

@@ -62,7 +62,7 @@ impl Stream {
         self.id
     }
 
-    /// When its request came; none if it did not yet.
+    /// When its request came; none if it did not yet. Under a policy that asks nothing it is not known.
     pub fn received_at(&self) -> Option<Instant> {
         self.received_at
     }
@@ -73,7 +73,9 @@ impl Stream {
     }
 
     pub(super) fn on_request_headers(&mut self) -> Progress {
-        self.received_at = Some(self.host.now());
+        // Nobody asks when where nothing is decided or told.
+        let asked = self.policy.passive.is_none();
+        self.received_at = Some(if asked { self.host.now() } else { Instant::default() });
         self.decide()
     }
 

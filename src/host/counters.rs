@@ -1,34 +1,57 @@
 use std::cell::RefCell;
-use std::collections::HashMap;
 
-use super::{MetricId, NumberHash};
+use super::MetricId;
 
 /// What was added to counters and the proxy has not been told yet: a hostcall for each of them now and then, rather
 /// than for each request.
 #[derive(Debug, Default)]
-pub struct Counters(RefCell<HashMap<MetricId, u64, NumberHash>>);
+pub struct Counters(RefCell<Pending>);
+
+#[derive(Debug, Default)]
+struct Pending {
+    /// By their ids, which proxies count up.
+    sums: Vec<u64>,
+    /// The ids of those that are not 0.
+    counted: Vec<MetricId>,
+}
+
+/// Ids from here on are not kept: no proxy gives so many.
+const MOST: usize = 1 << 20;
 
 impl Counters {
-    /// Adds to a counter.
-    pub fn add(&self, counter: MetricId, by: u64) {
-        if by == 0 {
-            return;
+    /// Adds to a counter; `false` if the proxy has to be told at once.
+    pub fn add(&self, counter: MetricId, by: u64) -> bool {
+        let Ok(mut pending) = self.0.try_borrow_mut() else { return false };
+        let place = counter as usize;
+        let Pending { sums, counted } = &mut *pending;
+        if place >= sums.len() {
+            if place >= MOST {
+                return false;
+            }
+            sums.resize(place.saturating_add(1), 0);
         }
-        if let Ok(mut pending) = self.0.try_borrow_mut() {
-            let sum = pending.entry(counter).or_default();
+        if let Some(sum) = sums.get_mut(place) {
+            if *sum == 0 && by != 0 {
+                counted.push(counter);
+            }
             *sum = sum.saturating_add(by);
         }
+        true
     }
 
     /// Whether there is nothing to tell.
     pub fn is_empty(&self) -> bool {
-        self.0.try_borrow().is_ok_and(|pending| pending.is_empty())
+        self.0.try_borrow().is_ok_and(|pending| pending.counted.is_empty())
     }
 
     /// Tells every sum once, and forgets it.
     pub(super) fn drain(&self, mut tell: impl FnMut(MetricId, u64)) {
-        if let Ok(mut pending) = self.0.try_borrow_mut() {
-            pending.drain().for_each(|(counter, sum)| tell(counter, sum));
+        let Ok(mut pending) = self.0.try_borrow_mut() else { return };
+        let Pending { sums, counted } = &mut *pending;
+        for counter in counted.drain(..) {
+            if let Some(sum) = sums.get_mut(counter as usize) {
+                tell(counter, std::mem::take(sum));
+            }
         }
     }
 }
@@ -42,8 +65,9 @@ mod tests {
         let counters = Counters::default();
         assert!(counters.is_empty());
         for (counter, by) in [(4, 1), (8, 2), (4, 3), (12, 0), (16, u64::MAX), (16, 1)] {
-            counters.add(counter, by);
+            assert!(counters.add(counter, by));
         }
+        assert!(!counters.add(u32::MAX, 1));
         let mut told = Vec::new();
         counters.drain(|counter, sum| told.push((counter, sum)));
         told.sort_unstable();

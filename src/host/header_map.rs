@@ -11,26 +11,40 @@ pub struct HeaderMap {
     looks: Looks,
 }
 
-/// What the names look like: most names that are looked for are absent, and this tells of nearly all of those.
+/// What the pairs look like: most names that are looked for are absent, and this tells of nearly all of those.
 #[derive(Clone, Copy, Debug, Default)]
 struct Looks {
-    /// Which lengths they have.
-    lengths: u64,
-    /// And which lengths together with which last bytes.
+    /// Which lengths names have together with which first bytes.
+    begins: u64,
+    /// And together with which last bytes.
     ends: u64,
+    /// Whether a value may begin or end with a blank.
+    blanks: bool,
 }
 
 impl Looks {
     #[inline]
-    fn add(&mut self, name: &[u8]) {
-        self.lengths |= HeaderMap::length(name.len());
-        self.ends |= Self::end(name);
+    fn add(&mut self, key: u32, value: &[u8]) {
+        self.begins |= Self::begin(key);
+        self.ends |= Self::end(key);
+        let may_be_blank = |byte: Option<&u8>| byte.is_some_and(|byte| *byte <= b' ');
+        self.blanks |= may_be_blank(value.first()) | may_be_blank(value.last());
+    }
+
+    /// Whether a name with this [`key`] may be among them.
+    #[inline]
+    fn may_have(&self, key: u32) -> bool {
+        self.begins & Self::begin(key) != 0 && self.ends & Self::end(key) != 0
     }
 
     #[inline]
-    fn end(name: &[u8]) -> u64 {
-        let last = usize::from(name.last().copied().unwrap_or_default());
-        1 << (name.len().wrapping_mul(7).wrapping_add(last) & 63)
+    fn begin(key: u32) -> u64 {
+        1 << ((key >> 16).wrapping_mul(5).wrapping_add(key >> 8) & 63)
+    }
+
+    #[inline]
+    fn end(key: u32) -> u64 {
+        1 << ((key >> 16).wrapping_mul(7).wrapping_add(key) & 63)
     }
 }
 
@@ -96,8 +110,9 @@ impl HeaderMap {
             span
         };
         entries.extend(pairs.map(|(name, value)| {
-            looks.add(name);
-            Entry { key: key(name), name: copy(name), value: copy(value) }
+            let key = key(name);
+            looks.add(key, value);
+            Entry { key, name: copy(name), value: copy(value) }
         }));
         map
     }
@@ -108,11 +123,11 @@ impl HeaderMap {
         1 << length.min(63)
     }
 
-    /// Whether a name of this length is among them; most names that are looked for are absent, and this tells of most of
-    /// those.
+    /// Whether a header of this name may be there, or one of its [twins](Self::twins); false for nearly all that are not, at no
+    /// cost.
     #[inline]
-    pub fn has_length(&self, length: usize) -> bool {
-        self.looks.lengths & Self::length(length) != 0
+    pub fn may_have_twin(&self, name: &[u8]) -> bool {
+        !has_twins_of_its_key(name) || self.looks.may_have(key(name))
     }
 
     /// Writes pairs the way that the proxy does.
@@ -140,9 +155,8 @@ impl HeaderMap {
 
     /// Every value of a header. Envoy gives names in lower case; `name` must be, too.
     pub fn values<'a>(&'a self, name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
-        let may_be_there = self.looks.ends & Looks::end(name) != 0;
-        let entries = if may_be_there { self.entries.as_slice() } else { &[] };
         let key = key(name);
+        let entries = if self.looks.may_have(key) { self.entries.as_slice() } else { &[] };
         entries
             .iter()
             .filter(move |entry| entry.key == key && same(self.slice(entry.name), name))
@@ -157,7 +171,7 @@ impl HeaderMap {
     /// Names that a gateway interface takes for `name`, as `x_user` for `x-user`: it turns dashes into underscores (RFC 3875,
     /// 4.1.18), and some turn everything into them that is no letter or digit, as in `x.user`.
     pub fn twins<'a>(&'a self, name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
-        let entries = if self.has_length(name.len()) { self.entries.as_slice() } else { &[] };
+        let entries = if self.may_have_twin(name) { self.entries.as_slice() } else { &[] };
         let names = entries
             .iter()
             .filter(|entry| entry.name.1 as usize == name.len())
@@ -171,10 +185,10 @@ impl HeaderMap {
     /// Drops every value of a header; says whether there was one.
     pub fn remove(&mut self, name: &[u8]) -> bool {
         // Mostly there is none or one, and looking costs less than moving all of them.
-        if self.looks.ends & Looks::end(name) == 0 {
+        let (buffer, key) = (&self.buffer, key(name));
+        if !self.looks.may_have(key) {
             return false;
         }
-        let (buffer, key) = (&self.buffer, key(name));
         let named = |entry: &Entry| entry.key == key && same(slice(buffer, entry.name), name);
         let Some(first) = self.entries.iter().position(named) else { return false };
         self.entries.remove(first);
@@ -187,6 +201,10 @@ impl HeaderMap {
     /// Leaves out the blanks around values: they are no part of a value (RFC 9110, 5.5), and upstreams drop them, though
     /// proxies take them over HTTP/2.
     pub fn trim_values(&mut self) {
+        // Most proxies have done so.
+        if !self.looks.blanks {
+            return;
+        }
         let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
         for Entry { value, .. } in &mut self.entries {
             let mut rest = slice(&self.buffer, *value);
@@ -205,8 +223,8 @@ impl HeaderMap {
 
     /// Adds a pair at the end.
     pub fn add(&mut self, name: &[u8], value: &[u8]) {
-        self.looks.add(name);
         let key = key(name);
+        self.looks.add(key, value);
         let (name, value) = (self.append(name), self.append(value));
         self.entries.push(Entry { key, name, value });
     }
@@ -268,6 +286,14 @@ fn copy_ends<const COUNT: usize>(to: &mut [u8], from: &[u8]) -> bool {
     true
 }
 
+/// Whether all twins of a name have its [`key`]: the first and the last byte of a twin are the same unless they are no letter or
+/// digit.
+#[inline]
+fn has_twins_of_its_key(name: &[u8]) -> bool {
+    let is_own = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    is_own(name.first()) && is_own(name.last())
+}
+
 /// One pass, which checks once at its end that all was within the buffer: what is outside of it is empty meanwhile.
 fn parse_entries(buffer: &[u8]) -> Option<(Vec<Entry>, Looks)> {
     u32::try_from(buffer.len()).ok()?;
@@ -286,9 +312,9 @@ fn parse_entries(buffer: &[u8]) -> Option<(Vec<Entry>, Looks)> {
     let mut entries = Vec::with_capacity(lengths.len().saturating_add(MORE));
     entries.extend(lengths.iter().map(|[name, value]| {
         let (name, value) = (take(name), take(value));
-        let text = slice(buffer, name);
-        looks.add(text);
-        Entry { key: key(text), name, value }
+        let key = key(slice(buffer, name));
+        looks.add(key, slice(buffer, value));
+        Entry { key, name, value }
     }));
     (at <= buffer.len() as u64).then_some((entries, looks))
 }
@@ -343,7 +369,7 @@ mod tests {
         let lent: [(&[u8], &[u8]); 2] = [(b":path", b"/"), (b"x", b"")];
         let mut map = HeaderMap::of(lent.iter().copied());
         assert_eq!(pairs(&map), lent);
-        assert!(map.has_length(1) && map.has_length(5) && !map.has_length(2));
+        assert!(map.may_have_twin(b"x") && !map.may_have_twin(b"z"));
         map.add(b"y", b"1");
         assert_eq!(map.get(b"y"), Some(b"1".as_slice()));
         assert!(pairs(&HeaderMap::of([].into_iter())).is_empty());

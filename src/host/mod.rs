@@ -256,7 +256,9 @@ pub trait Host {
     /// Adds to a counter. The proxy hears of it when [`Host::flush_counters`] is called, which the filter's root
     /// does from a tick.
     fn increment(&self, counter: MetricId, by: u64) {
-        self.counters().add(counter, by);
+        if !self.counters().add(counter, by) {
+            let _ = self.increment_now(counter, by);
+        }
     }
     /// Tells the proxy what was counted. A counter that it refuses is no reason to fail.
     fn flush_counters(&self) {

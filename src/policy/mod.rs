@@ -78,7 +78,7 @@ impl Policy {
     /// earlier in the chain chose stays: it is in filter state, where no client can say anything.
     pub fn sanitize(&self, request: &mut Request, facts: &mut Facts, host: &dyn Host) -> Step {
         for name in &self.reserved_headers {
-            if !request.may_have_name_of(name.len()) {
+            if !request.may_have_twin(name) {
                 continue;
             }
             request.remove_twins(name);

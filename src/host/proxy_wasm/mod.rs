@@ -194,9 +194,8 @@ impl Envoy {
         self.clock.now.set(None);
     }
 
-    /// Follows the proxy's log level, which its operator may change at any time: asks once a second.
-    pub fn follow_log_level(&self) {
-        let now = self.now();
+    /// Follows the proxy's log level, which its operator may change at any time: asks once a second, when the clock is read.
+    fn follow_log_level(&self, now: Instant) {
         if now >= self.next_log_level.get() {
             self.next_log_level.set(now.saturating_add(HOLDS));
             logger::follow_level();
@@ -258,6 +257,7 @@ impl Host for Envoy {
         // SAFETY: the pointer is valid for the call; clock 1 is the monotonic one.
         let _ = unsafe { clock_time_get(1, 1, &mut now) };
         self.clock.now.set(Some(now));
+        self.follow_log_level(now);
         now
     }
 

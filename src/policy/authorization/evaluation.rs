@@ -1,4 +1,5 @@
 use std::cell::{Cell, OnceCell};
+use std::slice;
 
 use serde_json::Value;
 
@@ -22,12 +23,34 @@ pub struct Evaluation<'a> {
     sources: &'a Sources,
     pub request: &'a Request,
     pub token: Option<&'a Token>,
-    headers: Box<[OnceCell<Vec<&'a [u8]>>]>,
+    headers: Box<[OnceCell<Repeated<'a>>]>,
     readings: OnceCell<Option<Readings<'a>>>,
     host: OnceCell<Option<Vec<u8>>>,
     identity: OnceCell<Option<Identity<'a>>>,
     /// A rule asked for the direct peer, and the proxy did not hand it over.
     pub peer_is_missing: Cell<bool>,
+}
+
+/// The values of a header; mostly there is one.
+enum Repeated<'a> {
+    One(&'a [u8]),
+    Others(Vec<&'a [u8]>),
+}
+
+impl<'a> Repeated<'a> {
+    fn of(mut values: impl Iterator<Item = &'a [u8]>) -> Self {
+        match (values.next(), values.next()) {
+            (Some(one), None) => Repeated::One(one),
+            (one, two) => Repeated::Others(one.into_iter().chain(two).chain(values).collect()),
+        }
+    }
+
+    fn values(&self) -> &[&'a [u8]] {
+        match self {
+            Repeated::One(value) => slice::from_ref(value),
+            Repeated::Others(values) => values,
+        }
+    }
 }
 
 /// The request as one reading of its path has it.
@@ -54,7 +77,9 @@ impl<'a> Evaluation<'a> {
     /// Every value of a header, by its number.
     pub fn header(&self, slot: usize) -> &[&'a [u8]] {
         match (self.headers.get(slot), self.sources.headers.get(slot)) {
-            (Some(cell), Some(name)) => cell.get_or_init(|| self.request.header_values(name).collect()),
+            (Some(cell), Some(name)) => {
+                cell.get_or_init(|| Repeated::of(self.request.header_values(name))).values()
+            }
             _ => &[],
         }
     }
