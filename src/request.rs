@@ -284,9 +284,7 @@ pub fn split_once(bytes: &[u8], delimiter: u8) -> Option<(&[u8], &[u8])> {
 pub fn split_path(path: &[u8]) -> (&[u8], Option<&[u8]>) {
     let end = path.iter().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(path.len());
     match path.split_at_checked(end).unwrap_or_default() {
-        (path, [b'?', query @ ..]) => {
-            (path, Some(split_once(query, b'#').map_or(query, |(query, _)| query)))
-        }
+        (path, [b'?', query @ ..]) => (path, Some(split_once(query, b'#').map_or(query, |(query, _)| query))),
         (path, _) => (path, None),
     }
 }

@@ -4,8 +4,8 @@
 use std::rc::Rc;
 
 use crate::filter::{Contexts, Flow};
-use crate::host::{Allocator, Host};
 use crate::host::proxy_wasm::{Envoy, logger, room_for};
+use crate::host::{Allocator, Host};
 use crate::version;
 
 #[global_allocator]

@@ -28,7 +28,7 @@ pub use allocator::Allocator;
 pub use counters::Counters;
 pub use header_map::HeaderMap;
 pub use number_hash::{NumberHash, NumberHasher};
-pub use same::same;
+pub use same::{same, split_once};
 
 /// Why the proxy refuses a call. The numbers are the ABI's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -42,9 +42,39 @@ fn same_rest(one: &[u8], other: &[u8]) -> bool {
     }
 }
 
+/// Splits at the first `delimiter` of a long text, eight bytes at a look.
+pub fn split_once(text: &[u8], delimiter: u8) -> Option<(&[u8], &[u8])> {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const TOPS: u64 = u64::from_ne_bytes([0x80; 8]);
+    let wanted = u64::from_ne_bytes([delimiter; 8]);
+    // Whether one of the eight is 0.
+    let has_zero = |word: u64| word.wrapping_sub(ONES) & !word & TOPS != 0;
+    let has_it = |word: &[u8; 8]| has_zero(u64::from_ne_bytes(*word) ^ wanted);
+    let (words, _) = text.as_chunks();
+    let before = words.iter().position(has_it).unwrap_or(words.len()).saturating_mul(8);
+    let near = text.get(before..)?.iter().position(|byte| *byte == delimiter)?;
+    let at = before.saturating_add(near);
+    Some((text.get(..at)?, text.get(at.saturating_add(1)..)?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_is_split_wherever_the_first_delimiter_stands() {
+        for length in 0..40 {
+            // 0x2f and 0xae are next to it, one bit away.
+            let text: Vec<u8> = (0..length).map(|at| if at % 2 == 0 { 0x2f } else { 0xae }).collect();
+            assert_eq!(split_once(&text, b'.'), None, "{length}");
+            for at in 0..text.len() {
+                let mut text = text.clone();
+                text[at] = b'.';
+                *text.last_mut().unwrap() = b'.';
+                assert_eq!(split_once(&text, b'.'), Some((&text[..at], &text[at + 1..])), "{length}, {at}");
+            }
+        }
+    }
 
     #[test]
     fn every_byte_counts() {

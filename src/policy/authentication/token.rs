@@ -11,6 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
 use super::{Algorithm, Status};
+use crate::host::split_once;
 use crate::json::{self, Errors};
 use crate::matchers::claim::Claims;
 
@@ -48,12 +49,12 @@ impl Parsed {
         if token.len() > MAX_TOKEN_LENGTH {
             return Err(Status::JwtBadFormat);
         }
-        let mut sections = token.split(|byte| *byte == b'.');
-        let (Some(header), Some(payload), Some(signature), None) =
-            (sections.next(), sections.next(), sections.next(), sections.next())
-        else {
+        let split = |text| split_once(text, b'.').ok_or(Status::JwtBadFormat);
+        let (header, rest) = split(token)?;
+        let (payload, signature) = split(rest)?;
+        if split(signature).is_ok() {
             return Err(Status::JwtBadFormat);
-        };
+        }
         if header.is_empty() || payload.is_empty() || signature.is_empty() {
             return Err(Status::JwtBadFormat);
         }
