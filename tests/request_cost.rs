@@ -324,8 +324,8 @@ fn allocations_of_a_request_stay_few() {
         ("authentication", only("authentication"), 10),
         ("http", only("http"), 5),
         ("telemetry", only("telemetry"), 2),
-        ("what Envoy's filters do", filters(), 15),
-        ("envoy/envoy.yaml", sample.clone(), 21),
+        ("what Envoy's filters do", filters(), 13),
+        ("envoy/envoy.yaml", sample.clone(), 19),
     ] {
         let cost = Bench::new(&policy).usual(&headers(&token));
         let hostcalls: u64 = cost.hostcalls.values().sum();
