@@ -11,25 +11,17 @@ use crate::support::http::{Client, Upstream, request_bytes};
 use crate::support::token::{TokenSpec, jwks};
 use crate::traffic::tempfile;
 
-/// Routes by their hosts; `open.example/public` is a route of its own within a host that needs tokens.
-fn mesh() -> String {
-    let mut text = "\
+const EDGE: &str = "\
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
 metadata: {name: edge}
 spec: {gatewayClassName: eg, listeners: [{name: http, port: 80, protocol: HTTP}]}
-"
-    .to_owned();
-    for (name, host, path) in [
-        ("token", "token.example", "/"),
-        ("public", "token.example", "/public"),
-        ("team", "team.example", "/"),
-        ("limit", "limit.example", "/"),
-        ("retry", "retry.example", "/"),
-        ("fault", "fault.example", "/"),
-    ] {
-        text.push_str(&format!(
-            "---
+";
+
+/// A route to the Service of its name.
+fn route(name: &str, host: &str, path: &str) -> String {
+    format!(
+        "---
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
 metadata: {{name: {name}}}
@@ -38,7 +30,35 @@ spec:
   hostnames: [{host}]
   rules: [{{matches: [{{path: {{value: {path}}}}}], backendRefs: [{{name: {name}, port: 80}}]}}]
 "
-        ));
+    )
+}
+
+/// A policy for a route.
+fn attached(kind: &str, metadata: &str, route: &str, spec: &str) -> String {
+    format!(
+        "---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: {kind}
+metadata: {{{metadata}}}
+spec:
+  targetRefs: [{{group: gateway.networking.k8s.io, kind: HTTPRoute, name: {route}}}]
+  {spec}
+"
+    )
+}
+
+/// Routes by their hosts; `open.example/public` is a route of its own within a host that needs tokens.
+fn mesh() -> String {
+    let mut text = EDGE.to_owned();
+    for (name, host, path) in [
+        ("token", "token.example", "/"),
+        ("public", "token.example", "/public"),
+        ("team", "team.example", "/"),
+        ("limit", "limit.example", "/"),
+        ("retry", "retry.example", "/"),
+        ("fault", "fault.example", "/"),
+    ] {
+        text.push_str(&route(name, host, path));
     }
     for (kind, name, spec) in [
         (
@@ -87,28 +107,16 @@ spec:
         ),
         ("BackendTrafficPolicy", "fault", "faultInjection: {abort: {httpStatus: 503}}\n".to_owned()),
     ] {
-        text.push_str(&format!(
-            "---
-apiVersion: gateway.envoyproxy.io/v1alpha1
-kind: {kind}
-metadata: {{name: {name}}}
-spec:
-  targetRefs: [{{group: gateway.networking.k8s.io, kind: HTTPRoute, name: {name}}}]
-  {spec}"
-        ));
+        text.push_str(&attached(kind, &format!("name: {name}"), name, &spec));
     }
     // Of two for one target the older holds.
-    text.push_str(
-        "\
----
-apiVersion: gateway.envoyproxy.io/v1alpha1
-kind: BackendTrafficPolicy
-metadata: {name: older, creationTimestamp: '2024-01-01T00:00:00Z'}
-spec:
-  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: fault}]
-  faultInjection: {abort: {httpStatus: 418}}
-",
-    );
+    let older = "name: older, creationTimestamp: '2024-01-01T00:00:00Z'";
+    text.push_str(&attached(
+        "BackendTrafficPolicy",
+        older,
+        "fault",
+        "faultInjection: {abort: {httpStatus: 418}}",
+    ));
     text
 }
 
@@ -180,29 +188,10 @@ fn policies_decide_about_the_routes_they_are_attached_to() {
 
 /// Routes `limit`, `health` and `cors`, each with its host.
 fn served(policies: [(&str, &str, &str); 3]) -> String {
-    let mut text = "\
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: edge}
-spec: {gatewayClassName: eg, listeners: [{name: http, port: 80, protocol: HTTP}]}
-"
-    .to_owned();
+    let mut text = EDGE.to_owned();
     for (name, kind, spec) in policies {
-        text.push_str(&format!(
-            "---
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {{name: {name}}}
-spec: {{parentRefs: [{{name: edge}}], hostnames: [{name}.example], rules: [{{backendRefs: [{{name: {name}, port: 80}}]}}]}}
----
-apiVersion: gateway.envoyproxy.io/v1alpha1
-kind: {kind}
-metadata: {{name: {name}}}
-spec:
-  targetRefs: [{{group: gateway.networking.k8s.io, kind: HTTPRoute, name: {name}}}]
-  {spec}
-"
-        ));
+        text.push_str(&route(name, &format!("{name}.example"), "/"));
+        text.push_str(&attached(kind, &format!("name: {name}"), name, spec));
     }
     text
 }

@@ -1,8 +1,5 @@
 //! Gateway: TLS by a Secret of the input, names by SNI, a redirect, client certificates; and TLS to servers.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-
 use crate::Import;
 use crate::support::http::Upstream;
 use crate::tls::{Identity, get, issuer, plain};
@@ -43,24 +40,17 @@ metadata: {name: inner, namespace: shop}
 spec: {hosts: [a.example.com], http: [{directResponse: {status: 418}}]}
 ";
 
-fn secret(name: &str, identity: &Identity, authority: &str) -> String {
-    let encoded = |text: &str| STANDARD.encode(text);
-    format!(
-        "---\napiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: shop}}\ndata: {{tls.crt: {}, tls.key: {}, \
-         ca.crt: {}}}\n",
-        encoded(&identity.chain),
-        encoded(&identity.key),
-        encoded(authority)
-    )
-}
-
 #[test]
 fn a_gateway_s_servers_are_opened_and_servers_are_checked() {
     let authority = issuer("public");
     let clients = issuer("clients");
     let (a, b) =
         (Identity::new(&authority, &["a.example.com"]), Identity::new(&authority, &["*.b.example.com"]));
-    let yaml = format!("{GATEWAY}{}{}", secret("a", &a, &clients.pem()), secret("b", &b, &clients.pem()));
+    let yaml = format!(
+        "{GATEWAY}{}{}",
+        a.secret("a", "shop", Some(&clients)),
+        b.secret("b", "shop", Some(&clients))
+    );
     let app = Upstream::echo("app").unwrap();
     let folder = tempfile();
     let mut import = Import::new(&yaml).endpoint("app", &[app.address()]);

@@ -2,9 +2,6 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-
 use crate::Import;
 use crate::support::http::Upstream;
 use crate::support::token::{TokenSpec, jwks};
@@ -34,7 +31,6 @@ fn keys_come_over_tls_from_a_server_that_is_known() {
     // Another Envoy, imported, too, ends the TLS before the keys.
     let (authority, stranger) = (issuer("public"), issuer("stranger"));
     let own = Identity::new(&authority, &["keys.example"]);
-    let encoded = |text: &str| STANDARD.encode(text);
     let server = format!(
         "\
 apiVersion: networking.istio.io/v1
@@ -46,14 +42,8 @@ apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {{name: keys}}
 spec: {{hosts: [keys.example], gateways: [edge], http: [{{route: [{{destination: {{host: keys}}}}]}}]}}
----
-apiVersion: v1
-kind: Secret
-metadata: {{name: keys}}
-data: {{tls.crt: {}, tls.key: {}}}
-",
-        encoded(&own.chain),
-        encoded(&own.key)
+{}",
+        own.secret("keys", "default", None)
     );
     let keys = Upstream::start("keys", |_| (Vec::new(), jwks().to_string().into_bytes())).unwrap();
     let folder = tempfile();

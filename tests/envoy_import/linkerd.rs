@@ -8,7 +8,7 @@ use crate::Import;
 use crate::ports::free;
 use crate::support::envoy::wait_until;
 use crate::support::http::Upstream;
-use crate::tls::{Identity, get, issuer, plain};
+use crate::tls::{Identity, get, issuer, own_folder, plain};
 use crate::traffic::{Gate, tempfile};
 
 const ROUTES: &str = "\
@@ -120,8 +120,7 @@ spec:
 fn a_server_is_closed_but_to_those_whom_policies_and_targets_name() {
     let mesh = issuer("mesh");
     let app = Upstream::echo("app").unwrap();
-    let own = tempfile();
-    Identity::new(&mesh, &["spiffe://cluster.local/ns/default/sa/app", "app"]).write(&mesh, &own);
+    let own = own_folder(&mesh);
     let mut import = Import::new(CLOSED).endpoint("default", &[app.address()]);
     import.certificates = Some(own);
     let envoy = import.start(&tempfile());
@@ -160,14 +159,12 @@ spec:
 fn a_limit_is_for_each_identity_and_others_for_those_that_are_named() {
     let mesh = issuer("mesh");
     let app = Upstream::echo("app").unwrap();
-    let own = tempfile();
-    Identity::new(&mesh, &["spiffe://cluster.local/ns/default/sa/app", "app"]).write(&mesh, &own);
+    let own = own_folder(&mesh);
     let mut import = Import::new(LIMITED).endpoint("default", &[app.address()]);
     import.certificates = Some(own);
     let envoy = import.start(&tempfile());
     let address = envoy.address().unwrap();
-    let client =
-        |account: &str| Identity::new(&mesh, &[&format!("spiffe://cluster.local/ns/default/sa/{account}")]);
+    let client = |account: &str| Identity::account(&mesh, account);
     // The sizes of buckets are what a refusal says; how fast requests come is the machine's.
     let limit = |identity: Option<&Identity>| {
         let forged = [("x-forwarded-client-cert", "URI=spiffe://cluster.local/ns/default/sa/special")];
@@ -262,10 +259,8 @@ spec: {matches: [{name: api, pathRegex: '/api/.*', methods: [GET]}]}
 fn a_target_lets_in_at_its_port_alone() {
     let mesh = issuer("mesh");
     let app = Upstream::echo("app").unwrap();
-    let own = tempfile();
-    Identity::new(&mesh, &["spiffe://cluster.local/ns/default/sa/app", "app"]).write(&mesh, &own);
-    let client =
-        |account: &str| Identity::new(&mesh, &[&format!("spiffe://cluster.local/ns/default/sa/{account}")]);
+    let own = own_folder(&mesh);
+    let client = |account: &str| Identity::account(&mesh, account);
     let (website, operator) = (client("website"), client("operator"));
     for (port, expected) in [(8080, [200, 403, 403]), (9990, [403, 403, 200])] {
         let mut import = Import::new(TARGETS).endpoint("default", &[app.address()]);

@@ -1,8 +1,5 @@
 //! Listeners of the Gateway API, in one Envoy: TLS by a Secret, routes that are on one of them alone, copies of a share.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-
 use crate::Import;
 use crate::support::envoy::wait_until;
 use crate::support::http::Upstream;
@@ -49,12 +46,7 @@ spec:
 fn listeners_have_their_tls_their_routes_and_their_copies() {
     let authority = issuer("public");
     let own = Identity::new(&authority, &["secure.example"]);
-    let encoded = |text: &str| STANDARD.encode(text);
-    let yaml = format!(
-        "{MESH}---\napiVersion: v1\nkind: Secret\nmetadata: {{name: secure}}\ndata: {{tls.crt: {}, tls.key: {}}}\n",
-        encoded(&own.chain),
-        encoded(&own.key)
-    );
+    let yaml = format!("{MESH}{}", own.secret("secure", "default", None));
     let (app, copy) = (Upstream::echo("app").unwrap(), Upstream::echo("copy").unwrap());
     let folder = tempfile();
     let mut import = Import::new(&yaml).endpoint("app", &[app.address()]).endpoint("copy", &[copy.address()]);

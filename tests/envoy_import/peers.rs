@@ -2,7 +2,7 @@
 
 use crate::Import;
 use crate::support::http::Upstream;
-use crate::tls::{Identity, get, issuer, plain};
+use crate::tls::{Identity, get, issuer, own_folder, plain};
 use crate::traffic::tempfile;
 
 const SERVER: &str = "\
@@ -44,9 +44,8 @@ spec: {mtls: {mode: DISABLE}}
 fn two_proxies_know_each_other_and_strangers_get_nothing() {
     let mesh = issuer("mesh");
     let app = Upstream::echo("app").unwrap();
-    let (server, frontend) = (tempfile(), tempfile());
-    Identity::new(&mesh, &["spiffe://cluster.local/ns/default/sa/app", "app"]).write(&mesh, &server);
-    Identity::new(&mesh, &["spiffe://cluster.local/ns/default/sa/frontend"]).write(&mesh, &frontend);
+    let (server, frontend) = (own_folder(&mesh), tempfile());
+    Identity::account(&mesh, "frontend").write(&mesh, &frontend);
     let mut import = Import::new(SERVER).endpoint("app", &[app.address()]);
     import.certificates = Some(server.clone());
     let inner = import.start(&tempfile());
@@ -62,11 +61,11 @@ fn two_proxies_know_each_other_and_strangers_get_nothing() {
         "{}",
         answer.text()
     );
-    let other = Identity::new(&mesh, &["spiffe://cluster.local/ns/default/sa/other"]);
+    let other = Identity::account(&mesh, "other");
     assert_eq!(get(inner_at, "app", &mesh, Some(&other), "/").unwrap().status, 403);
     assert!(get(inner_at, "app", &mesh, None, "/").is_err(), "a certificate is wanted");
     assert!(plain(inner_at, "app", "/", &[]).is_err(), "plain text is not taken");
-    let forged = Identity::new(&issuer("another"), &["spiffe://cluster.local/ns/default/sa/frontend"]);
+    let forged = Identity::account(&issuer("another"), "frontend");
     assert!(get(inner_at, "app", &mesh, Some(&forged), "/").is_err());
 }
 
@@ -106,13 +105,12 @@ spec:
 fn a_permissive_proxy_takes_both_on_one_port_and_its_bucket_is_exact() {
     let mesh = issuer("mesh");
     let app = Upstream::echo("app").unwrap();
-    let own = tempfile();
-    Identity::new(&mesh, &["spiffe://cluster.local/ns/default/sa/app", "app"]).write(&mesh, &own);
+    let own = own_folder(&mesh);
     let mut import = Import::new(LIMITED).endpoint("app", &[app.address()]);
     import.certificates = Some(own);
     let envoy = import.start(&tempfile());
     let address = envoy.address().unwrap();
-    let client = Identity::new(&mesh, &["spiffe://cluster.local/ns/default/sa/frontend"]);
+    let client = Identity::account(&mesh, "frontend");
     let mut statuses = vec![
         plain(address, "app", "/", &[]).unwrap().status,
         get(address, "app", &mesh, Some(&client), "/").unwrap().status,

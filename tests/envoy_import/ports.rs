@@ -4,7 +4,7 @@ use std::net::TcpListener;
 
 use crate::Import;
 use crate::support::http::Upstream;
-use crate::tls::{Identity, get, issuer, plain};
+use crate::tls::{Identity, get, issuer, own_folder, plain};
 use crate::traffic::tempfile;
 
 const DENIED: &str = "\
@@ -67,9 +67,8 @@ spec: {hosts: ['*'], http: [{route: [{destination: {host: app}}]}]}
 fn certificates_are_wanted_at_the_port_of_which_that_is_said() {
     let mesh = issuer("mesh");
     let app = Upstream::echo("app").unwrap();
-    let own = tempfile();
-    Identity::new(&mesh, &["spiffe://cluster.local/ns/default/sa/app", "app"]).write(&mesh, &own);
-    let client = Identity::new(&mesh, &["spiffe://cluster.local/ns/default/sa/frontend"]);
+    let own = own_folder(&mesh);
+    let client = Identity::account(&mesh, "frontend");
     for (port, strict) in [(8080, true), (9090, false)] {
         let mut import = Import::new(STRICT).endpoint("app", &[app.address()]);
         import.certificates = Some(own.clone());

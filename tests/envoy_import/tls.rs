@@ -1,15 +1,18 @@
 //! Certificates, and clients that show them.
 
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use crate::support::http::{Client, Response, request_bytes};
+use crate::traffic::tempfile;
 
 /// Whoever signs.
 pub type Issuer = CertifiedIssuer<'static, KeyPair>;
@@ -48,6 +51,24 @@ impl Identity {
         }
     }
 
+    /// That of a service account of the mesh.
+    pub fn account(issuer: &Issuer, name: &str) -> Self {
+        Self::new(issuer, &[&format!("spiffe://cluster.local/ns/default/sa/{name}")])
+    }
+
+    /// A Secret with it, and with whoever signs clients' certificates.
+    pub fn secret(&self, name: &str, namespace: &str, clients: Option<&Issuer>) -> String {
+        let encoded = |text: &str| STANDARD.encode(text);
+        let clients = clients.map(|issuer| format!(", ca.crt: {}", encoded(&issuer.pem())));
+        format!(
+            "---\napiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: {namespace}}}\ndata: {{tls.crt: {}, tls.key: \
+             {}{}}}\n",
+            encoded(&self.chain),
+            encoded(&self.key),
+            clients.unwrap_or_default()
+        )
+    }
+
     /// The files that `--certificates` has of a proxy.
     pub fn write(&self, issuer: &Issuer, folder: &Path) {
         std::fs::create_dir_all(folder).unwrap();
@@ -57,6 +78,13 @@ impl Identity {
             std::fs::write(folder.join(name), content).unwrap();
         }
     }
+}
+
+/// A folder for `--certificates` of the proxy before `app`.
+pub fn own_folder(mesh: &Issuer) -> PathBuf {
+    let folder = tempfile();
+    Identity::new(mesh, &["spiffe://cluster.local/ns/default/sa/app", "app"]).write(mesh, &folder);
+    folder
 }
 
 /// One request over TLS, to a host by its name; whom it trusts, and what it shows.
