@@ -54,7 +54,7 @@ bench-sdk: tools build ## The same core behind the proxy-wasm SDK beside this mo
 	$(BENCH) --only instructions,bare,nothing,meshfilter,meshfilter-new --other sdk=target/wasm32-wasip1/release/meshfilter_sdk.wasm --rounds 0
 
 bench-import: ## What an import of 10 000 resources takes: time and memory
-	cargo bench --package meshfilter-cli --bench import
+	cargo bench --profile native --package meshfilter-cli --bench import
 
 bench: tools build ## What requests cost in Envoy, bare, with its own filters and with the module; ROUNDS=40 SLICE=2000 ONLY=name,name OTHER=name=path FIRST=1 PAGE=1 REDRAW=1
 	$(BENCH) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SLICE),--slice $(SLICE)) $(if $(ONLY),--only $(ONLY)) $(if $(OTHER),--other $(OTHER)) $(if $(FIRST),--first) $(if $(PAGE),--page) $(if $(REDRAW),--redraw)

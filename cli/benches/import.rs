@@ -1,6 +1,6 @@
 //! What an import of 10 000 resources takes, for each kind of mesh: processor time, and the most memory at a time.
 //!
-//! `cargo bench -p meshfilter-cli --bench import`
+//! `cargo bench --profile native -p meshfilter-cli --bench import`
 
 #[path = "../tests/bounds/many.rs"]
 mod many;

@@ -1,7 +1,7 @@
 //! What a refresh of `meshfilter top` costs: a hundred routes, ten thousand series, eighty columns. Processor time, printed; with
 //! `--check` it ends after the first rounds.
 //!
-//! `cargo bench -p meshfilter-cli --bench top`
+//! `cargo bench --profile native -p meshfilter-cli --bench top`
 
 use std::fmt::Write;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! How import grows with its input: allocations and memory, counted. `cargo bench -p meshfilter-cli --bench import` says how long
+//! How import grows with its input: allocations and memory, counted. `cargo bench --profile native -p meshfilter-cli --bench import` says how long
 //! it takes.
 
 mod many;
