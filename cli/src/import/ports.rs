@@ -32,7 +32,7 @@ pub struct Listens<'a> {
 struct Ports {
     /// In rules of authorization.
     rules: BTreeMap<u16, u16>,
-    /// In matches of routes.
+    /// In matches.
     routes: BTreeMap<u16, u16>,
     /// Whether any other is a port that this proxy does not have.
     complete: bool,
@@ -70,7 +70,7 @@ pub fn place(imported: &mut Imported, inputs: &Inputs, listens: Listens<'_>) {
             Place::Unknown => errors.push((path, unknown(scope, port, &ports, listens))),
         }
     });
-    routes(&mut policy.value, &mut |path, value| {
+    matches(&mut policy.value, &mut |path, value| {
         let Some(port) = value.as_u64().and_then(|port| u16::try_from(port).ok()) else { return };
         match ports.routes.get(&port) {
             Some(&NONE) => {}
@@ -265,14 +265,23 @@ fn rules(policy: &mut Value, found: &mut dyn FnMut(String, &mut Value)) {
     }
 }
 
-/// Every port that a match of a route names.
-fn routes(policy: &mut Value, found: &mut dyn FnMut(String, &mut Value)) {
-    for (entry, value) in items(policy, "http") {
+/// Every port that a match names: of a route, of a limit, of what needs a token.
+fn matches(policy: &mut Value, found: &mut dyn FnMut(String, &mut Value)) {
+    let mut of = |path: String, value: &mut Value| {
         for (place, matched) in items(value, "match") {
             if let Some(port) = matched.get_mut("port") {
-                found(format!("http[{entry}].match[{place}].port"), port);
+                found(format!("{path}.match[{place}].port"), port);
             }
         }
+    };
+    for name in ["http", "rateLimits"] {
+        for (entry, value) in items(policy, name) {
+            of(format!("{name}[{entry}]"), value);
+        }
+    }
+    let Some(authentication) = policy.get_mut("authentication") else { return };
+    for (entry, value) in items(authentication, "requirements") {
+        of(format!("authentication.requirements[{entry}]"), value);
     }
 }
 

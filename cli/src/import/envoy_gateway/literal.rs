@@ -4,6 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::import::mesh::condition::quoted;
+use crate::import::mesh::matching::with_port;
 use crate::import::mesh::{Entry, hosts};
 
 /// So many alternatives there may be.
@@ -24,6 +25,8 @@ pub enum Asked {
     Query(String, Value),
     /// A client of these networks.
     Client(Vec<String>),
+    /// The port that the client came to.
+    Port(u16),
     /// What a token says, by a key of authorization, one of these values.
     Token(String, Vec<String>),
 }
@@ -118,8 +121,11 @@ pub fn of_entry(entry: &Entry) -> Result<Vec<All>, String> {
                         |(name, value): (&String, &Value)| holds(Asked::Query(name.clone(), value.clone()));
                     all.extend(members().map(query));
                 }
-                // The same path on two ports of one Gateway is one way for policies, too.
-                "port" => {}
+                // What is another listener's takes nothing away from this one.
+                "port" => {
+                    let port = value.as_u64().and_then(|port| u16::try_from(port).ok());
+                    all.push(holds(Asked::Port(port.ok_or_else(|| format!("{name} is no port"))?)));
+                }
                 other => return Err(format!("its route asks for {other}")),
             }
         }
@@ -159,6 +165,7 @@ fn apart(one: &Asked, other: &Asked) -> bool {
         (Asked::Hosts(one), Asked::Hosts(other)) => {
             !one.iter().any(|a| other.iter().any(|b| hosts::common(a, b).is_some()))
         }
+        (Asked::Port(one), Asked::Port(other)) => one != other,
         (Asked::Methods(one), Asked::Methods(other)) => !one.iter().any(|a| other.contains(a)),
         (Asked::Path(Kind::Exact, one), Asked::Path(Kind::Exact, other)) => one != other,
         (Asked::Path(Kind::Exact, path), Asked::Path(Kind::Prefix, prefix))
@@ -283,6 +290,12 @@ pub fn matching(all: &[Literal]) -> Result<Value, String> {
                     .into_iter()
                     .for_each(|known| known.extend(blocks.iter().map(|b| json!(b))));
             }
+            (Asked::Port(port), true) => drop(value.insert("port".to_owned(), json!(port))),
+            (Asked::Port(port), false) => {
+                return Err(format!(
+                    "there are no words for requests of other ports than {port}; give the routes a sectionName"
+                ));
+            }
             (Asked::Token(..), _) => return Err("it asks what a token says".to_owned()),
         }
     }
@@ -325,7 +338,7 @@ pub fn rule(all: &[Literal]) -> Result<Value, String> {
         match asked {
             Asked::Hosts(hosts) => {
                 let hosts = hosts.iter().flat_map(|host| hosts::names(host, true));
-                add(named("hosts", "notHosts"), hosts.map(Value::from).collect())?;
+                add(named("hosts", "notHosts"), hosts.flat_map(|host| with_port(&host)).collect())?;
             }
             Asked::Methods(methods) => {
                 add(named("methods", "notMethods"), methods.iter().map(|method| json!(method)).collect())?;
@@ -344,7 +357,17 @@ pub fn rule(all: &[Literal]) -> Result<Value, String> {
             Asked::Header(name, values) => {
                 condition(format!("request.headers[{name}]"), values.iter().map(string).collect());
             }
-            Asked::Query(name, value) => condition(format!("request.query[{name}]"), vec![string(value)]),
+            Asked::Query(name, value) if *holds => {
+                condition(format!("request.query[{name}]"), vec![string(value)]);
+            }
+            // A rule looks at each value of a parameter, a route at the first: one more would open the route.
+            Asked::Query(name, _) => {
+                return Err(format!(
+                    "another route has the requests with the query parameter {name}, and there are no words for those \
+                     without it; let the policy be for that route, too"
+                ));
+            }
+            Asked::Port(port) => add(named("ports", "notPorts"), vec![json!(port.to_string())])?,
             Asked::Client(blocks) => {
                 condition("remote.ip".to_owned(), blocks.iter().map(|block| json!(block)).collect());
             }

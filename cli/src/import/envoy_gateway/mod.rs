@@ -12,6 +12,8 @@ mod security;
 mod tokens;
 mod traffic;
 
+pub use reach::names_a_listener;
+
 use super::dialect::{Audience, Context, Dialect, Kind, Phase, Read};
 use super::read::Resource;
 

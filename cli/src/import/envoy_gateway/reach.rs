@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::literal::{All, Literal, disjoint, of_entry, product};
+use super::literal::{All, Literal, contrary, disjoint, of_entry, product};
+use super::{SECURITY, TRAFFIC};
 use crate::import::dialect::Context;
 use crate::import::field::Object;
-use crate::import::mesh::gateways::Listener;
-use crate::import::mesh::{Entry, hosts};
+use crate::import::mesh::gateways::Named;
+use crate::import::mesh::{Entry, hosts, put};
 use crate::import::read::Resource;
 
 /// How near a target is; the nearest counts.
@@ -66,8 +67,8 @@ pub fn read(kind: &'static str, spec: &Object<'_>, resource: &Resource, cx: &mut
     if among(UNCLEAR) {
         resource.log.error(
             "spec",
-            "it is for one of several listeners, and routes are on all of them: who comes by which is not told apart here",
-            "give the routes a sectionName, or target the Gateway",
+            "it is for some of several listeners, and routes are on all of them: who comes by which is not told apart here",
+            "say --gateway, or give the routes a sectionName, or target the Gateway",
         );
     }
     if among(SUPERSEDED) {
@@ -117,76 +118,92 @@ fn reached_by(kind: &'static str, resource: &Resource, cx: &mut Context<'_>) -> 
     entries.filter_map(|index| usize::try_from(index.as_u64()?).ok()).collect()
 }
 
-/// An entry, and the listener that its route names.
-type OnListener<'v> = (usize, Option<&'v str>);
-
 /// The entries of every policy of a kind, by its number among the resources.
 fn all(kind: &'static str, cx: &Context<'_>) -> Value {
     let mut by_route: BTreeMap<(&str, &str, &str), Vec<usize>> = BTreeMap::new();
-    let mut by_gateway: BTreeMap<(&str, &str), Vec<OnListener<'_>>> = BTreeMap::new();
+    let mut by_gateway: BTreeMap<(&str, &str), Vec<(usize, &Named)>> = BTreeMap::new();
     for (index, entry) in cx.mesh.entries.iter().enumerate() {
         let Some(route) = cx.resources.get(entry.origin.resource) else { continue };
-        let of = cx.namespace(route);
-        by_route.entry((&route.kind, of, &route.name)).or_default().push(index);
-        let parents = route.value.pointer("/spec/parentRefs").and_then(Value::as_array);
-        for parent in parents.into_iter().flatten() {
-            let text = |name: &str| parent.get(name).and_then(Value::as_str);
-            let gateway = (text("namespace").unwrap_or(of), text("name").unwrap_or_default());
-            let listeners = cx.mesh.gateways.listeners.get(&(gateway.0.into(), gateway.1.into()));
-            let port = parent.get("port").and_then(Value::as_u64);
-            let fits = |listener: &&Listener| port.is_none_or(|port| u64::from(listener.port) == port);
-            let mut on = listeners.into_iter().flatten().filter(fits);
-            let only = on.next().filter(|_| on.next().is_none()).map(|listener| listener.name.as_str());
-            by_gateway.entry(gateway).or_default().push((index, text("sectionName").or(only)));
+        by_route.entry((&route.kind, cx.namespace(route), &route.name)).or_default().push(index);
+    }
+    for (index, listeners) in &cx.mesh.gateways.of_entries {
+        for listener in listeners {
+            by_gateway.entry((&listener.0, &listener.1)).or_default().push((*index, listener));
         }
     }
-    let mut best: BTreeMap<usize, (Near, usize)> = BTreeMap::new();
-    let (mut unclear, mut superseded) = (BTreeSet::new(), BTreeSet::new());
+    // Who is on no listener is at one place all the same.
+    let places = |index: usize| -> Vec<Option<&Named>> {
+        match cx.mesh.gateways.of_entries.get(&index) {
+            Some(listeners) => listeners.iter().map(Some).collect(),
+            None => vec![None],
+        }
+    };
+    let mut best: BTreeMap<(usize, Option<&Named>), (Near, usize)> = BTreeMap::new();
+    let mut superseded = BTreeSet::new();
     let mut policies: Vec<&Resource> = cx.all(kind).collect();
-    policies.sort_by_key(|policy| policy.age());
+    policies.sort_by_key(|policy| (policy.created(), cx.namespace(policy), policy.name.as_str()));
     for policy in policies {
         let namespace = cx.namespace(policy);
         for target in Target::all(&policy.value) {
-            let (near, entries): (Near, Vec<usize>) = match (target.kind, target.section) {
+            let (near, reached): (Near, Vec<(usize, Option<&Named>)>) = match (target.kind, target.section) {
                 ("Gateway", section) => {
-                    let here = |of: &Option<&str>| section.is_none() || *of == section;
-                    let on = by_gateway.get(&(namespace, target.name)).into_iter().flatten();
-                    if section.is_some() && on.clone().any(|(_, of)| of.is_none()) {
-                        unclear.insert(policy.index);
-                    }
                     let near = if section.is_some() { Near::Listener } else { Near::Gateway };
-                    (near, on.filter(|(_, of)| here(of)).map(|(index, _)| *index).collect())
+                    let on = by_gateway.get(&(namespace, target.name)).into_iter().flatten();
+                    let on = on.filter(|(_, listener)| section.is_none_or(|name| name == listener.2));
+                    (near, on.map(|(index, listener)| (*index, Some(*listener))).collect())
                 }
                 (kind, section) => {
+                    let near = if section.is_some() { Near::Rule } else { Near::Route };
                     let of = by_route.get(&(kind, namespace, target.name)).into_iter().flatten().copied();
-                    match section {
-                        None => (Near::Route, of.collect()),
-                        Some(section) => {
-                            (Near::Rule, of.filter(|index| is_rule(*index, section, cx)).collect())
-                        }
-                    }
+                    let of = of.filter(|index| section.is_none_or(|name| is_rule(*index, name, cx)));
+                    (
+                        near,
+                        of.flat_map(|index| places(index).into_iter().map(move |at| (index, at))).collect(),
+                    )
                 }
             };
-            for entry in entries {
+            for place in reached {
                 // Of several that are equally near the oldest counts.
-                match best.get(&entry) {
+                match best.get(&place) {
                     Some((known, of)) if near == *known && *of != policy.index => {
                         superseded.insert(policy.index);
                     }
                     Some((known, _)) if near <= *known => {}
-                    _ => drop(best.insert(entry, (near, policy.index))),
+                    _ => drop(best.insert(place, (near, policy.index))),
                 }
             }
         }
     }
-    let mut found = json!({UNCLEAR: unclear, SUPERSEDED: superseded});
-    for (entry, (_, policy)) in best {
-        if let Some(map) = found.as_object_mut() {
-            let entries = map.entry(policy.to_string()).or_insert_with(|| json!([]));
-            entries.as_array_mut().into_iter().for_each(|entries| entries.push(json!(entry)));
+    let entries: BTreeSet<usize> = best.keys().map(|(index, _)| *index).collect();
+    let (mut found, mut unclear) = (json!({}), BTreeSet::<usize>::new());
+    for index in entries {
+        let of = |at: Option<&Named>| best.get(&(index, at)).map(|(_, policy)| *policy);
+        let policies: BTreeSet<Option<usize>> = places(index).into_iter().map(of).collect();
+        // One entry has one policy.
+        if policies.len() > 1 {
+            unclear.extend(policies.iter().flatten());
+        }
+        for policy in policies.into_iter().flatten() {
+            if let Some(map) = found.as_object_mut() {
+                let entries = map.entry(policy.to_string()).or_insert_with(|| json!([]));
+                entries.as_array_mut().into_iter().for_each(|entries| entries.push(json!(index)));
+            }
         }
     }
+    put(&mut found, UNCLEAR, json!(unclear));
+    put(&mut found, SUPERSEDED, json!(superseded));
     found
+}
+
+/// Whether a policy is for a single listener of the Gateway whose listeners are opened: what comes by each is an entry of its
+/// own then.
+pub fn names_a_listener(cx: &Context<'_>) -> bool {
+    let Some((namespace, name)) = &cx.scope.gateway else { return false };
+    let is = |target: Target<'_>| target.kind == "Gateway" && target.name == name && target.section.is_some();
+    [SECURITY, TRAFFIC].into_iter().any(|kind| {
+        cx.all(kind)
+            .any(|policy| cx.namespace(policy) == namespace && Target::all(&policy.value).into_iter().any(is))
+    })
 }
 
 /// Whether an entry comes from the rule of this name.
@@ -203,52 +220,67 @@ fn is_rule(index: usize, name: &str, cx: &Context<'_>) -> bool {
 /// What there are no words for.
 pub fn requests(index: usize, others: impl Fn(usize) -> bool, entries: &[Entry]) -> Result<Vec<All>, String> {
     let Some(entry) = entries.get(index) else { return Ok(Vec::new()) };
-    let mut found = Vec::new();
-    for own in of_entry(entry)? {
-        let mut alternatives = vec![own.clone()];
-        for (other, before) in entries.iter().enumerate() {
-            if other == index || !others(other) || !comes_before((other, before), (index, entry)) {
-                continue;
-            }
-            for taken in of_entry(before)? {
-                if disjoint(&own, &taken) {
-                    continue;
+    // Who comes before it is another one for each host: those that have the same others are one.
+    let mut groups: BTreeMap<Vec<Before<'_>>, Vec<String>> = BTreeMap::new();
+    for host in &entry.hosts {
+        let before = entries.iter().enumerate().filter(|(other, _)| *other != index && others(*other));
+        let before = before.filter_map(|(at, other)| before_it(host, (index, entry), (at, other)));
+        groups.entry(before.collect()).or_default().push(host.clone());
+    }
+    let mut found: Vec<All> = Vec::new();
+    for (before, hosts) in groups {
+        let with = |of: &Entry, hosts: Vec<String>| of_entry(&Entry { hosts, ..of.clone() });
+        for own in with(entry, hosts.clone())? {
+            let mut alternatives = vec![own.clone()];
+            for (other, within) in &before {
+                let Some(other) = entries.get(*other) else { continue };
+                let of: Option<Vec<String>> =
+                    within.as_ref().map(|within| within.iter().map(|host| (*host).to_owned()).collect());
+                for taken in with(other, of.unwrap_or_else(|| hosts.clone()))? {
+                    if disjoint(&own, &taken) {
+                        continue;
+                    }
+                    let rest: Vec<Literal> =
+                        taken.into_iter().filter(|literal| !own.contains(literal)).collect();
+                    alternatives = product(&alternatives, &contrary(&rest))?;
                 }
-                let contrary: Vec<All> = taken
-                    .into_iter()
-                    .filter(|literal| !own.contains(literal))
-                    .map(|literal| vec![Literal { holds: !literal.holds, ..literal }])
-                    .collect();
-                alternatives = product(&alternatives, &contrary)?;
             }
+            found.extend(alternatives);
         }
-        found.extend(alternatives);
     }
     Ok(found)
 }
 
-/// Whether one entry is asked before another, for a host that both have.
-fn comes_before((at, one): (usize, &Entry), (other_at, other): (usize, &Entry)) -> bool {
-    let exact = |host: &str| (!host.starts_with('*'), host.len());
-    one.hosts.iter().any(|host| {
-        other.hosts.iter().any(|of| {
-            hosts::common(host, of).is_some()
-                && (exact(of), (&one.precedence, at)).cmp(&(exact(host), (&other.precedence, other_at)))
-                    == std::cmp::Ordering::Less
-        })
-    })
+/// An entry that comes before another for a host, and the hosts within it for which it does; `None`: all of it.
+type Before<'e> = (usize, Option<Vec<&'e str>>);
+
+fn before_it<'e>(host: &str, own: (usize, &Entry), (at, other): (usize, &'e Entry)) -> Option<Before<'e>> {
+    let is_first = (&other.precedence, at) < (&own.1.precedence, own.0);
+    if is_first && other.hosts.iter().any(|of| of == host) {
+        return Some((at, None));
+    }
+    let within = other.hosts.iter().filter(|of| *of != host && hosts::has(host, of));
+    let within: Vec<&str> = within.map(String::as_str).collect();
+    (!within.is_empty()).then_some((at, Some(within)))
 }
 
-/// The order in which entries are asked.
-pub fn order(entries: &[Entry]) -> Vec<usize> {
-    let key = |index: &usize| {
-        let entry = entries.get(*index);
-        let host =
-            entry.and_then(|entry| entry.hosts.iter().map(|host| (!host.starts_with('*'), host.len())).max());
-        (std::cmp::Reverse(host), entry.map(|entry| entry.precedence.clone()), *index)
-    };
-    let mut order: Vec<usize> = (0..entries.len()).collect();
-    order.sort_by_cached_key(key);
+/// The order in which entries are asked, host by host.
+pub fn order(entries: &[Entry]) -> Vec<(usize, Vec<String>)> {
+    let hosts = entries.iter().enumerate().flat_map(|(index, entry)| {
+        entry.hosts.iter().map(move |host| {
+            let rank = if host.starts_with('*') { usize::MAX.saturating_sub(host.len()) } else { 0 };
+            ((rank, &entry.precedence, index), host)
+        })
+    });
+    let mut hosts: Vec<_> = hosts.collect();
+    hosts.sort();
+    let mut order: Vec<(usize, Vec<String>)> = Vec::new();
+    for ((_, _, index), host) in hosts {
+        match order.last_mut() {
+            Some((last, hosts)) if *last == index => hosts.push(host.clone()),
+            _ => order.push((index, vec![host.clone()])),
+        }
+    }
     order
 }
 

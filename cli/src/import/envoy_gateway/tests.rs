@@ -1,6 +1,9 @@
 use serde_json::{Value, json};
 
-use crate::import::testing::{errors, imported, policy, warnings};
+use crate::import::Imported;
+use crate::import::repair::Repairs;
+use crate::import::scope::Wanted;
+use crate::import::testing::{errors, imported, imported_for, policy, warnings};
 
 /// A Gateway with two routes of their own hosts, and one for all that is below `/open` of the first.
 const ROUTES: &str = "\
@@ -78,7 +81,7 @@ fn a_token_is_needed_for_one_route_and_not_for_the_one_within_it() {
         .iter()
         .map(|one| (one["require"].as_str().unwrap(), one["match"][0]["uri"]["pathPrefix"].as_str()))
         .collect();
-    assert_eq!(short, [("none", None), ("none", Some("/open")), ("optional", None), ("none", None)]);
+    assert_eq!(short, [("none", Some("/open")), ("none", None), ("optional", None), ("none", None)]);
     assert_eq!(requirements[2]["match"], json!([{"authority": {"exact": "shop.example"}}]));
 }
 
@@ -110,7 +113,7 @@ fn rules_of_one_route_are_for_its_requests_alone() {
     let spec =
         "  authorization:\n    rules: [{action: Allow, principal: {jwt: {provider: a, scopes: [read]}}}]\n";
     let found = of("SecurityPolicy", SHOP, &format!("{JWT}{spec}"));
-    let operation = json!([{"operation": {"hosts": ["shop.example"], "notPaths": ["/open", "/open/*"]}}]);
+    let operation = json!([{"operation": {"hosts": host("shop"), "notPaths": ["/open", "/open/*"]}}]);
     assert_eq!(
         found["authorization"][0]["rules"],
         json!([
@@ -121,6 +124,10 @@ fn rules_of_one_route_are_for_its_requests_alone() {
     // What allows all and refuses nothing is no policy.
     let open = of("SecurityPolicy", SHOP, "  authorization: {defaultAction: Allow}\n");
     assert_eq!(open.get("authorization"), None);
+}
+
+fn host(name: &str) -> Value {
+    json!([format!("{name}.example"), {"regex": format!("(?i){name}\\.example:[0-9]+")}])
 }
 
 #[test]
@@ -339,4 +346,134 @@ fn of_two_for_one_target_the_older_counts_and_one_for_a_listener_needs_to_know_i
     let found = imported(&format!("{with_ports}{listener}"));
     assert_eq!(errors(&found.report), Vec::<String>::new());
     assert!(found.policy.value.get("authentication").is_some());
+}
+
+/// A Gateway with a listener for everybody, and one for the house.
+const TWO: &str = "\
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec:
+  gatewayClassName: eg
+  listeners: [{name: pub, port: 80, protocol: HTTP}, {name: int, port: 81, protocol: HTTP}]
+";
+
+const INSIDE: &str = "  authorization: {defaultAction: Deny, rules: [{action: Allow, principal: {clientCIDRs: [10.0.0.0/8]}}]}\n";
+
+fn route(name: &str, parent: &str, spec: &str) -> String {
+    format!(
+        "---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: {name}}}\nspec:\n  parentRefs: \
+         [{{name: edge{parent}}}]\n  rules: [{{{spec}backendRefs: [{{name: {name}, port: 80}}]}}]\n"
+    )
+}
+
+fn opened(text: &[String]) -> Imported {
+    let gateway = Some(("default".to_owned(), "edge".to_owned()));
+    imported_for(&text.concat(), &Wanted { gateway, ..Wanted::default() }, Repairs::Told)
+}
+
+/// Of every rule `ports`, `notPorts` and `notPaths`.
+fn rules(found: &Imported) -> Vec<(Value, Value, Value)> {
+    assert_eq!(errors(&found.report), Vec::<String>::new());
+    let policies = found.policy.value["authorization"].as_array().cloned().unwrap_or_default();
+    let rules = policies.iter().flat_map(|policy| policy["rules"].as_array().unwrap());
+    let rule = |rule: &Value| {
+        let operation = &rule["to"][0]["operation"];
+        (operation["ports"].clone(), operation["notPorts"].clone(), operation["notPaths"].clone())
+    };
+    rules.map(rule).collect()
+}
+
+#[test]
+fn a_route_of_another_listener_exempts_nothing() {
+    let admin = route("admin", ", sectionName: int", "matches: [{path: {value: /admin}}], ");
+    let to_all = attached("SecurityPolicy", "p", "kind: HTTPRoute, name: all", INSIDE);
+    let paths = json!(["/admin", "/admin/*"]);
+    // On one listener only, where the other route is not.
+    let found = opened(&[TWO.into(), admin.clone(), route("all", ", sectionName: pub", ""), to_all.clone()]);
+    assert_eq!(rules(&found), [(json!(["80"]), Value::Null, Value::Null)]);
+    // On both: what comes to the other one's port is its own.
+    let found = opened(&[TWO.into(), admin.clone(), route("all", "", ""), to_all]);
+    assert_eq!(rules(&found), [(Value::Null, json!(["81"]), Value::Null), (Value::Null, Value::Null, paths)]);
+    // Tokens are asked for by port, too.
+    let tokens = attached("SecurityPolicy", "p", "kind: HTTPRoute, name: all", JWT);
+    let found = opened(&[TWO.into(), admin.clone(), route("all", ", sectionName: pub", ""), tokens]);
+    assert_eq!(
+        found.policy.value["authentication"]["requirements"],
+        json!([
+            {"require": "none", "match": [{"port": 81, "uri": {"pathPrefix": "/admin"}}]},
+            {"require": "any", "rules": ["a"], "match": [{"port": 80}]},
+            {"require": "none"},
+        ])
+    );
+    let limit = "  rateLimit: {local: {rules: [{limit: {requests: 1, unit: Hour}}]}}\n";
+    let limits = attached("BackendTrafficPolicy", "p", "kind: HTTPRoute, name: all", limit);
+    let found = opened(&[TWO.into(), admin, route("all", ", sectionName: pub", ""), limits]);
+    assert_eq!(found.policy.value["rateLimits"][0]["match"], json!([{"port": 80}]));
+}
+
+#[test]
+fn a_policy_of_a_listener_is_for_all_that_comes_by_it() {
+    let of = |name: &str, target: &str| attached("SecurityPolicy", name, target, INSIDE);
+    let listener = of("p", "kind: Gateway, name: edge, sectionName: pub");
+    let found = opened(&[TWO.into(), route("all", "", ""), listener.clone()]);
+    assert_eq!(rules(&found), [(json!(["80"]), Value::Null, Value::Null)]);
+    // Nearer than the Gateway's, on its listener alone.
+    let gateway = of("whole", EDGE).replace("10.0.0.0/8", "192.0.2.0/24");
+    let found = opened(&[TWO.into(), route("all", "", ""), listener, gateway]);
+    assert_eq!(
+        rules(&found),
+        [(json!(["80"]), Value::Null, Value::Null), (json!(["81"]), Value::Null, Value::Null)]
+    );
+    // One of another Gateway is none of this proxy's.
+    let other = TWO.replace("name: edge", "name: other");
+    let both = route("all", "", "").replace("[{name: edge}]", "[{name: other}, {name: edge}]");
+    let texts = [TWO.into(), "---\n".into(), other, both, of("a", "kind: Gateway, name: other")];
+    assert_eq!(rules(&opened(&texts)), []);
+    let told = errors(&imported(&texts.concat()).report);
+    assert!(told[0].contains("routes are on all of them"), "{told:?}");
+}
+
+#[test]
+fn of_two_without_a_time_the_name_decides() {
+    let of =
+        |name: &str, net: &str| attached("SecurityPolicy", name, EDGE, &INSIDE.replace("10.0.0.0/8", net));
+    let found = opened(&[TWO.into(), route("all", "", ""), of("b", "192.0.2.0/24"), of("a", "10.0.0.0/8")]);
+    assert_eq!(found.policy.value["authorization"][0]["name"], "default/a");
+    assert_eq!(rules(&found).len(), 1);
+}
+
+#[test]
+fn a_route_by_query_exempts_nothing_that_a_repeated_parameter_could_have() {
+    let preview = route("preview", "", "matches: [{queryParams: [{name: preview, value: '1'}]}], ");
+    let all = attached("SecurityPolicy", "p", "kind: HTTPRoute, name: all", INSIDE);
+    let found = opened(&[TWO.into(), preview, route("all", "", ""), all]);
+    let told = errors(&found.report);
+    assert!(
+        told[0].contains("the query parameter preview") && told[0].contains("for that route, too"),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn each_host_of_a_route_has_its_own_exemptions() {
+    // `*.b.example` is others', `a.b.example` is not: there is nothing to exempt in it.
+    let wide = route("wide", "", "").replace("  rules", "  hostnames: ['*.example', a.b.example]\n  rules");
+    let other = route("other", "", "").replace("  rules", "  hostnames: ['*.b.example']\n  rules");
+    let policy = |kind: &str, spec: &str| attached(kind, "p", "kind: HTTPRoute, name: wide", spec);
+    let found = opened(&[TWO.into(), wide.clone(), other.clone(), policy("SecurityPolicy", INSIDE)]);
+    let rules = found.policy.value["authorization"][0]["rules"].as_array().unwrap().clone();
+    let hosts: Vec<(&Value, bool)> = rules
+        .iter()
+        .map(|rule| &rule["to"][0]["operation"])
+        .map(|operation| (&operation["hosts"][0], operation.get("notHosts").is_some()))
+        .collect();
+    assert_eq!(hosts, [(&json!("a.b.example"), false), (&json!("*.example"), true)]);
+    let not = &rules[1]["to"][0]["operation"]["notHosts"];
+    assert_eq!(*not, json!(["*.b.example", {"regex": "(?i).+\\.b\\.example:[0-9]+"}]));
+    // And tokens are asked for host by host.
+    let found = opened(&[TWO.into(), wide, other, policy("SecurityPolicy", JWT)]);
+    let requirements = found.policy.value["authentication"]["requirements"].as_array().unwrap().clone();
+    let require: Vec<&str> = requirements.iter().map(|one| one["require"].as_str().unwrap()).collect();
+    assert_eq!(require, ["any", "none", "any", "none"]);
 }

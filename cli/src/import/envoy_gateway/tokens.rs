@@ -3,10 +3,11 @@
 use serde_json::{Map, Value, json};
 
 use super::authorization::Providers;
-use super::literal::matching;
-use super::reach::{order, requests};
+use super::literal::{matching, of_entry};
+use super::reach::order;
 use crate::import::dialect::Context;
 use crate::import::field::{Field, Object};
+use crate::import::mesh::Entry;
 use crate::import::read::Resource;
 
 /// What was read, under this name: entries with what they require.
@@ -202,12 +203,13 @@ pub fn finish(cx: &mut Context<'_>) {
         return;
     }
     let mut requirements = Vec::new();
-    for index in order(&cx.mesh.entries) {
+    for (index, hosts) in order(&cx.mesh.entries) {
+        let Some(entry) = cx.mesh.entries.get(index) else { continue };
         let wanted = found.iter().find(|wanted| {
             wanted["entries"].as_array().into_iter().flatten().any(|entry| *entry == json!(index))
         });
         let mut requirement = wanted.map_or_else(|| json!({"require": "none"}), required);
-        let matches = requests(index, |_| false, &cx.mesh.entries)
+        let matches = of_entry(&Entry { hosts, ..entry.clone() })
             .and_then(|all| all.iter().map(|all| matching(all)).collect::<Result<Vec<Value>, String>>());
         match matches {
             Ok(matches) => {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
+
 use super::GROUP;
 use crate::import::dialect::Context;
 use crate::import::field::{Field, Object};
@@ -61,6 +63,7 @@ pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
                 let of_port = clients.ports.get(&listener.port).or(clients.all.as_ref());
                 if let Some(authorities) = of_port {
                     tls.clients = Some(authorities.clone());
+                    tls.optional = false;
                 }
             }
             cx.mesh.servers.push(server);
@@ -258,13 +261,44 @@ fn server_tls(field: &Field<'_>, namespace: &str, cx: &Context<'_>) -> Option<Se
         let Some((of, name)) = secret(&item, namespace, "Secret", cx) else { continue };
         tls.certificates.push(Certificate::Named(of, name));
     }
+    // Istio takes the authorities from the secret of the certificate.
+    if let Some(options) = object.peek("options")
+        && let Some(mode) = options.value().get(TERMINATE_MODE).and_then(Value::as_str)
+    {
+        let own = match tls.certificates.first() {
+            Some(Certificate::Named(of, name)) => Some(Authorities::Named(of.clone(), name.clone())),
+            _ => None,
+        };
+        match mode {
+            "MUTUAL" => tls.clients = own,
+            "OPTIONAL_MUTUAL" => (tls.clients, tls.optional) = (own, true),
+            "ISTIO_MUTUAL" => {
+                tls.certificates = vec![Certificate::Own];
+                tls.clients = Some(Authorities::Mesh);
+            }
+            _ => {}
+        }
+    }
     (!tls.certificates.is_empty()).then_some(tls)
 }
+
+/// Istio's option that says whether clients show certificates.
+const TERMINATE_MODE: &str = "gateway.istio.io/tls-terminate-mode";
 
 /// Options of programs: those that say the same everywhere.
 fn options(field: &Field<'_>, tls: &mut ServerTls) {
     for (name, field) in field.entries() {
         let Some(text) = field.text() else { continue };
+        if name == TERMINATE_MODE {
+            match text {
+                "SIMPLE" | "MUTUAL" | "OPTIONAL_MUTUAL" | "ISTIO_MUTUAL" => field.left_to_envoy(TLS),
+                _ => field.forbid(
+                    format!("{text} is no mode of TLS"),
+                    "use SIMPLE, MUTUAL, OPTIONAL_MUTUAL or ISTIO_MUTUAL",
+                ),
+            }
+            continue;
+        }
         let version = || match text {
             "1.0" => Some("TLSv1_0"),
             "1.1" => Some("TLSv1_1"),

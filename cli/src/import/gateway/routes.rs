@@ -7,9 +7,10 @@ use serde_json::{Map, Value, json};
 use super::GROUP;
 use super::rules::{self, Usual, Without};
 use crate::import::dialect::Context;
+use crate::import::envoy_gateway::names_a_listener;
 use crate::import::field::{Field, Object};
 use crate::import::linkerd::Annotated;
-use crate::import::mesh::gateways::{Listener, Namespaces};
+use crate::import::mesh::gateways::{Listener, Named, Namespaces};
 use crate::import::mesh::{Destination, Entry, hosts};
 use crate::import::read::Resource;
 use crate::import::scope::labels_of;
@@ -52,16 +53,17 @@ pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
     }
     let usual = Usual { without: Without::Fails, times: annotated.over(&Map::new()) };
     let entries = rules::read(&spec, resource, cx, &usual);
-    for (ports, hosts) in &parents.groups {
+    for Group { ports, hosts, listeners } in &parents.groups {
         for entry in &entries {
             let mut entry = entry.clone();
             entry.hosts = hosts.iter().cloned().collect();
             if let Some(ports) = ports {
-                on_ports(&mut entry, ports);
+                entry.on_ports(ports);
             }
             if cx.scope.gateway.is_some() {
                 redirect_port(&mut entry, ports.as_ref(), &parents.ports);
             }
+            cx.mesh.gateways.of_entries.insert(cx.mesh.entries.len(), listeners.clone());
             cx.mesh.entries.push(entry);
         }
     }
@@ -86,12 +88,21 @@ pub fn of_services(
 /// Who takes a route.
 #[derive(Default)]
 struct Parents {
-    /// The hosts of the route, by the ports on which it has them; no ports: on all of them.
-    groups: Vec<(Option<BTreeSet<u16>>, BTreeSet<String>)>,
+    /// Where it is, and with which hosts.
+    groups: Vec<Group>,
     /// The ports of all listeners that it is on.
     ports: BTreeSet<u16>,
     /// The Services that it is for, by their hosts.
     services: BTreeMap<String, Destination>,
+}
+
+/// Hosts of a route that it has on some listeners.
+#[derive(Default)]
+struct Group {
+    /// Their ports; `None`: all of the Gateway's.
+    ports: Option<BTreeSet<u16>>,
+    hosts: BTreeSet<String>,
+    listeners: BTreeSet<Named>,
 }
 
 /// Who takes a route; nobody where that is not this proxy. Where nobody at all does, that is an error.
@@ -99,7 +110,7 @@ fn parents(spec: &Object<'_>, named: &[String], resource: &Resource, cx: &Contex
     let field = spec.field("parentRefs");
     let items = field.as_ref().map(Field::items).unwrap_or_default();
     let mut parents = Parents::default();
-    let mut taken: Vec<(String, u16)> = Vec::new();
+    let mut taken: Vec<(String, u16, Named)> = Vec::new();
     let mut all_ports = BTreeSet::new();
     let (mut reasons, mut elsewhere) = (Vec::new(), false);
     for item in &items {
@@ -110,7 +121,8 @@ fn parents(spec: &Object<'_>, named: &[String], resource: &Resource, cx: &Contex
                 let of_gateway = cx.mesh.gateways.listeners.get(&key).into_iter().flatten();
                 all_ports.extend(of_gateway.map(|listener| listener.port));
                 for (listener, hosts) in listeners {
-                    taken.extend(hosts.into_iter().map(|host| (host, listener.port)));
+                    let named = (parent.namespace.clone(), parent.name.clone(), listener.name.clone());
+                    taken.extend(hosts.into_iter().map(|host| (host, listener.port, named.clone())));
                 }
             }
             Taken::ByService(destination) => {
@@ -156,21 +168,34 @@ fn parents(spec: &Object<'_>, named: &[String], resource: &Resource, cx: &Contex
     if taken.is_empty() {
         return parents;
     }
-    parents.ports = taken.iter().map(|(_, port)| *port).collect();
-    let mut by_port: BTreeMap<u16, BTreeSet<String>> = BTreeMap::new();
-    for (host, port) in taken {
-        by_port.entry(port).or_default().insert(host);
+    parents.ports = taken.iter().map(|(_, port, _)| *port).collect();
+    let mut by_port: BTreeMap<u16, (BTreeSet<String>, BTreeSet<Named>)> = BTreeMap::new();
+    for (host, port, listener) in taken {
+        // Without a Gateway everything is on one port.
+        let port = if cx.scope.gateway.is_none() { 0 } else { port };
+        let (hosts, listeners) = by_port.entry(port).or_default();
+        hosts.insert(host);
+        listeners.insert(listener);
     }
-    if cx.scope.gateway.is_none() {
-        parents.groups.push((None, by_port.into_values().flatten().collect()));
-        return parents;
+    let apart = names_a_listener(cx);
+    for (port, (hosts, listeners)) in by_port {
+        let known = parents.groups.iter_mut().find(|group| !apart && group.hosts == hosts);
+        let group = match known {
+            Some(group) => group,
+            None => {
+                parents.groups.push(Group { hosts, ..Group::default() });
+                let Some(group) = parents.groups.last_mut() else { continue };
+                group
+            }
+        };
+        group.ports.get_or_insert_default().insert(port);
+        group.listeners.extend(listeners);
     }
-    let mut by_hosts: BTreeMap<BTreeSet<String>, BTreeSet<u16>> = BTreeMap::new();
-    for (port, hosts) in by_port {
-        by_hosts.entry(hosts).or_default().insert(port);
-    }
-    for (hosts, ports) in by_hosts {
-        parents.groups.push(((ports != all_ports).then_some(ports), hosts));
+    parents.groups.sort_by(|a, b| (&a.hosts, &a.ports).cmp(&(&b.hosts, &b.ports)));
+    for group in &mut parents.groups {
+        if cx.scope.gateway.is_none() || group.ports.as_ref() == Some(&all_ports) {
+            group.ports = None;
+        }
     }
     parents
 }
@@ -335,23 +360,6 @@ pub fn services_of(route: &Resource, namespace: &str) -> Vec<String> {
         (text("kind") == Some("Service")).then(|| Some(format!("{of}/{}", text("name")?))).flatten()
     };
     parents.filter_map(service).collect()
-}
-
-/// Only on these ports.
-fn on_ports(entry: &mut Entry, ports: &BTreeSet<u16>) {
-    let matches = entry.value.get("match").and_then(Value::as_array).cloned();
-    let matches = matches.unwrap_or_else(|| vec![json!({})]);
-    let on = matches.iter().flat_map(|matched| {
-        ports.iter().map(move |port| {
-            let mut matched = matched.clone();
-            if let Some(matched) = matched.as_object_mut() {
-                matched.insert("port".to_owned(), json!(port));
-            }
-            matched
-        })
-    });
-    let on: Vec<Value> = on.collect();
-    entry.value.insert("match".to_owned(), Value::Array(on));
 }
 
 /// A redirect that says neither port nor scheme keeps the listener's port.

@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
 use crate::import::Imported;
+use crate::import::mesh::Authorities;
 use crate::import::repair::Repairs;
 use crate::import::scope::Wanted;
 use crate::import::testing::{errors, imported, imported_for, policy, warnings};
@@ -458,4 +459,31 @@ fn https_needs_a_certificate_that_may_be_named() {
         "{:?}",
         warnings(&closed.report)
     );
+}
+
+#[test]
+fn an_option_of_istio_says_whether_clients_show_certificates() {
+    let tls = |mode: &str| {
+        let tls = format!(
+            "{{certificateRefs: [{{name: cert}}], options: {{gateway.istio.io/tls-terminate-mode: {mode}}}}}"
+        );
+        edge(
+            &GATEWAY
+                .replace("port: 80, protocol: HTTP}", &format!("port: 443, protocol: HTTPS, tls: {tls}}}")),
+        )
+    };
+    let own = || Authorities::Named("default".to_owned(), "cert".to_owned());
+    for (mode, clients, optional) in [
+        ("SIMPLE", None, false),
+        ("MUTUAL", Some(own()), false),
+        ("OPTIONAL_MUTUAL", Some(own()), true),
+        ("ISTIO_MUTUAL", Some(Authorities::Mesh), false),
+    ] {
+        let found = tls(mode);
+        assert_eq!(errors(&found.report), Vec::<String>::new());
+        let server = found.mesh.servers[0].tls.as_ref().unwrap();
+        assert_eq!((&server.clients, server.optional), (&clients, optional), "{mode}");
+    }
+    let told = errors(&tls("MUTAL").report);
+    assert!(told[0].contains("MUTAL is no mode of TLS"), "{told:?}");
 }

@@ -1,5 +1,7 @@
 //! Gateway → the listeners of its servers.
 
+use std::collections::BTreeSet;
+
 use crate::import::dialect::Context;
 use crate::import::field::{Field, Object};
 use crate::import::mesh::{Authorities, Certificate, Server, ServerTls};
@@ -106,18 +108,22 @@ fn server(field: &Field<'_>, gateway: &(String, String), index: usize) -> Option
         }
         None => field.problem_here("it has no port", "give it port.number and port.protocol"),
     }
+    let mut of_all = BTreeSet::new();
     for field in object.field("hosts").into_iter().flat_map(|hosts| hosts.items()) {
         let Some(text) = field.text() else { continue };
         field.left_to_envoy("the listener's hosts");
         let (namespace, host) = text.split_once('/').unwrap_or(("*", text));
         let host = host.trim_end_matches('.').to_ascii_lowercase();
-        match namespace {
-            "*" => {}
-            "." => drop(server.namespaces.insert(host.clone(), gateway.0.clone())),
-            other => drop(server.namespaces.insert(host.clone(), other.to_owned())),
+        if namespace == "*" {
+            of_all.insert(host.clone());
         }
-        server.hosts.push(host);
+        let namespace = if namespace == "." { &gateway.0 } else { namespace };
+        server.namespaces.entry(host.clone()).or_default().insert(namespace.to_owned());
+        if !server.hosts.contains(&host) {
+            server.hosts.push(host);
+        }
     }
+    server.namespaces.retain(|host, _| !of_all.contains(host));
     if server.hosts.is_empty() {
         field.problem_here("it has no hosts", "give it hosts; \"*\" is every one");
     }

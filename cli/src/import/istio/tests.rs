@@ -664,3 +664,55 @@ spec: {exportTo: [third], host: a.example.com, trafficPolicy: {tls: {mode: DISAB
     // Where nobody says where the proxy is, it may be anywhere.
     assert_eq!(told(None), (true, 1, 0));
 }
+
+#[test]
+fn a_route_is_on_the_servers_that_take_its_namespace() {
+    let gateway = "kind: Gateway\napiVersion: networking.istio.io/v1\nmetadata: {name: edge, namespace: infra}\nspec:\n  servers:\n  \
+                   - {port: {number: 443, protocol: HTTPS}, hosts: ['public/*.example.com'], tls: {mode: SIMPLE, credentialName: a}}\n  \
+                   - {port: {number: 8443, protocol: HTTPS}, hosts: ['internal/*.example.com'], tls: {mode: MUTUAL, credentialName: a}}\n";
+    let route = |namespace: &str, matched: &str| {
+        format!(
+            "---\nkind: VirtualService\napiVersion: networking.istio.io/v1\nmetadata: {{name: adm, namespace: {namespace}}}\nspec: \
+             {{hosts: [admin.example.com], gateways: [infra/edge], http: [{{{matched}route: [{{destination: {{host: adm}}}}]}}]}}\n"
+        )
+    };
+    let found = |text: String| {
+        let gateway = Some(("infra".to_owned(), "edge".to_owned()));
+        imported_for(&text, &Wanted { gateway, ..Wanted::default() }, Repairs::Told)
+    };
+    for (namespace, matched, hosts, expected) in [
+        ("internal", "", None, json!([{"port": 8443}])),
+        ("public", "", None, json!([{"port": 443}])),
+        (
+            "internal",
+            "match: [{uri: {prefix: /a}, port: 443}, {uri: {prefix: /b}}], ",
+            None,
+            json!([{"uri": {"prefix": "/b"}, "port": 8443}]),
+        ),
+        // Whoever is for all namespaces, or for this one, too, takes it.
+        (
+            "internal",
+            "",
+            Some(("'public/*.example.com'", "'public/*.example.com', '*/*.example.com'")),
+            Value::Null,
+        ),
+        (
+            "internal",
+            "",
+            Some(("'public/*.example.com'", "'public/*.example.com', 'internal/*.example.com'")),
+            Value::Null,
+        ),
+    ] {
+        let (from, to) = hosts.unwrap_or_default();
+        let text = if from.is_empty() { gateway.to_owned() } else { gateway.replace(from, to) };
+        let found = found(format!("{text}{}", route(namespace, matched)));
+        assert_eq!(errors(&found.report), Vec::<String>::new());
+        assert_eq!(found.policy.value["http"][0]["match"], expected, "{namespace} {matched}");
+    }
+    let elsewhere = found(format!("{gateway}{}", route("internal", "match: [{port: 443}], ")));
+    assert_eq!(elsewhere.policy.value.get("http"), None);
+    // On one port they are not told apart.
+    let one = gateway.replace("8443", "443").replace("internal/*", "internal/admin");
+    let told = errors(&found(format!("{one}{}", route("public", ""))).report);
+    assert!(told[0].contains("takes admin.example.com of other namespaces alone"), "{told:?}");
+}

@@ -1,12 +1,12 @@
 //! VirtualService → entries of `http`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
 use crate::import::dialect::Context;
 use crate::import::field::{Field, Member, Object, Reading, Shape};
-use crate::import::mesh::{Destination, Entry, hosts, put};
+use crate::import::mesh::{Destination, Entry, Server, hosts, put};
 use crate::import::read::Resource;
 
 const TEXTS: Shape = Shape::List(&Shape::Text);
@@ -199,13 +199,19 @@ pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
         http.no_meaning("another VirtualService has its hosts");
         return;
     }
-    let Some(named) = bound(&gateways, named, &namespace, cx) else {
+    let bound = bound(&gateways, named, resource, cx);
+    if bound.is_empty() {
         http.no_meaning("no gateway of this VirtualService is the one of --gateway");
         return;
-    };
+    }
     let routes = routes(&http, resource, &resource.name, cx);
-    for (name, value, origin) in routes {
-        cx.mesh.entries.push(Entry { name, hosts: named.clone(), precedence: Vec::new(), value, origin });
+    for (ports, hosts) in bound {
+        for (name, value, origin) in routes.clone() {
+            let mut entry = Entry { name, hosts: hosts.clone(), precedence: Vec::new(), value, origin };
+            if ports.as_ref().is_none_or(|ports| entry.on_ports(ports)) {
+                cx.mesh.entries.push(entry);
+            }
+        }
     }
 }
 
@@ -257,30 +263,66 @@ fn first_of_mesh(spec: &Object<'_>, cx: &mut Context<'_>, resource: &Resource) -
     named
 }
 
-/// The hosts that the proxy has of a VirtualService; `None` where it is of another gateway.
-fn bound(gateways: &[String], named: Vec<String>, of: &str, cx: &Context<'_>) -> Option<Vec<String>> {
-    let Some((namespace, name)) = &cx.scope.gateway else { return Some(named) };
-    if !gateways.contains(&format!("{namespace}/{name}")) {
-        return None;
+/// Hosts, and the ports on which they are; `None`: on all of the gateway's.
+type Bound = (Option<BTreeSet<u16>>, Vec<String>);
+
+/// The hosts that the proxy has of a VirtualService, by the ports of the servers that take it; none where it is of another
+/// gateway.
+fn bound(gateways: &[String], named: Vec<String>, resource: &Resource, cx: &Context<'_>) -> Vec<Bound> {
+    let Some(gateway) = &cx.scope.gateway else { return vec![(None, named)] };
+    if !gateways.contains(&format!("{}/{}", gateway.0, gateway.1)) {
+        return Vec::new();
     }
-    let servers =
-        cx.mesh.servers.iter().filter(|server| (&server.gateway.0, &server.gateway.1) == (namespace, name));
-    let may = |server: &crate::import::mesh::Server, host: &str| {
-        server.namespaces.get(host).is_none_or(|namespace| namespace == of)
+    let of = cx.namespace(resource);
+    let servers: Vec<&Server> = cx.mesh.servers.iter().filter(|server| server.gateway == *gateway).collect();
+    let served = |server: &Server| -> BTreeSet<String> {
+        let may =
+            |host: &&String| server.namespaces.get(*host).is_none_or(|namespaces| namespaces.contains(of));
+        server.hosts.iter().filter(may).cloned().collect()
     };
-    let served = servers.flat_map(|server| server.hosts.iter().filter(|host| may(server, host)));
-    let served: BTreeSet<&str> = served.map(String::as_str).collect();
-    let mut common: Vec<String> = Vec::new();
-    for host in &named {
-        for served in &served {
-            if let Some(both) = hosts::common(host, served)
-                && !common.iter().any(|known| known == both)
-            {
-                common.push(both.to_owned());
+    let mut by_port: BTreeMap<u16, BTreeSet<String>> = BTreeMap::new();
+    for server in &servers {
+        by_port.entry(server.port).or_default().extend(served(server));
+    }
+    let all: BTreeSet<u16> = by_port.keys().copied().collect();
+    let mut bound: Vec<(BTreeSet<u16>, Vec<String>)> = Vec::new();
+    for (port, served_there) in by_port {
+        let common = in_common(&named, &served_there);
+        if common.is_empty() {
+            continue;
+        }
+        for server in servers.iter().filter(|server| server.port == port && server.tls.is_some()) {
+            let own = in_common(&common, &served(server));
+            let others = in_common(&common, &server.hosts.iter().cloned().collect());
+            if let Some(host) = others.iter().find(|_| own.is_empty()) {
+                resource.log.error(
+                    "spec.hosts",
+                    format!(
+                        "the server {} on port {port} takes {host} of other namespaces alone, and another one on this port of \
+                         {of}: they are not told apart here",
+                        server.name
+                    ),
+                    "give these servers ports of their own, or hosts that have nothing in common",
+                );
             }
         }
+        match bound.iter_mut().find(|(_, hosts)| *hosts == common) {
+            Some((ports, _)) => drop(ports.insert(port)),
+            None => bound.push((BTreeSet::from([port]), common)),
+        }
     }
-    (!common.is_empty()).then_some(common)
+    bound.into_iter().map(|(ports, hosts)| ((ports != all).then_some(ports), hosts)).collect()
+}
+
+/// What some hosts have in common with those that are served.
+fn in_common(named: &[String], served: &BTreeSet<String>) -> Vec<String> {
+    let mut common: Vec<String> = Vec::new();
+    for both in named.iter().flat_map(|host| served.iter().filter_map(|served| hosts::common(host, served))) {
+        if !common.iter().any(|known| known == both) {
+            common.push(both.to_owned());
+        }
+    }
+    common
 }
 
 /// Whether another VirtualService names this one as its delegate.

@@ -516,7 +516,7 @@ fn a_route_s_hostnames_are_those_of_its_policies() {
             json!({"hosts": ["public.example", {"regex": "(?i)public\\.example:[0-9]+"}]}),
             json!({
                 "hosts": ["*.open.example", {"regex": "(?i).+\\.open\\.example:[0-9]+"}],
-                "notHosts": ["in.open.example"],
+                "notHosts": ["in.open.example", {"regex": "(?i)in\\.open\\.example:[0-9]+"}],
             }),
         ]
     );

@@ -1,6 +1,6 @@
 //! What routes of the Gateway API hang on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::services::Labels;
 
@@ -11,7 +11,12 @@ pub struct Gateways {
     pub listeners: BTreeMap<(String, String), Vec<Listener>>,
     /// What may be named from another namespace.
     pub grants: Vec<Grant>,
+    /// The listeners by which the requests of an entry come, by its place among all.
+    pub of_entries: BTreeMap<usize, BTreeSet<Named>>,
 }
+
+/// A listener: the namespace and the name of its Gateway, and its own name.
+pub type Named = (String, String, String);
 
 /// A listener, as far as routes ask for it.
 #[derive(Clone, Debug, Default)]

@@ -94,13 +94,7 @@ impl Match {
     fn operation(&self) -> Operation {
         let mut operation = Map::new();
         if let Some(host) = &self.host {
-            // A port beside it does not count.
-            let (any, name) = match host.strip_prefix('*') {
-                Some(end) => (".+", end),
-                None => ("", host.as_str()),
-            };
-            let with_port = format!("(?i){any}{}:[0-9]+", quoted(name));
-            operation.insert("hosts".to_owned(), json!([host, {"regex": with_port}]));
+            operation.insert("hosts".to_owned(), json!(with_port(host)));
         }
         if let Some(paths) = self.path.as_ref().and_then(paths) {
             operation.insert("paths".to_owned(), paths);
@@ -187,7 +181,7 @@ fn without((operation, when): &Operation, other: &Match) -> Vec<Operation> {
     if let Some(host) = &other.host
         && operation.get("hosts").and_then(|hosts| hosts.get(0)) != Some(&json!(host))
     {
-        left.push(more("notHosts", json!([host])));
+        left.push(more("notHosts", json!(with_port(host))));
     }
     if let Some(paths) = other.path.as_ref().and_then(paths) {
         left.push(more("notPaths", paths));
@@ -203,6 +197,15 @@ fn without((operation, when): &Operation, other: &Match) -> Vec<Operation> {
         left.push((operation.clone(), when));
     }
     left
+}
+
+/// A host as authorization has it: a port beside it does not count.
+pub fn with_port(host: &str) -> [Value; 2] {
+    let (any, name) = match host.strip_prefix('*') {
+        Some(end) => (".+", end),
+        None => ("", host),
+    };
+    [json!(host), json!({"regex": format!("(?i){any}{}:[0-9]+", quoted(name))})]
 }
 
 /// Texts that mean nothing but themselves in `authorization`.

@@ -10,10 +10,10 @@ pub mod matching;
 pub mod services;
 pub mod traffic;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 pub use services::{Instance, Port, Service, TargetPort};
 pub use traffic::{Rule, Subset, TrafficPolicy};
@@ -117,8 +117,8 @@ pub struct Server {
     pub port: u16,
     /// The hosts that it takes; `*` is any.
     pub hosts: Vec<String>,
-    /// Hosts that only routes of a namespace may have.
-    pub namespaces: BTreeMap<String, String>,
+    /// Hosts that only routes of some namespaces may have.
+    pub namespaces: BTreeMap<String, BTreeSet<String>>,
     /// TLS; `None` is plain text.
     pub tls: Option<ServerTls>,
     /// Whether plain text is answered with the same address at https.
@@ -260,6 +260,25 @@ pub struct RetryBudget {
     pub least: u32,
 }
 
+impl Entry {
+    /// Leaves what comes to these ports; `false`: that is nothing.
+    pub fn on_ports(&mut self, ports: &BTreeSet<u16>) -> bool {
+        let matches = self.value.get("match").and_then(Value::as_array).cloned();
+        let mut on = Vec::new();
+        for matched in matches.unwrap_or_else(|| vec![json!({})]) {
+            let own = matched.get("port").and_then(Value::as_u64);
+            for port in ports.iter().filter(|port| own.is_none_or(|own| own == u64::from(**port))) {
+                let mut matched = matched.clone();
+                put(&mut matched, "port", *port);
+                on.push(matched);
+            }
+        }
+        let some = !on.is_empty();
+        self.value.insert("match".to_owned(), Value::Array(on));
+        some
+    }
+}
+
 impl Destination {
     /// Whether a user means it by a name: any of its names, with `:PORT` or not, with `|SUBSET` or not; `short`: also by its
     /// name alone.
@@ -289,7 +308,7 @@ impl Destination {
             value.insert("subset".to_owned(), subset.clone().into());
         }
         if let Some(port) = self.port {
-            value.insert("port".to_owned(), serde_json::json!({ "number": port }));
+            value.insert("port".to_owned(), json!({ "number": port }));
         }
         Value::Object(value)
     }
