@@ -1,11 +1,14 @@
 //! Whom the policy is for: one proxy, in a namespace, with labels. Policies that are for others are left out.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use serde_json::Value;
 
-use super::dialect::{Audience, Context};
+use super::dialect::{self, Audience, Context};
 use super::field::{Field, Object};
+use super::linkerd;
+use super::mesh::gateways::Selector;
 use super::mesh::services::{Labels, selects};
 use super::mesh::{Destination, hosts};
 use super::read::Resource;
@@ -29,6 +32,8 @@ pub struct Scope {
     pub root_namespace: String,
     /// Of the proxy; `None` where nothing asks for any.
     pub labels: Option<Labels>,
+    /// All labels of the workloads of the input that [`Self::labels`] choose.
+    workloads: Vec<Labels>,
     /// The Gateway, by namespace and name, whose servers the proxy opens.
     pub gateway: Option<(String, String)>,
     /// The port of the proxy, where that is said.
@@ -39,6 +44,8 @@ pub struct Scope {
     pub namespaces: BTreeSet<String>,
     /// The selectors of its Services, by namespace and name.
     services: BTreeMap<(String, String), Labels>,
+    /// The only selector that there is, where no option says labels.
+    agreed: Option<Selector>,
     /// The class of [`Self::gateway`], where it has one.
     gateway_class: Option<String>,
     /// Names of which options say where they are.
@@ -67,13 +74,26 @@ pub struct Wanted {
 /// What a policy is for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Choice {
-    Labels(Labels),
+    Labels(Selector),
     /// `Gateway shop/edge`.
     Target(String),
     /// Every Gateway of this class.
     Class(String),
     /// `Service shop/web`, of which nobody knows what answers for it.
     Unknown(String),
+}
+
+/// Whether a selector has the proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fit {
+    /// It does.
+    Yes,
+    /// It does not.
+    No,
+    /// It asks for more than `--labels` say, and no workload of the input says it.
+    Unsaid,
+    /// Of the workloads that `--labels` choose it has some.
+    Some,
 }
 
 impl Scope {
@@ -94,6 +114,7 @@ impl Scope {
             is_placed: wanted.namespace.is_some() || wanted.gateway.is_some(),
             root_namespace,
             labels: wanted.labels.clone(),
+            workloads: Vec::new(),
             gateway: wanted.gateway.clone(),
             port: wanted.port,
             target: None,
@@ -101,6 +122,7 @@ impl Scope {
             echo: wanted.echo,
             namespaces: all.iter().filter_map(|resource| resource.namespace.clone()).collect(),
             services: BTreeMap::new(),
+            agreed: None,
             gateway_class: None,
         };
         for resource in all {
@@ -126,15 +148,38 @@ impl Scope {
         let of = |resource: &Resource| {
             resource.namespace.clone().unwrap_or_else(|| scope.default_namespace.clone())
         };
-        let own: BTreeSet<String> = policies
+        let mut own: BTreeSet<String> = policies
             .iter()
             .map(|(resource, _)| of(resource))
             .filter(|namespace| *namespace != scope.root_namespace)
             .collect();
-        if let (None, Some((namespace, _))) = (&wanted.namespace, &wanted.gateway) {
-            // Who opens a Gateway's servers stands where it does.
-            scope.namespace = namespace.clone();
+        if let Some(given) = &wanted.namespace {
+            errors.extend(is_nowhere(given, &scope.root_namespace, all));
+        }
+        if let Some((namespace, name)) = &wanted.gateway {
+            if wanted.namespace.is_none() {
+                // Who opens a Gateway's servers stands where it does.
+                scope.namespace = namespace.clone();
+                errors.extend(scope.pods_elsewhere(&format!("{namespace}/{name}"), &policies, all));
+            }
         } else if wanted.namespace.is_none() {
+            let fits = |resource: &&Resource| {
+                let labels = workload_labels(resource);
+                labels.is_some_and(|own| wanted.labels.as_ref().is_none_or(|given| selects(given, &own)))
+            };
+            let workloads: BTreeSet<String> = all.iter().filter(fits).map(of).collect();
+            // What an annotation says holds like a policy.
+            let said = all.iter().filter(|resource| linkerd::has_default(resource));
+            own.extend(said.filter_map(|resource| match resource.kind.as_str() {
+                "Namespace" => {
+                    let counts = wanted.labels.is_none() || workloads.is_empty();
+                    (counts || workloads.contains(&resource.name)).then(|| resource.name.clone())
+                }
+                _ => fits(&resource).then(|| of(resource)),
+            }));
+            if own.is_empty() && wanted.labels.is_some() {
+                own = workloads;
+            }
             match own.iter().collect::<Vec<_>>().as_slice() {
                 [] => {}
                 [one] => {
@@ -152,6 +197,7 @@ impl Scope {
                 }
             }
         }
+        scope.workloads = scope.chosen(all);
         let mut choices: BTreeMap<Choice, Vec<String>> = BTreeMap::new();
         for (resource, audience) in &policies {
             let namespace = of(resource);
@@ -169,64 +215,106 @@ impl Scope {
                 choices.entry(choice).or_default().push(format!("{} {}", resource.kind, resource.name));
             }
         }
-        let labels: Vec<(&Labels, &Vec<String>)> = choices
+        let labels: Vec<(&Selector, &Vec<String>)> = choices
             .iter()
             .filter_map(|(choice, who)| match choice {
-                Choice::Labels(labels) => Some((labels, who)),
+                Choice::Labels(selector) => Some((selector, who)),
                 Choice::Target(_) | Choice::Class(_) | Choice::Unknown(_) => None,
             })
             .collect();
-        let targets: Vec<&str> = choices
-            .keys()
-            .filter_map(|choice| match choice {
-                Choice::Target(target) => Some(target.as_str()),
-                Choice::Labels(_) | Choice::Class(_) | Choice::Unknown(_) => None,
-            })
+        let targets: Vec<(&Choice, &Vec<String>)> = choices
+            .iter()
+            .filter(|(choice, _)| matches!(choice, Choice::Target(_) | Choice::Class(_)))
             .collect();
-        if let Some(given) = &scope.labels {
-            let is_known = labels.iter().any(|(selector, _)| selects(selector, given))
-                || all.iter().filter_map(workload_labels).any(|own| selects(given, &own));
-            if !labels.is_empty() && !is_known {
-                let there = labels.iter().map(|(labels, _)| written(labels)).collect::<Vec<_>>().join("; ");
+        let listed = |several: &[(String, &Vec<String>)]| {
+            several
+                .iter()
+                .map(|(how, who)| format!("\n  {how}    for {}", who.join(", ")))
+                .collect::<String>()
+        };
+        let of_labels = labels.iter().map(|(selector, who)| (format!("--labels {}", asked(selector)), *who));
+        let of_targets = targets.iter().map(|(choice, who)| {
+            let how = match choice {
+                Choice::Class(class) => format!("--gateway NAMESPACE/NAME of a Gateway of the class {class}"),
+                other => other.to_string().replacen("Gateway ", "--gateway ", 1),
+            };
+            (how, *who)
+        });
+        if let Some(given) = scope.labels.clone() {
+            let fits: Vec<(&Selector, &Vec<String>, Fit)> =
+                labels.iter().map(|(selector, who)| (*selector, *who, scope.fit(selector))).collect();
+            if !labels.is_empty() && scope.workloads.is_empty() && fits.iter().all(|fit| fit.2 == Fit::No) {
+                let there = labels.iter().map(|(labels, _)| asked(labels)).collect::<Vec<_>>().join("; ");
                 errors.push(format!(
                     "--labels {}: no policy is for a workload with these labels, and none is in the input; there are policies \
                      for {there}; if the workload has none of its own, put its Pod or Deployment into the input",
-                    written(given)
+                    written(&given)
                 ));
             }
+            for (selector, who, fit) in fits {
+                let (given, asked, who) = (written(&given), asked(selector), who.join(", "));
+                match fit {
+                    Fit::Yes | Fit::No => {}
+                    Fit::Unsaid => errors.push(format!(
+                        "--labels {given}: {who} is for {asked}, and these labels do not say whether the workload has that; say \
+                         all labels of the workload, or put its Pod or Deployment into the input"
+                    )),
+                    Fit::Some => errors.push(format!(
+                        "--labels {given}: {who} is for {asked}, and of the workloads with these labels some have that and some \
+                         do not; say more labels of the one that is meant"
+                    )),
+                }
+            }
+        } else if scope.gateway.is_none() && !labels.is_empty() && !targets.is_empty() {
+            errors.push(format!(
+                "there are policies for workloads and for Gateways, and one proxy is one of them; say which:{}",
+                listed(&of_labels.chain(of_targets).collect::<Vec<_>>())
+            ));
+            return (scope, errors, notes);
         } else {
             match labels.as_slice() {
                 [] => {}
+                // What has no labels, but expressions alone, is for the proxy because nothing else is there.
+                [(one, _)] if one.labels.is_empty() => {}
                 [(one, _)] => {
                     notes.push(format!(
                         "all selectors agree: the proxy has the labels {}; --labels says others",
-                        written(one)
+                        written(&one.labels)
                     ));
-                    scope.labels = Some((*one).clone());
+                    scope.labels = Some(one.labels.clone());
+                    scope.workloads = scope.chosen(all);
+                    if !one.expressions.is_empty() && scope.fit(one) == Fit::Some {
+                        errors.push(format!(
+                            "there is a policy for {}, which not all workloads with these labels have; say with --labels which \
+                             is meant",
+                            asked(one)
+                        ));
+                    }
+                    scope.agreed = Some((*one).clone());
                 }
-                several => {
-                    let choice = |(labels, who): &(&Labels, &Vec<String>)| {
-                        format!("\n  --labels {}    for {}", written(labels), who.join(", "))
-                    };
-                    errors.push(format!(
-                        "there are policies for different workloads, and one proxy stands before one of them; say \
-                         which:{}",
-                        several.iter().map(choice).collect::<String>()
-                    ));
-                }
+                _ => errors.push(format!(
+                    "there are policies for different workloads, and one proxy stands before one of them; say which:{}",
+                    listed(&of_labels.collect::<Vec<_>>())
+                )),
             }
         }
         if scope.gateway.is_none() && scope.labels.is_none() {
             match targets.as_slice() {
                 [] => {}
-                [one] => {
+                [(Choice::Class(class), who)] => errors.push(format!(
+                    "{} is for Gateways of the class {class}, and nothing says whether the proxy is one; say which with --gateway, or \
+                     say --labels of another workload",
+                    who.join(", ")
+                )),
+                [(one, _)] => {
+                    let one = one.to_string();
                     notes.push(format!("all targets agree: the proxy is {one}"));
-                    scope.target = Some((*one).to_owned());
+                    scope.target = Some(one);
                 }
                 several => errors.push(format!(
                     "there are policies for different targets, and one proxy is one of them: {}; say which with --gateway \
                      or --labels",
-                    several.join(", ")
+                    several.iter().map(|(choice, _)| choice.to_string()).collect::<Vec<_>>().join(", ")
                 )),
             }
         }
@@ -250,20 +338,104 @@ impl Scope {
         if choices.is_empty() || choices.iter().any(|choice| self.is(choice)) {
             return None;
         }
-        let others: Vec<String> = choices
-            .iter()
-            .map(|choice| match choice {
-                Choice::Labels(labels) => written(labels),
-                Choice::Target(target) | Choice::Unknown(target) => target.clone(),
-                Choice::Class(class) => format!("Gateways of the class {class}"),
-            })
-            .collect();
+        let others: Vec<String> = choices.iter().map(Choice::to_string).collect();
         Some(format!("it is for {}, and the proxy is not that", others.join(", ")))
+    }
+
+    /// Whether a selector has the proxy: all labels of its workload count, where the input has them.
+    pub fn fit(&self, selector: &Selector) -> Fit {
+        let Some(given) = &self.labels else { return Fit::Yes };
+        if self.agreed.as_ref() == Some(selector) {
+            return Fit::Yes;
+        }
+        if self.workloads.is_empty() {
+            return match (selector.may_have(given), selector.says_more(given)) {
+                (false, _) => Fit::No,
+                (true, true) => Fit::Unsaid,
+                (true, false) => Fit::Yes,
+            };
+        }
+        match self.workloads.iter().filter(|labels| selector.has(labels)).count() {
+            0 => Fit::No,
+            some if some == self.workloads.len() => Fit::Yes,
+            _ => Fit::Some,
+        }
+    }
+
+    /// The names of the Services of the input that lead to the proxy's workload.
+    pub fn own_services(&self) -> BTreeSet<&str> {
+        let leads = |((namespace, _), labels): &(&(String, String), &Labels)| {
+            let selector = Selector { labels: (*labels).clone(), expressions: Vec::new() };
+            *namespace == self.namespace && self.fit(&selector) == Fit::Yes
+        };
+        self.services.iter().filter(leads).map(|((_, name), _)| name.as_str()).collect()
+    }
+
+    /// The labels of the workloads that the proxy's labels choose. Where one has these alone, it is that.
+    fn chosen(&self, all: &[Resource]) -> Vec<Labels> {
+        let Some(given) = &self.labels else { return Vec::new() };
+        let here = |resource: &&Resource| {
+            resource.namespace.as_ref().unwrap_or(&self.default_namespace) == &self.namespace
+        };
+        let mut found: Vec<Labels> =
+            all.iter().filter(here).filter_map(workload_labels).filter(|own| selects(given, own)).collect();
+        if found.contains(given) {
+            found = vec![given.clone()];
+        }
+        found
+    }
+
+    /// That the pods of the Gateway are in another namespace than it, as policies for what its selector chooses or workloads that
+    /// it chooses show.
+    fn pods_elsewhere(
+        &self,
+        gateway: &str,
+        policies: &[(&Resource, Audience)],
+        all: &[Resource],
+    ) -> Option<String> {
+        let of = |resource: &Resource| {
+            resource.namespace.clone().unwrap_or_else(|| self.default_namespace.clone())
+        };
+        let called = |resource: &&Resource| {
+            resource.kind == "Gateway" && format!("{}/{}", of(resource), resource.name) == gateway
+        };
+        let selector = all.iter().filter(called).find_map(|gateway| gateway.value.pointer("/spec/selector"));
+        let selector = selector.map(labels_of).filter(|labels| !labels.is_empty())?;
+        let is_chosen =
+            |resource: &&Resource| workload_labels(resource).is_some_and(|own| selects(&selector, &own));
+        let pods: BTreeSet<String> = all.iter().filter(is_chosen).map(of).collect();
+        let mut elsewhere = pods.clone();
+        if pods.is_empty() {
+            let is_for = |(resource, audience): &&(&Resource, Audience)| {
+                self.choices_of(resource, *audience, &of(resource)).iter().any(|choice| match choice {
+                    Choice::Labels(other) => {
+                        selects(&other.labels, &selector) || selects(&selector, &other.labels)
+                    }
+                    _ => false,
+                })
+            };
+            elsewhere = policies.iter().filter(is_for).map(|(resource, _)| of(resource)).collect();
+            elsewhere.remove(&self.root_namespace);
+        }
+        if elsewhere.is_empty() || (pods.len() == 1 && pods.contains(&self.namespace)) {
+            return None;
+        }
+        elsewhere.remove(&self.namespace);
+        let names = elsewhere.into_iter().collect::<Vec<_>>().join(", ");
+        (!names.is_empty()).then(|| {
+            format!(
+                "--gateway {gateway}: its selector {} is what workloads or policies of another namespace have: {names}; where its pods \
+                 are is where the proxy is: say --namespace, {names} or {}",
+                written(&selector),
+                self.namespace
+            )
+        })
     }
 
     fn is(&self, choice: &Choice) -> bool {
         match choice {
-            Choice::Labels(selector) => self.labels.as_ref().is_some_and(|labels| selects(selector, labels)),
+            // What is not known was told: it holds.
+            Choice::Labels(selector) => self.fit(selector) != Fit::No,
             Choice::Target(target) => {
                 let gateway =
                     self.gateway.as_ref().map(|(namespace, name)| format!("Gateway {namespace}/{name}"));
@@ -306,10 +478,12 @@ impl Scope {
             Audience::WorkloadsOrTargets(pointer) => (pointer, true),
         };
         let mut choices = Vec::new();
-        if let Some(Value::Object(labels)) = resource.value.pointer(pointer)
-            && !labels.is_empty()
-        {
-            choices.push(Choice::Labels(labels_of(&Value::Object(labels.clone()))));
+        let labels = resource.value.pointer(pointer).map(labels_of).unwrap_or_default();
+        let expressions = pointer.strip_suffix("matchLabels").map(|at| format!("{at}matchExpressions"));
+        let expressions = expressions.and_then(|at| resource.value.pointer(&at)).map(expressions_of);
+        let selector = Selector { labels, expressions: expressions.unwrap_or_default() };
+        if !selector.labels.is_empty() || !selector.expressions.is_empty() {
+            choices.push(Choice::Labels(selector));
         }
         if targets {
             let one = resource.value.pointer("/spec/targetRef").into_iter();
@@ -325,12 +499,75 @@ impl Scope {
                 choices.push(match (kind, service) {
                     ("Gateway", _) => Choice::Target(called),
                     ("GatewayClass", _) => Choice::Class(name.to_owned()),
-                    ("Service", Some(selector)) => Choice::Labels(selector.clone()),
+                    ("Service", Some(labels)) => {
+                        Choice::Labels(Selector { labels: labels.clone(), expressions: Vec::new() })
+                    }
                     _ => Choice::Unknown(called),
                 });
             }
         }
         choices
+    }
+}
+
+/// That no resource of the input is in a namespace that an option says, where it has namespaces at all.
+fn is_nowhere(given: &str, root: &str, all: &[Resource]) -> Option<String> {
+    const OF_NO_NAMESPACE: [&str; 4] = ["Namespace", "MeshConfig", "GatewayClass", "IngressClass"];
+    let of = |resource: &Resource| match resource.kind.as_str() {
+        "Namespace" => Some(resource.name.clone()),
+        _ => resource.namespace.clone(),
+    };
+    let there: BTreeSet<String> = all.iter().filter_map(of).collect();
+    // What says no namespace is in this one.
+    let is_here = |resource: &Resource| {
+        let kind = resource.kind.as_str();
+        resource.namespace.is_none() && dialect::is_known(kind) && !OF_NO_NAMESPACE.contains(&kind)
+    };
+    if there.is_empty() || there.contains(given) || given == root || all.iter().any(is_here) {
+        return None;
+    }
+    let there = there.into_iter().collect::<Vec<_>>().join(", ");
+    Some(format!(
+        "--namespace {given}: nothing in the input is in that namespace; there are {there}; if it has nothing of its own, put its \
+         Namespace into the input"
+    ))
+}
+
+/// The expressions of a selector: name, operator, values.
+fn expressions_of(value: &Value) -> Vec<(String, String, Vec<String>)> {
+    let expression = |value: &Value| {
+        let text = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let values = value.get("values").and_then(Value::as_array).into_iter().flatten();
+        (text("key"), text("operator"), values.filter_map(Value::as_str).map(str::to_owned).collect())
+    };
+    value.as_array().into_iter().flatten().map(expression).collect()
+}
+
+/// A selector of a resource: `matchLabels` and `matchExpressions`.
+pub fn selector_of(value: &Value) -> Selector {
+    Selector {
+        labels: value.get("matchLabels").map(labels_of).unwrap_or_default(),
+        expressions: value.get("matchExpressions").map(expressions_of).unwrap_or_default(),
+    }
+}
+
+/// What a selector asks for.
+fn asked(selector: &Selector) -> String {
+    let expression = |(name, operator, values): &(String, String, Vec<String>)| {
+        let values = if values.is_empty() { String::new() } else { format!(" ({})", values.join(", ")) };
+        format!("{name} {operator}{values}")
+    };
+    let labels = Some(written(&selector.labels)).filter(|labels| !labels.is_empty());
+    labels.into_iter().chain(selector.expressions.iter().map(expression)).collect::<Vec<_>>().join(", ")
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Choice::Labels(selector) => f.write_str(&asked(selector)),
+            Choice::Target(target) | Choice::Unknown(target) => f.write_str(target),
+            Choice::Class(class) => write!(f, "Gateways of the class {class}"),
+        }
     }
 }
 

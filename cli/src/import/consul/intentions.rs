@@ -127,7 +127,8 @@ fn destination(resource: &Resource) -> Option<&str> {
     resource.value.pointer("/spec/destination/name").and_then(Value::as_str)
 }
 
-/// Whether they are for the service that the proxy stands before: the only one, or the one that a label of `--labels` names.
+/// Whether they are for the service that the proxy stands before: the one that a label of `--labels` or a Service of the input
+/// names; without labels the only one.
 fn is_ours(resource: &Resource, cx: &mut Context<'_>) -> bool {
     if let Some(known) = cx.mesh.found.get(SERVICE) {
         return known.as_str() == destination(resource);
@@ -136,19 +137,46 @@ fn is_ours(resource: &Resource, cx: &mut Context<'_>) -> bool {
     let mut all: Vec<&str> = cx.all("ServiceIntentions").filter(here).filter_map(destination).collect();
     all.sort_unstable();
     all.dedup();
-    let found = match all.as_slice() {
-        [one] => json!(one),
-        several => {
-            let labels = cx.scope.labels.iter().flatten();
-            let labelled: Vec<&str> = labels.map(|(_, value)| value.as_str()).collect();
-            let fits: Vec<&&str> = several.iter().filter(|name| labelled.contains(*name)).collect();
-            match fits.as_slice() {
+    let list = || all.join(", ");
+    let found = match (&cx.scope.labels, all.as_slice()) {
+        (None, [one]) => json!(one),
+        (None, _) => {
+            resource.log.error(
+                "spec.destination.name",
+                format!(
+                    "there are intentions for several services, and one proxy stands before one of them: {}",
+                    list()
+                ),
+                "say which with --labels app=NAME",
+            );
+            json!(false)
+        }
+        (Some(labels), _) => {
+            let of_services = cx.scope.own_services();
+            let is_named =
+                |name: &&&str| of_services.contains(**name) || labels.values().any(|value| value == **name);
+            match all.iter().filter(is_named).collect::<Vec<_>>().as_slice() {
                 [one] => json!(one),
-                _ => {
+                [] => {
+                    resource.log.warn(
+                        "spec.destination.name",
+                        format!(
+                            "the labels of the proxy name no service that intentions are for, and nobody gets in whom none lets \
+                             in; there are intentions for {}",
+                            list()
+                        ),
+                        "say which with --labels app=NAME, or put the Service into the input",
+                    );
+                    let nobody = json!({"name": "consul/nobody", "action": "ALLOW"});
+                    cx.mesh.authorization.push((nobody, cx.origin(resource, "spec")));
+                    json!(false)
+                }
+                several => {
+                    let several: Vec<&str> = several.iter().map(|name| **name).collect();
                     resource.log.error(
                         "spec.destination.name",
                         format!(
-                            "there are intentions for several services, and one proxy stands before one of them: {}",
+                            "the labels of the proxy name several services that intentions are for: {}",
                             several.join(", ")
                         ),
                         "say which with --labels app=NAME",

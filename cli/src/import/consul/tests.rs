@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use crate::import::repair::Repairs;
 use crate::import::scope::Wanted;
-use crate::import::testing::{errors, imported, imported_for, policy};
+use crate::import::testing::{errors, imported, imported_for, policy, warnings};
 
 const ROUTER: &str = "\
 apiVersion: consul.hashicorp.com/v1alpha1
@@ -218,6 +218,20 @@ fn intentions_are_those_of_the_service_that_the_proxy_stands_before() {
     assert_eq!(errors(&found.report), Vec::<String>::new());
     assert_eq!(found.policy.value["authorization"][0]["name"], "db");
     assert_eq!(found.policy.value["authorization"].as_array().unwrap().len(), 1);
+    // Of a service that none is for nobody gets in.
+    let labels = Some([("app".to_owned(), "web".to_owned())].into());
+    let wanted = Wanted { labels, ..Wanted::default() };
+    let one = intentions("api", "{name: web, action: allow}");
+    let nobody = json!([{"name": "consul/nobody", "action": "ALLOW"}]);
+    for text in [&one, &text] {
+        let found = imported_for(text, &wanted, Repairs::Told);
+        assert_eq!(errors(&found.report), Vec::<String>::new());
+        assert_eq!(found.policy.value["authorization"], nobody);
+        assert!(warnings(&found.report)[0].contains("the labels of the proxy name no service"));
+    }
+    let service = "---\napiVersion: v1\nkind: Service\nmetadata: {name: api}\nspec: {selector: {app: web}, ports: [{port: 80}]}\n";
+    let found = imported_for(&format!("{one}{service}"), &wanted, Repairs::Told);
+    assert_eq!(found.policy.value["authorization"][0]["name"], "api");
 }
 
 #[test]

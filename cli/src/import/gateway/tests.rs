@@ -419,7 +419,8 @@ fn a_route_of_a_service_is_for_its_names() {
 #[test]
 fn a_route_of_another_namespace_takes_no_requests_of_a_service() {
     let text = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: r, namespace: evil}\nspec: {parentRefs: \
-                [{name: s, namespace: shop, kind: Service, group: ''}], rules: [{backendRefs: [{name: fake, port: 80}]}]}\n";
+                [{name: s, namespace: shop, kind: Service, group: ''}], rules: [{backendRefs: [{name: fake, port: 80}]}]}\n---\napiVersion: \
+                v1\nkind: Namespace\nmetadata: {name: shop}\n";
     for namespace in [None, Some("shop")] {
         let wanted = Wanted { namespace: namespace.map(str::to_owned), echo: true, ..Wanted::default() };
         let found = imported_for(text, &wanted, Repairs::Told);

@@ -650,6 +650,10 @@ spec: {exportTo: [.], hosts: [a.example.com], http: [{route: [{destination: {hos
 kind: DestinationRule
 metadata: {name: a, namespace: other}
 spec: {exportTo: [third], host: a.example.com, trafficPolicy: {tls: {mode: DISABLE}}}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop}
 ";
     let told = |namespace: Option<&str>| {
         let wanted = Wanted { namespace: namespace.map(str::to_owned), ..Wanted::default() };
@@ -715,4 +719,146 @@ fn a_route_is_on_the_servers_that_take_its_namespace() {
     let one = gateway.replace("8443", "443").replace("internal/*", "internal/admin");
     let told = errors(&found(format!("{one}{}", route("public", ""))).report);
     assert!(told[0].contains("takes admin.example.com of other namespaces alone"), "{told:?}");
+}
+
+fn deny(name: &str, namespace: &str, whom: &str) -> String {
+    format!(
+        "---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {{name: {name}, namespace: \
+         {namespace}}}\nspec: {{{whom}, action: DENY, rules: [{{}}]}}\n"
+    )
+}
+
+/// The names of the policies that hold, and what is wrong.
+fn holding(text: &str, wanted: &Wanted) -> (Vec<String>, Vec<String>) {
+    let found = imported_for(text, wanted, Repairs::Told);
+    let all = found.policy.value["authorization"].as_array().cloned().unwrap_or_default();
+    let name = |policy: &Value| policy["name"].as_str().unwrap().to_owned();
+    (all.iter().map(name).collect(), errors(&found.report))
+}
+
+#[test]
+fn a_selector_is_for_all_labels_of_the_workload() {
+    let text = [
+        deny("v1", "shop", "selector: {matchLabels: {app: reviews, version: v1}}"),
+        deny("all", "shop", "selector: {matchLabels: {app: reviews}}"),
+    ]
+    .concat();
+    let deployment = |version: &str| {
+        format!(
+            "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: {version}, namespace: shop}}\nspec: {{template: \
+             {{metadata: {{labels: {{app: reviews, version: {version}}}}}}}}}\n"
+        )
+    };
+    let of = |text: &str, version: Option<&str>| {
+        let version = version.map(|version| ("version".to_owned(), version.to_owned()));
+        let labels = [("app".to_owned(), "reviews".to_owned())].into_iter().chain(version).collect();
+        holding(text, &Wanted { labels: Some(labels), ..Wanted::default() })
+    };
+    let one = format!("{text}{}", deployment("v1"));
+    let names = |names: &[&str]| (names.iter().map(|&name| name.to_owned()).collect(), Vec::new());
+    assert_eq!(of(&one, None), names(&["v1", "all"]));
+    let two = format!("{one}{}", deployment("v2"));
+    let some = of(&two, None).1;
+    assert!(some[0].contains("some have that and some do not; say more labels"), "{some:?}");
+    assert_eq!(of(&two, Some("v2")), names(&["all"]));
+    let none = of(&text, None).1;
+    assert_eq!(
+        none,
+        [
+            "1: : --labels app=reviews: AuthorizationPolicy v1 is for app=reviews,version=v1, and these labels do not say whether \
+             the workload has that; say all labels of the workload, or put its Pod or Deployment into the input"
+        ]
+    );
+    assert_eq!(of(&text, Some("v1")), names(&["v1", "all"]));
+    assert_eq!(of(&text, Some("v3")), names(&["all"]));
+}
+
+#[test]
+fn a_namespace_that_nothing_has_is_told() {
+    let text = deny("a", "shop", "selector: {matchLabels: {app: web}}");
+    let of =
+        |text: &str| holding(text, &Wanted { namespace: Some("shpo".to_owned()), ..Wanted::default() }).1;
+    assert_eq!(
+        of(&text),
+        [
+            "1: : --namespace shpo: nothing in the input is in that namespace; there are shop; if it has nothing of its own, put its \
+             Namespace into the input"
+        ]
+    );
+    let own = "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: shpo}\n";
+    assert_eq!(of(&format!("{text}{own}")), Vec::<String>::new());
+    assert_eq!(of(&text.replace(", namespace: shop", "")), Vec::<String>::new());
+}
+
+#[test]
+fn a_proxy_is_a_workload_or_a_gateway() {
+    let web = deny("web", "shop", "selector: {matchLabels: {app: web}}");
+    let edge =
+        deny("edge", "shop", "targetRefs: [{kind: Gateway, group: gateway.networking.k8s.io, name: edge}]");
+    let class = deny(
+        "class",
+        "istio-system",
+        "targetRefs: [{kind: GatewayClass, group: gateway.networking.k8s.io, name: istio-waypoint}]",
+    );
+    assert_eq!(
+        holding(&format!("{web}{edge}"), &Wanted::default()).1,
+        [
+            "1: : there are policies for workloads and for Gateways, and one proxy is one of them; say which:\n  --labels app=web    \
+             for AuthorizationPolicy web\n  --gateway shop/edge    for AuthorizationPolicy edge"
+        ]
+    );
+    let told = holding(&class, &Wanted::default()).1;
+    assert!(
+        told[0].contains("AuthorizationPolicy class is for Gateways of the class istio-waypoint"),
+        "{told:?}"
+    );
+    let labels = Some([("app".to_owned(), "web".to_owned())].into());
+    let wanted = Wanted { labels, ..Wanted::default() };
+    assert_eq!(holding(&format!("{web}{edge}{class}"), &wanted), (vec!["web".to_owned()], Vec::new()));
+}
+
+#[test]
+fn a_gateway_s_pods_may_be_in_another_namespace() {
+    let gateway = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: edge, namespace: default}\nspec: {selector: \
+                   {istio: ingressgateway}, servers: [{port: {number: 80, protocol: HTTP}, hosts: ['*']}]}\n";
+    let policy = deny("no", "istio-ingress", "selector: {matchLabels: {istio: ingressgateway}}");
+    let pod = "---\napiVersion: v1\nkind: Pod\nmetadata: {name: p, namespace: NS, labels: {istio: ingressgateway, app: x}}\n";
+    let of = |text: &str, namespace: Option<&str>| {
+        let gateway = Some(("default".to_owned(), "edge".to_owned()));
+        let namespace = namespace.map(str::to_owned);
+        holding(text, &Wanted { gateway, namespace, ..Wanted::default() })
+    };
+    let text = format!("{gateway}{policy}");
+    assert_eq!(
+        of(&text, None).1,
+        [
+            "1: : --gateway default/edge: its selector istio=ingressgateway is what workloads or policies of another namespace have: \
+             istio-ingress; where its pods are is where the proxy is: say --namespace, istio-ingress or default"
+        ]
+    );
+    assert_eq!(of(&text, Some("istio-ingress")), (vec!["no".to_owned()], Vec::new()));
+    assert_eq!(of(&text, Some("default")), (Vec::new(), Vec::new()));
+    assert_eq!(of(&format!("{text}{}", pod.replace("NS", "default")), None), (Vec::new(), Vec::new()));
+    let all = deny("all", "infra", "selector: {}");
+    let told = of(&format!("{gateway}{all}{}", pod.replace("NS", "infra")), None).1;
+    assert!(told[0].contains("say --namespace, infra or default"), "{told:?}");
+}
+
+#[test]
+fn a_gateway_does_not_see_what_is_not_exported_to_it() {
+    let text = "\
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: edge, namespace: istio-system}
+spec: {servers: [{port: {number: 80, protocol: HTTP}, hosts: ['*']}]}
+---
+kind: VirtualService
+metadata: {name: a, namespace: shop}
+spec: {exportTo: [.], gateways: [istio-system/edge], hosts: [a.example.com], http: [{route: [{destination: {host: a}}]}]}
+";
+    let gateway = Some(("istio-system".to_owned(), "edge".to_owned()));
+    let found = imported_for(text, &Wanted { gateway, ..Wanted::default() }, Repairs::Told);
+    assert_eq!(errors(&found.report), Vec::<String>::new());
+    assert_eq!(found.policy.value.get("http"), None);
+    assert!(warnings(&found.report).iter().any(|told| told.contains("it is not exported to istio-system")));
 }

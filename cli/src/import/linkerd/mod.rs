@@ -17,7 +17,7 @@ use super::mesh::{Entry, hosts};
 use super::smi::split;
 
 pub use annotated::{ANNOTATIONS, Annotated};
-pub use server::{BY_DEFAULT, GROUP};
+pub use server::{BY_DEFAULT, GROUP, has_default};
 pub use service_profile::has_profile;
 
 /// Linkerd.

@@ -10,10 +10,10 @@ use crate::import::dialect::{Context, SAY_PORT, no_hint};
 use crate::import::field::{Field, Object, Reading};
 use crate::import::gateway::matches;
 use crate::import::mesh::matching::{self, Match};
-use crate::import::mesh::services::{Labels, selects};
+use crate::import::mesh::services::selects;
 use crate::import::mesh::{TargetPort, put};
 use crate::import::read::Resource;
-use crate::import::scope::{labels_of, take_labels};
+use crate::import::scope::{Fit, labels_of, selector_of, take_labels};
 
 /// Under this name it is kept which Server the proxy is.
 const SERVER: &str = "linkerd.server";
@@ -169,26 +169,12 @@ pub fn names_one(resource: &Resource) -> bool {
 
 /// Whether a Server's selector has the proxy's labels, where those are known.
 fn selected(server: &Resource, cx: &Context<'_>) -> bool {
-    let Some(labels) = &cx.scope.labels else { return true };
-    let Some(selector) = server.value.pointer("/spec/podSelector") else { return false };
-    let wanted = selector.get("matchLabels").map(labels_of).unwrap_or_default();
-    let expressions = selector.get("matchExpressions").and_then(Value::as_array).into_iter().flatten();
-    selects(&wanted, labels) && expressions.into_iter().all(|expression| holds(expression, labels))
-}
-
-/// Whether an expression of a selector holds for labels.
-fn holds(expression: &Value, labels: &Labels) -> bool {
-    let text = |name: &str| expression.get(name).and_then(Value::as_str).unwrap_or_default();
-    let own = labels.get(text("key"));
-    let values =
-        || expression.get("values").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-    match text("operator") {
-        "In" => own.is_some_and(|own| values().any(|value| value == own)),
-        "NotIn" => !own.is_some_and(|own| values().any(|value| value == own)),
-        "Exists" => own.is_some(),
-        "DoesNotExist" => own.is_none(),
-        _ => false,
+    if cx.scope.labels.is_none() {
+        return true;
     }
+    let selector = server.value.pointer("/spec/podSelector").map(selector_of);
+    // What is not known was told: it holds.
+    selector.is_some_and(|selector| cx.scope.fit(&selector) != Fit::No)
 }
 
 /// The numbers of a Server's port; a name is that of a port of the workloads that it selects, and may be known of none.
@@ -230,13 +216,24 @@ fn of_access(access: &str) -> Vec<Source> {
     }
 }
 
+fn annotation(resource: &Resource, at: &str) -> Option<String> {
+    let annotations = resource.value.pointer(at)?;
+    BY_DEFAULT.iter().find_map(|name| annotations.get(name)?.as_str()).map(str::to_owned)
+}
+
+/// Whether an annotation of a resource says who gets in where no Server is.
+pub fn has_default(resource: &Resource) -> bool {
+    let at = match resource.kind.as_str() {
+        "Pod" | "Namespace" => "/metadata/annotations",
+        "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" => "/spec/template/metadata/annotations",
+        _ => return false,
+    };
+    annotation(resource, at).is_some()
+}
+
 /// What annotations of the workloads that the proxy may be say of who gets in, and who says it: as the pod does, or its
 /// namespace.
 fn annotated(cx: &Context<'_>) -> Vec<Option<(String, usize)>> {
-    let annotation = |resource: &Resource, at: &str| {
-        let annotations = resource.value.pointer(at)?;
-        BY_DEFAULT.iter().find_map(|name| annotations.get(name)?.as_str()).map(str::to_owned)
-    };
     if cx.scope.gateway.is_some() {
         return Vec::new();
     }
@@ -734,10 +731,11 @@ fn server_of(field: &Field<'_>, resource: &Resource, cx: &mut Context<'_>) -> Op
         return (fits == For::Us).then(|| name.to_owned());
     }
     let selector = object.field("selector")?.object()?;
-    let labels =
-        selector.field("matchLabels").map(|field| take_labels(&field, "the Server that this is for"));
-    let expressions = selector.field("matchExpressions");
-    if let Some(field) = &expressions {
+    let wanted = object.peek("selector").map(|field| selector_of(field.value())).unwrap_or_default();
+    if let Some(field) = selector.field("matchLabels") {
+        take_labels(&field, "the Server that this is for");
+    }
+    if let Some(field) = selector.field("matchExpressions") {
         field.taken("the Server that this is for");
     }
     let own = own(resource, cx).ok()?;
@@ -752,8 +750,6 @@ fn server_of(field: &Field<'_>, resource: &Resource, cx: &mut Context<'_>) -> Op
         return None;
     };
     let of_server = server.value.pointer("/metadata/labels").map(labels_of).unwrap_or_default();
-    let list = expressions.as_ref().and_then(|field| field.value().as_array());
-    let fits = selects(&labels.unwrap_or_default(), &of_server)
-        && list.into_iter().flatten().all(|expression| holds(expression, &of_server));
+    let fits = wanted.has(&of_server);
     fits.then_some(own).flatten()
 }

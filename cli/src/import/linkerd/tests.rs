@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use serde_json::json;
 
 use crate::import::repair::Repairs;
@@ -652,7 +654,8 @@ fn what_another_namespace_says_of_a_service_is_left_out() {
             _ => ("split.smi-spec.io/v1alpha2", "r"),
         };
         let text = format!(
-            "apiVersion: {version}\nkind: {kind}\nmetadata: {{name: {name}, namespace: evil}}\nspec: {spec}\n"
+            "apiVersion: {version}\nkind: {kind}\nmetadata: {{name: {name}, namespace: evil}}\nspec: {spec}\n---\n\
+             apiVersion: v1\nkind: Namespace\nmetadata: {{name: shop}}\n"
         );
         let wanted = |namespace: &str| Wanted { namespace: Some(namespace.to_owned()), ..Wanted::default() };
         let found = imported_for(&text, &wanted("shop"), Repairs::Told);
@@ -814,4 +817,75 @@ fn annotations_of_a_service_hold_where_its_routes_say_nothing_else() {
         told.iter().any(|told| told.contains("TrafficSplit s says what becomes of its requests")),
         "{told:?}"
     );
+}
+
+fn labels(text: &str) -> Option<BTreeMap<String, String>> {
+    let pair = |pair: &str| pair.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+    Some(text.split(',').filter_map(pair).collect())
+}
+
+#[test]
+fn an_annotation_alone_says_the_namespace() {
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: w, namespace: shop, labels: {app: web}, annotations: \
+               {config.linkerd.io/default-inbound-policy: deny}}\n";
+    let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, annotations: \
+                     {config.linkerd.io/default-inbound-policy: deny}}\n";
+    let service = "---\napiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: shop}\nspec: {selector: {app: web}, \
+                   ports: [{port: 80}]}\n";
+    for (said, labels) in
+        [(pod, labels("app=web")), (pod, None), (namespace, labels("app=web")), (namespace, None)]
+    {
+        let wanted = Wanted { labels, ..Wanted::default() };
+        let found = imported_for(&format!("{said}{service}"), &wanted, Repairs::Told);
+        assert_eq!(errors(&found.report), Vec::<String>::new());
+        assert_eq!(found.policy.value["namespace"], "shop");
+        assert_eq!(
+            found.policy.value["authorization"],
+            json!([{"name": "linkerd/default", "action": "ALLOW"}]),
+            "{said} {wanted:?}"
+        );
+    }
+    let told = errors(&imported(&format!("{pod}---\n{}", namespace.replace("shop", "other"))).report);
+    assert!(told[0].contains("several namespaces") && told[0].contains("other, shop"), "{told:?}");
+}
+
+#[test]
+fn a_server_is_for_all_labels_of_the_workload() {
+    let server = |selector: &str| {
+        format!(
+            "apiVersion: policy.linkerd.io/v1beta3\nkind: Server\nmetadata: {{name: s, namespace: shop}}\nspec: {{podSelector: \
+             {{{selector}}}, port: 80}}\n"
+        )
+    };
+    let pod = |name: &str, labels: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: shop, labels: {{{labels}}}}}\n"
+        )
+    };
+    let told = |text: &str, given: &str| {
+        let wanted = Wanted { labels: labels(given), ..Wanted::default() };
+        let found = imported_for(text, &wanted, Repairs::Told);
+        (errors(&found.report), found.policy.value["authorization"].as_array().map_or(0, Vec::len))
+    };
+    for selector in [
+        "matchLabels: {app: web, tier: front}",
+        "matchLabels: {app: web}, matchExpressions: [{key: tier, operator: In, values: [front]}]",
+        "matchExpressions: [{key: tier, operator: Exists}]",
+    ] {
+        let server = server(selector);
+        // The only pod has it; of two one has; none is there.
+        let one = format!("{server}{}", pod("a", "app: web, tier: front"));
+        assert_eq!(told(&one, "app=web"), (Vec::new(), 1), "{selector}");
+        let two = format!("{one}{}", pod("b", "app: web, x: y"));
+        let some = told(&two, "app=web").0;
+        assert!(some[0].contains("some have that and some do not"), "{some:?}");
+        assert_eq!(told(&two, "app=web,x=y"), (Vec::new(), 0), "{selector}");
+        let none = told(&server, "app=web").0;
+        assert!(none[0].contains("do not say whether the workload has that"), "{none:?}");
+        assert_eq!(told(&server, "app=web,tier=front"), (Vec::new(), 1), "{selector}");
+    }
+    let server = server("matchExpressions: [{key: app, operator: In, values: [web]}]");
+    let other = told(&server, "app=other").0;
+    assert!(other[0].contains("no policy is for a workload with these labels"), "{other:?}");
+    assert_eq!(errors(&imported(&server).report), Vec::<String>::new());
 }

@@ -46,7 +46,7 @@ pub enum Namespaces {
 }
 
 /// What labels are asked for.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Selector {
     /// These.
     pub labels: Labels,
@@ -57,17 +57,33 @@ pub struct Selector {
 impl Selector {
     /// Whether labels are what is asked for.
     pub fn has(&self, labels: &Labels) -> bool {
-        let holds = |(name, operator, values): &(String, String, Vec<String>)| {
-            let value = labels.get(name);
-            match operator.as_str() {
-                "In" => value.is_some_and(|value| values.contains(value)),
-                "NotIn" => value.is_none_or(|value| !values.contains(value)),
-                "Exists" => value.is_some(),
-                "DoesNotExist" => value.is_none(),
-                _ => false,
-            }
-        };
-        super::services::selects(&self.labels, labels) && self.expressions.iter().all(holds)
+        super::services::selects(&self.labels, labels)
+            && self.expressions.iter().all(|expression| holds(expression, labels))
+    }
+
+    /// Whether what has these labels and perhaps more may be what is asked for.
+    pub fn may_have(&self, labels: &Labels) -> bool {
+        let fits = |(name, value): (&String, &String)| labels.get(name).is_none_or(|own| own == value);
+        let known = |(name, ..): &&(String, String, Vec<String>)| labels.contains_key(name);
+        self.labels.iter().all(fits)
+            && self.expressions.iter().filter(known).all(|expression| holds(expression, labels))
+    }
+
+    /// Whether others than these labels are asked for.
+    pub fn says_more(&self, labels: &Labels) -> bool {
+        let names = self.expressions.iter().map(|(name, ..)| name);
+        self.labels.keys().chain(names).any(|name| !labels.contains_key(name))
+    }
+}
+
+fn holds((name, operator, values): &(String, String, Vec<String>), labels: &Labels) -> bool {
+    let value = labels.get(name);
+    match operator.as_str() {
+        "In" => value.is_some_and(|value| values.contains(value)),
+        "NotIn" => value.is_none_or(|value| !values.contains(value)),
+        "Exists" => value.is_some(),
+        "DoesNotExist" => value.is_none(),
+        _ => false,
     }
 }
 
