@@ -273,3 +273,84 @@ fn a_service_limits_checks_leave_the_ill_alone_and_sites_are_known() {
     assert_eq!(preflight(&allowed), (Some(allowed), Some("60".to_owned())));
     assert_eq!(preflight("https://evil.example").0, None);
 }
+
+#[test]
+fn what_hangs_on_a_listener_stays_at_its_port() {
+    let mut text = "\
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec:
+  gatewayClassName: eg
+  listeners: [{name: pub, port: 80, protocol: HTTP}, {name: int, port: 81, protocol: HTTP}]
+"
+    .to_owned();
+    for (name, listener, hosts, path) in [
+        ("all", "pub", "", "/"),
+        ("admin", "int", "", "/admin"),
+        ("limit", "pub", "", "/limit"),
+        ("free", "pub", "free.example", "/"),
+    ] {
+        text.push_str(&format!(
+            "---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: {name}}}
+spec:
+  parentRefs: [{{name: edge, sectionName: {listener}}}]
+  hostnames: [{hosts}]
+  rules: [{{matches: [{{path: {{value: {path}}}}}], backendRefs: [{{name: app, port: 80}}]}}]
+"
+        ));
+    }
+    for (kind, name, spec) in [
+        (
+            "SecurityPolicy",
+            "all",
+            "authorization: {defaultAction: Deny, rules: [{action: Allow, principal: {clientCIDRs: [10.0.0.0/8]}}]}",
+        ),
+        (
+            "BackendTrafficPolicy",
+            "limit",
+            "rateLimit: {local: {rules: [{limit: {requests: 1, unit: Hour}}]}}",
+        ),
+    ] {
+        text.push_str(&format!(
+            "---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: {kind}
+metadata: {{name: {name}}}
+spec:
+  targetRefs: [{{group: gateway.networking.k8s.io, kind: HTTPRoute, name: {name}}}]
+  {spec}
+"
+        ));
+    }
+    let app = Upstream::echo("app").unwrap();
+    let folder = tempfile();
+    let mut import = Import::new(&text).endpoint("app", &[app.address()]);
+    import.gateway = Some(("default", "edge"));
+    import.ports = vec![80, 81];
+    let envoy = import.start(&folder);
+    let addresses = envoy.addresses().unwrap();
+    let none: [(&str, &str); 0] = [];
+    let status = |listener: &str, host: &str, path: &str| {
+        let mut client = Client::connect(addresses[listener]).unwrap();
+        client.send(&request_bytes("GET", path.as_bytes(), host, &none)).unwrap();
+        client.receive("GET").unwrap().status
+    };
+    for (listener, host, path, expected) in [
+        ("http-81", "a.example", "/admin/x", 200),
+        // The other listener's route exempts nothing here.
+        ("http-80", "a.example", "/admin/x", 403),
+        ("http-80", "a.example:8080", "/admin/x", 403),
+        ("http-80", "a.example", "/", 403),
+        // A port beside the host takes nothing from what another route has.
+        ("http-80", "free.example", "/admin/x", 200),
+        ("http-80", "free.example:8080", "/", 200),
+        ("http-80", "a.example", "/limit", 200),
+        ("http-80", "a.example", "/limit", 429),
+    ] {
+        assert_eq!(status(listener, host, path), expected, "{listener} {host} {path}");
+    }
+}

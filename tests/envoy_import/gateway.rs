@@ -114,3 +114,33 @@ fn a_gateway_s_servers_are_opened_and_servers_are_checked() {
     assert_eq!(plain(address, "right", "/", &[]).unwrap().status, 200);
     assert_eq!(plain(address, "wrong", "/", &[]).unwrap().status, 503);
 }
+
+#[test]
+fn a_route_is_at_the_ports_of_the_servers_that_take_its_namespace() {
+    let text = "\
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: edge, namespace: infra}
+spec:
+  servers:
+  - {port: {number: 80, protocol: HTTP}, hosts: ['public/*.example.com']}
+  - {port: {number: 8080, protocol: HTTP}, hosts: ['internal/*.example.com']}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: admin, namespace: internal}
+spec:
+  hosts: [admin.example.com]
+  gateways: [infra/edge]
+  http: [{route: [{destination: {host: app}}]}]
+";
+    let app = Upstream::echo("app").unwrap();
+    let folder = tempfile();
+    let mut import = Import::new(text).endpoint("app.internal", &[app.address()]);
+    import.gateway = Some(("infra", "edge"));
+    import.ports = vec![80, 8080];
+    let envoy = import.start(&folder);
+    let addresses = envoy.addresses().unwrap();
+    let status = |listener: &str| plain(addresses[listener], "admin.example.com", "/", &[]).unwrap().status;
+    assert_eq!((status("http-8080"), status("http-80")), (200, 404));
+}
