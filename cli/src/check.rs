@@ -47,8 +47,9 @@ pub fn run(arguments: &Arguments, output: &mut Vec<u8>) -> Outcome {
     for given in &arguments.files {
         match input::documents(given) {
             Ok(documents) => {
-                for Document { file, text } in documents {
-                    let found = check_as_others(&file, &text);
+                for Document { file, text, before } in documents {
+                    let mut found = check_as_others(&file, &text);
+                    found.stands_behind(before);
                     if !found.errors.is_empty() && outcome == Outcome::Good {
                         outcome = Outcome::Wrong;
                     }

@@ -10,8 +10,10 @@ use crate::package::{bounded, read_bounded};
 pub struct Document {
     /// The file, as it was given or found; `-` is standard input.
     pub file: String,
-    /// The file's bytes. Lines that belong to other documents are empty, so that every place is the file's.
+    /// Its bytes.
     pub text: Vec<u8>,
+    /// So many lines of the file stand before it.
+    pub before: usize,
 }
 
 /// What a given name stands for: itself, or every YAML and JSON file in the folder.
@@ -71,19 +73,24 @@ pub fn documents(given: &str) -> Result<Vec<Document>, String> {
     let mut found = Vec::new();
     for file in files {
         let bytes = read(&file).map_err(|error| format!("{file}: {error}"))?;
-        found.extend(split(&bytes).into_iter().map(|text| Document { file: file.clone(), text }));
+        let document = |(before, text)| Document { file: file.clone(), text, before };
+        found.extend(split(&bytes).into_iter().map(document));
     }
     Ok(found)
 }
 
-/// The one policy of what is given.
+/// The one policy of what is given. Lines that belong to no document are empty, so that every place is the file's.
 ///
 /// # Errors
 /// What cannot be read, or that there are several.
 pub fn one(given: &str) -> Result<Document, String> {
     let mut found = documents(given)?;
     match found.len() {
-        1 => found.pop().ok_or_else(|| format!("{given}: there is no document")),
+        1 => {
+            let Document { file, text, before } =
+                found.pop().ok_or_else(|| format!("{given}: there is no document"))?;
+            Ok(Document { file, text: [b"\n".repeat(before), text].concat(), before: 0 })
+        }
         several => {
             let mut files: Vec<&str> = found.iter().map(|document| document.file.as_str()).collect();
             files.dedup();
@@ -96,8 +103,9 @@ pub fn one(given: &str) -> Result<Document, String> {
     }
 }
 
-/// The documents of a text. What has nothing but comments is none, unless there is no other.
-fn split(bytes: &[u8]) -> Vec<Vec<u8>> {
+/// The documents of a text, and how many lines stand before each. What has nothing but comments is none, unless there is no
+/// other.
+fn split(bytes: &[u8]) -> Vec<(usize, Vec<u8>)> {
     let lines: Vec<&[u8]> = bytes.split_inclusive(|byte| *byte == b'\n').collect();
     // No line of a text within a document begins with it: YAML wants it indented.
     let separates = |line: &[u8]| {
@@ -105,26 +113,24 @@ fn split(bytes: &[u8]) -> Vec<Vec<u8>> {
             rest.is_empty() || rest.starts_with(b"\n") || rest.starts_with(b"\r") || rest.starts_with(b" ")
         })
     };
-    let mut parts: Vec<Vec<u8>> = vec![Vec::new()];
+    let mut parts: Vec<(usize, Vec<u8>)> = vec![(0, Vec::new())];
     let mut is_good = false;
     let mut good = Vec::new();
     for (number, line) in lines.iter().enumerate() {
         if separates(line) {
             good.push(std::mem::take(&mut is_good));
-            parts.push(b"\n".repeat(number));
             // What stands behind it belongs to the document.
             let rest = line.get(3..).unwrap_or_default();
             is_good |= has_content(rest);
-            let part = parts.last_mut();
-            part.into_iter().for_each(|part| part.extend([b"   ", rest].concat()));
+            parts.push((number, [b"   ", rest].concat()));
             continue;
         }
         is_good |= has_content(line);
-        parts.last_mut().into_iter().for_each(|part| part.extend_from_slice(line));
+        parts.last_mut().into_iter().for_each(|(_, part)| part.extend_from_slice(line));
     }
     good.push(is_good);
     if !good.contains(&true) {
-        return vec![bytes.to_vec()];
+        return vec![(0, bytes.to_vec())];
     }
     parts.into_iter().zip(good).filter(|(_, good)| *good).map(|(part, _)| part).collect()
 }
@@ -144,24 +150,29 @@ fn has_content(line: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn texts(text: &str) -> Vec<String> {
-        split(text.as_bytes()).into_iter().map(|part| String::from_utf8(part).unwrap()).collect()
+    fn texts(text: &str) -> Vec<(usize, String)> {
+        let text_of = |(before, part)| (before, String::from_utf8(part).unwrap());
+        split(text.as_bytes()).into_iter().map(text_of).collect()
+    }
+
+    fn part(before: usize, text: &str) -> (usize, String) {
+        (before, text.to_owned())
     }
 
     #[test]
     fn a_document_keeps_its_lines() {
-        assert_eq!(texts("a: 1\n---\nb: 2\n"), ["a: 1\n", "\n   \nb: 2\n"]);
+        assert_eq!(texts("a: 1\n---\nb: 2\n"), [part(0, "a: 1\n"), part(1, "   \nb: 2\n")]);
         assert_eq!(
             texts("# first\n---\na: |\n  ---\n--- # c\n\n--- {b: 2}"),
-            ["\n   \na: |\n  ---\n", "\n\n\n\n\n\n    {b: 2}"]
+            [part(1, "   \na: |\n  ---\n"), part(6, "    {b: 2}")]
         );
     }
 
     #[test]
     fn what_says_nothing_is_no_document_unless_it_is_all() {
-        assert_eq!(texts(""), [""]);
-        assert_eq!(texts("# nothing\n---\n"), ["# nothing\n---\n"]);
-        assert_eq!(texts("---\na: 1\n---\n"), ["   \na: 1\n"]);
-        assert_eq!(texts("----\n"), ["----\n"]);
+        assert_eq!(texts(""), [part(0, "")]);
+        assert_eq!(texts("# nothing\n---\n"), [part(0, "# nothing\n---\n")]);
+        assert_eq!(texts("---\na: 1\n---\n"), [part(0, "   \na: 1\n")]);
+        assert_eq!(texts("----\n"), [part(0, "----\n")]);
     }
 }

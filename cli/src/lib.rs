@@ -32,7 +32,7 @@ pub mod envoy;
 pub mod explain;
 mod image;
 pub mod import;
-mod input;
+pub mod input;
 mod inspect;
 pub mod limits;
 pub mod live;

@@ -15,8 +15,10 @@ const WIDTH: usize = 100;
 pub struct Checked {
     /// As it was given.
     pub file: String,
-    /// What stands in it.
+    /// What stands in it, or the document of it that was checked.
     pub text: String,
+    /// So many lines of the file stand before the text.
+    pub before: usize,
     /// Sorted by place.
     pub errors: Vec<Problem>,
     /// Sorted by place.
@@ -27,6 +29,16 @@ pub struct Checked {
     pub policy: Value,
 }
 
+impl Checked {
+    /// Has the places of the file, of which so many lines stand before what was checked.
+    pub fn stands_behind(&mut self, before: usize) {
+        for problem in self.errors.iter_mut().chain(&mut self.warnings) {
+            problem.place.line = problem.place.line.saturating_add(before);
+        }
+        self.before = self.before.saturating_add(before);
+    }
+}
+
 /// One thing that is wrong, and where.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -34,7 +46,7 @@ pub struct Problem {
     pub path: String,
     /// What, and what would be right.
     pub message: String,
-    /// In the text.
+    /// In the file.
     pub place: Place,
 }
 
@@ -125,7 +137,8 @@ fn explain(
     let (file, path, message) =
         (printable(checked.file.chars()), printable(path.chars()), printable(problem.message.chars()));
     let _ = writeln!(out, "{bold}{file}:{line}:{column}:{reset} {colour}{kind}{path}{reset}: {message}");
-    let Some(source) = checked.text.lines().nth(line.saturating_sub(1)) else { return };
+    let own = line.saturating_sub(1).saturating_sub(checked.before);
+    let Some(source) = checked.text.lines().nth(own) else { return };
     if source.trim().is_empty() {
         return;
     }

@@ -103,3 +103,15 @@ fn the_file_name_decides_how_strictly_it_is_read() {
     assert!(errors("policy.json", "namespace: a\n")[0].contains("not JSON"));
     assert!(errors("-", "{\"namespace\": \"a\",}")[0].contains("not JSON: trailing comma"));
 }
+
+#[test]
+fn a_document_has_the_places_of_its_file() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "http: []\n---\n# second\nhtpp: []\n").unwrap();
+    let mut output = Vec::new();
+    let files = vec![file.path().display().to_string()];
+    let outcome = run(&Arguments { files, format: Format::Text }, &mut output);
+    assert!(outcome == Outcome::Wrong);
+    let text = String::from_utf8(output).unwrap();
+    assert!(text.contains(":4:1: htpp: there is no field") && text.contains("    4 | htpp: []"), "{text}");
+}

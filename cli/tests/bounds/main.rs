@@ -64,3 +64,18 @@ fn twice_as_many_resources_cost_twice_as_much() {
         assert!(whole.1 < 2_000 * BYTES, "{name}: {} bytes", whole.1);
     }
 }
+
+#[test]
+fn twice_as_many_documents_cost_twice_as_much() {
+    let cost = |documents: usize| {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "---\nhttp: []\n".repeat(documents)).unwrap();
+        MOST.set(KEPT.get());
+        let before = KEPT.get();
+        let found = meshfilter_cli::input::documents(&file.path().display().to_string()).unwrap();
+        assert_eq!((found.len(), found.last().unwrap().before), (documents, 2 * (documents - 1)));
+        MOST.get() - before
+    };
+    let (half, whole) = (cost(1_000), cost(2_000));
+    assert!(whole < half * 22 / 10, "{half} and {whole} bytes");
+}

@@ -71,7 +71,7 @@ impl Inputs {
     /// Reads texts.
     pub fn of(texts: &[Document], repairs: Repairs) -> Self {
         let mut inputs = Inputs::default();
-        for Document { file, text } in texts {
+        for Document { file, text, .. } in texts {
             inputs.add(file, text, repairs);
         }
         inputs
@@ -211,7 +211,7 @@ pub fn texts(files: &[String]) -> Result<Vec<Document>, String> {
         }
         for file in paths {
             let text = input::read(&file).map_err(|error| format!("{file}: {error}"))?;
-            found.push(Document { file, text });
+            found.push(Document { file, text, before: 0 });
         }
     }
     Ok(found)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Entry, Placed, Report, Told, Verdict};
 use crate::import::read::Inputs;
@@ -81,7 +81,7 @@ pub fn problems(report: &Report, inputs: &Inputs, colours: bool) -> String {
             errors,
             warnings: warnings.remove(name).unwrap_or_default(),
             summary,
-            policy: Value::Null,
+            ..Checked::default()
         });
     }
     let mut out = report::text(&files, colours);
