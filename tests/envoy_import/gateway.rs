@@ -2,7 +2,7 @@
 
 use crate::Import;
 use crate::support::http::Upstream;
-use crate::tls::{Identity, get, issuer, plain};
+use crate::tls::{Identity, get, get_by, issuer, plain};
 use crate::traffic::tempfile;
 
 const GATEWAY: &str = "\
@@ -19,6 +19,9 @@ spec:
   - port: {number: 443, name: https-b, protocol: HTTPS}
     hosts: ['*.b.example.com']
     tls: {mode: SIMPLE, credentialName: b}
+  - port: {number: 443, name: https-closed, protocol: HTTPS}
+    hosts: [closed.b.example.com]
+    tls: {mode: MUTUAL, credentialName: b}
   - port: {number: 8443, name: mutual, protocol: HTTPS}
     hosts: [a.example.com]
     tls: {mode: MUTUAL, credentialName: a}
@@ -30,7 +33,7 @@ apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: a, namespace: shop}
 spec:
-  hosts: [a.example.com, x.b.example.com, c.example.com]
+  hosts: [a.example.com, x.b.example.com, closed.b.example.com, c.example.com]
   gateways: [edge]
   http: [{route: [{destination: {host: app}}]}]
 ---
@@ -80,6 +83,13 @@ fn a_gateway_s_servers_are_opened_and_servers_are_checked() {
     assert!(get(mutual, "a.example.com", &authority, Some(&stranger), "/").is_err());
     let client = Identity::new(&clients, &["client"]);
     assert_eq!(get(mutual, "a.example.com", &authority, Some(&client), "/").unwrap().status, 200);
+
+    // Nobody comes to a host that wants certificates by the name of one that wants none.
+    let by = |name: &str, identity| get_by(https, name, "closed.b.example.com", &authority, identity, "/");
+    assert!(by("closed.b.example.com", None).is_err());
+    assert_eq!(by("closed.b.example.com", Some(&client)).unwrap().status, 200);
+    assert_eq!(by("x.b.example.com", None).unwrap().status, 421);
+    assert_eq!(by("a.example.com", None).unwrap().status, 404);
 
     // Whoever shows none comes in, but nobody with a stranger's.
     assert_eq!(get(optional, "a.example.com", &authority, None, "/").unwrap().status, 200);

@@ -95,6 +95,18 @@ pub fn get(
     identity: Option<&Identity>,
     path: &str,
 ) -> std::io::Result<Response> {
+    get_by(address, host, host, trusted, identity, path)
+}
+
+/// The same where another name is asked for by TLS.
+pub fn get_by(
+    address: SocketAddr,
+    name: &str,
+    host: &str,
+    trusted: &Issuer,
+    identity: Option<&Identity>,
+    path: &str,
+) -> std::io::Result<Response> {
     let mut roots = RootCertStore::empty();
     roots.add(trusted.der().clone()).unwrap();
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -107,7 +119,7 @@ pub fn get(
             .unwrap(),
         None => builder.with_no_client_auth(),
     };
-    let name = ServerName::try_from(host.to_owned()).unwrap();
+    let name = ServerName::try_from(name.to_owned()).unwrap();
     let connection = ClientConnection::new(Arc::new(config), name).unwrap();
     let mut client = Client::over(StreamOwned::new(connection, TcpStream::connect(address)?));
     client.send(&request_bytes("GET", path.as_bytes(), host, &[("x-any", "1")]))?;

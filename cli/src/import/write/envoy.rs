@@ -576,7 +576,9 @@ impl Writer<'_> {
             for server in servers.iter().filter(|server| server.tls.is_some()) {
                 let tls = server.tls.as_ref().and_then(|tls| self.server_tls(tls));
                 let Some(tls) = tls else { continue };
-                let mut chain = Chain::new(Some(tls), within(http, &[server]));
+                let mut http = within(http, &[server]);
+                http.hosts.extend(misdirected(server, &servers));
+                let mut chain = Chain::new(Some(tls), http);
                 chain.server_names = names_for_sni(&server.hosts);
                 chain.transport_protocol = Some("tls");
                 chains.push(chain);
@@ -745,6 +747,34 @@ fn within(http: &Http, servers: &[&Server]) -> Http {
     }
     crate::envoy::put_field(&mut http.fields, &["route_config", "ignore_port_in_host_matching"], true);
     http
+}
+
+/// Hosts within this server's that another one of its port takes, with other words for clients' certificates. Whoever asked
+/// for a name of this server by TLS, and means such a host, has not shown what that one wants: 421 (RFC 9110, 15.5.20).
+fn misdirected(server: &Server, all: &[&Server]) -> Option<VirtualHost> {
+    let clients = |server: &Server| {
+        let tls = server.tls.clone().unwrap_or_default();
+        (tls.clients, tls.optional, tls.client_names)
+    };
+    let is_within = |host: &str| {
+        server.hosts.iter().any(|own| {
+            let end = own.strip_prefix('*');
+            own != host && end.is_some_and(|end| host.ends_with(end) && host.len() > end.len())
+        })
+    };
+    let others = all.iter().filter(|other| other.tls.is_some() && clients(other) != clients(server));
+    let mut domains: Vec<String> =
+        others.flat_map(|other| &other.hosts).map(|host| host.to_ascii_lowercase()).collect();
+    domains.sort();
+    domains.dedup();
+    domains.retain(|host| is_within(host) && !server.hosts.contains(host));
+    let answer = Action::Answer { status: 421, headers: Vec::new(), body: String::new() };
+    (!domains.is_empty()).then(|| VirtualHost {
+        name: format!("{}-misdirected", server.name),
+        domains,
+        routes: vec![Route { chosen: false, ..Route::new(answer) }],
+        fields: Map::new(),
+    })
 }
 
 /// The names that clients ask for by TLS; none where any is taken.
