@@ -79,6 +79,10 @@ fn rules_of_a_client_and_of_the_service_hold_and_nobody_else_s() {
     let upstreams = owners.map(|name| Upstream::echo(name).unwrap());
     let mut yaml = "\
 apiVersion: v1
+kind: Namespace
+metadata: {name: elsewhere}
+---
+apiVersion: v1
 kind: Service
 metadata: {name: web, namespace: shop}
 spec: {selector: {app: web}, ports: [{name: http, port: 80, targetPort: http}]}
