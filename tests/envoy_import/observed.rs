@@ -9,7 +9,7 @@ use crate::grpc::{self, Reply};
 use crate::support::case::yaml;
 use crate::support::envoy::wait_until;
 use crate::support::http::Upstream;
-use crate::support::prometheus::Prometheus;
+use crate::support::prometheus::{ALERTS, Prometheus};
 use crate::tls::plain;
 use crate::traffic::tempfile;
 
@@ -58,16 +58,6 @@ const QUERIES: [(&str, usize); 6] = [
     ),
     ("sum(rate(istio_requests_total[5m])) by (destination_service_name, response_code)", 4),
 ];
-
-const ALERTS: &str = r#"
-groups:
-- name: istio-alerts
-  rules:
-  - alert: IstioHighErrorRate
-    expr: sum(rate(istio_requests_total{response_code=~"5.*"}[5m])) / sum(rate(istio_requests_total[5m])) > 0.05
-  - alert: IstioHighLatency
-    expr: histogram_quantile(0.99, sum(rate(istio_request_duration_milliseconds_bucket[5m])) by (le)) > 600000
-"#;
 
 #[test]
 fn istio_s_queries_and_alerts_find_what_was_sent() {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::support::envoy::{Envoy, Sample, wait_until};
 use crate::support::http::{self, Upstream};
-use crate::support::prometheus::{Api, Prometheus};
+use crate::support::prometheus::{ALERTS, Api, Prometheus};
 
 const INTERVAL: &str = "250ms";
 const REVIEWS: usize = 12;
@@ -76,17 +76,6 @@ const DASHBOARDS: [&str; 18] = [
     r#"sum(istio_requests_total{reporter=~"source", destination_service="SERVICE"}) by (source_workload_namespace)"#,
     r#"sum(istio_requests_total{reporter="destination", destination_workload_namespace=~"default", destination_service_name=~"reviews", request_protocol="http"}) by (source_principal)"#,
 ];
-
-/// The guides' alerts.
-const ALERTS: &str = r#"
-groups:
-- name: istio-alerts
-  rules:
-  - alert: IstioHighErrorRate
-    expr: sum(rate(istio_requests_total{response_code=~"5.*"}[5m])) / sum(rate(istio_requests_total[5m])) > 0.05
-  - alert: IstioHighLatency
-    expr: histogram_quantile(0.99, sum(rate(istio_request_duration_milliseconds_bucket[5m])) by (le)) > 600000
-"#;
 
 /// Envoy's own, which are Istio's.
 const BOUNDS: [f64; 20] = [

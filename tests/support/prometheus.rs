@@ -13,6 +13,17 @@ use serde_json::Value;
 use super::envoy::wait_until;
 use super::{http, repository};
 
+/// The guides' alerts.
+pub const ALERTS: &str = r#"
+groups:
+- name: istio-alerts
+  rules:
+  - alert: IstioHighErrorRate
+    expr: sum(rate(istio_requests_total{response_code=~"5.*"}[5m])) / sum(rate(istio_requests_total[5m])) > 0.05
+  - alert: IstioHighLatency
+    expr: histogram_quantile(0.99, sum(rate(istio_request_duration_milliseconds_bucket[5m])) by (le)) > 600000
+"#;
+
 /// A running Prometheus. It is killed with the value.
 pub struct Prometheus {
     child: Child,

@@ -156,7 +156,7 @@ impl Writer<'_> {
                 (true, Some(address)) if !self.wanted.options.echo => vec![address],
                 _ => addresses,
             };
-            self.is_known(&to);
+            self.warn_of_unknown(&to);
             if !addresses.is_empty() && seen.insert(&named.cluster) {
                 found.push((named.cluster.clone(), addresses));
             }
@@ -180,7 +180,7 @@ impl Writer<'_> {
     }
 
     /// Warns of a destination that the mesh would not find: it answers with 503 there.
-    fn is_known(&mut self, to: &Destination) {
+    fn warn_of_unknown(&mut self, to: &Destination) {
         let mut wrong = Vec::new();
         let rules = self.rules.for_host(&to.host);
         let subsets: BTreeSet<&str> =
