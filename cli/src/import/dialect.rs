@@ -323,12 +323,8 @@ impl<'a> Context<'a> {
 
     /// Where Services of the proxy's workload lead from one of their ports.
     pub fn targets(&self, port: u16) -> Vec<TargetPort> {
-        let labels = self.scope.labels.as_ref();
-        let services = self.mesh.services.by_host.values().filter(|service| {
-            service.namespace == self.scope.namespace
-                && !service.selector.is_empty()
-                && labels.is_none_or(|labels| selects(&service.selector, labels))
-        });
+        let services = self.mesh.services.by_host.values();
+        let services = services.filter(|service| self.scope.is_led_to(&service.namespace, &service.selector));
         let ports = services.flat_map(|service| &service.ports).filter(|known| known.number == port);
         ports.filter_map(|known| known.target.clone()).collect()
     }

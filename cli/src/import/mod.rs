@@ -249,6 +249,16 @@ fn read_all(
     dialects
 }
 
+const CONSUL_S_OWN: &str =
+    "this is a configuration entry as Consul itself writes it, and no resource of Kubernetes";
+const CONSUL_REMEDY: &str = "write it as that: apiVersion: consul.hashicorp.com/v1alpha1, kind: ServiceRouter, ServiceSplitter, \
+                             ServiceResolver, ServiceIntentions or JWTProvider, metadata.name, and the rest in spec";
+
+/// Whether a text is an entry of Consul's in its language, `Kind = "service-router"`.
+fn is_of_consul(text: &str) -> bool {
+    text.split_once("Kind").is_some_and(|(_, after)| after.trim_start().starts_with('='))
+}
+
 /// Says of a resource whose kind is not known that nobody looked at it.
 fn leave_alone(resource: &Resource) {
     let reading = Reading { log: &resource.log, hint: dialect::no_hint };
@@ -263,8 +273,14 @@ fn leave_alone(resource: &Resource) {
     // How the kinds of others are called that decide who gets in or where to.
     const DECIDING: [&str; 7] =
         ["Policy", "Policies", "Route", "Ingress", "Middleware", "Plugin", "Intentions"];
+    // What stands elsewhere in a policy or in an option.
+    const REMEDIES: [(&str, &str); 1] = [(
+        "ClientTrafficPolicy",
+        "proxies that are trusted (clientIPDetection) are --xff-hops; TLS, HTTP and health checks of the listener belong into envoy.yaml",
+    )];
     let group = resource.group.as_deref().unwrap_or_default();
     let kind = &resource.kind;
+    let remedy = REMEDIES.iter().find_map(|(of, remedy)| (of == kind).then_some(*remedy));
     let not_imported = format!("{kind} of {group} is not imported: what it asks for does not happen");
     if MESHES.iter().any(|mesh| group == *mesh || group.ends_with(&format!(".{mesh}"))) {
         match dialect::nearest_kind(kind, group) {
@@ -273,7 +289,9 @@ fn leave_alone(resource: &Resource) {
                 format!("{group} has no kind {kind}"),
                 format!("did you mean {near}?"),
             ),
-            None => resource.log.warn("kind", not_imported, "see docs/import.md for what is"),
+            None => {
+                resource.log.warn("kind", not_imported, remedy.unwrap_or("see docs/import.md for what is"))
+            }
         }
     } else if DECIDING.iter().any(|end| kind.ends_with(end)) {
         resource.log.warn(
@@ -282,9 +300,18 @@ fn leave_alone(resource: &Resource) {
             "if it decides about requests here, write that into the policy",
         );
     }
-    match Field::root(&resource.value, reading).object_quietly() {
-        Some(top) => top.rest(|field| field.no_meaning_as_a_whole("this kind is not known here: left alone")),
-        None => resource.log.error("", "this is no resource, but text, a list or a number", "leave it out"),
+    let root = Field::root(&resource.value, reading);
+    match root.object_quietly() {
+        Some(top) => {
+            if kind.is_empty() && top.has("Kind") {
+                resource.log.error("Kind", CONSUL_S_OWN, CONSUL_REMEDY);
+            }
+            top.rest(|field| field.no_meaning_as_a_whole("this kind is not known here: left alone"));
+        }
+        None if resource.value.as_str().is_some_and(is_of_consul) => {
+            root.forbid(CONSUL_S_OWN, CONSUL_REMEDY);
+        }
+        None => root.forbid("this is no resource, but text, a list or a number", "leave it out"),
     }
 }
 
@@ -380,9 +407,20 @@ fn placed(inputs: &Inputs, origin: &Origin, message: String, at_name: bool, scop
     }
 }
 
+/// `Kind namespace/name`, for people; whatever of it there is.
 fn name_of(resource: &Resource, scope: &Scope) -> String {
-    let namespace = resource.namespace.as_deref().unwrap_or(&scope.default_namespace);
-    format!("{} {namespace}/{}", resource.kind, resource.name)
+    let name = match namespace_of(resource, scope) {
+        "" => resource.name.clone(),
+        namespace => format!("{namespace}/{}", resource.name),
+    };
+    format!("{} {name}", resource.kind).trim().to_owned()
+}
+
+/// The namespace of a resource; none of what a whole cluster has, nor of what is no resource.
+fn namespace_of<'r>(resource: &'r Resource, scope: &'r Scope) -> &'r str {
+    let has_none = scope::OF_NO_NAMESPACE.contains(&resource.kind.as_str()) || resource.name.is_empty();
+    let default = if has_none { "" } else { &scope.default_namespace };
+    resource.namespace.as_deref().unwrap_or(default)
 }
 
 /// What is told of every resource.
@@ -398,7 +436,7 @@ fn tell(inputs: &mut Inputs, kinds: &[Known], scope: &Scope, report: &mut Report
             kind: resource.kind.clone(),
             name: resource.name.clone(),
             namespace: match kind {
-                Some(_) => resource.namespace.clone().unwrap_or_else(|| scope.default_namespace.clone()),
+                Some(_) => namespace_of(resource, scope).to_owned(),
                 None => resource.namespace.clone().unwrap_or_default(),
             },
             file: inputs.file(resource).to_owned(),

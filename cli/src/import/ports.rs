@@ -137,12 +137,8 @@ pub fn own(mesh: &Mesh, scope: &Scope, listens: Listens<'_>) -> Option<u16> {
 
 /// The services of the proxy's workload.
 fn chosen<'m>(mesh: &'m Mesh, scope: &'m Scope) -> impl Iterator<Item = &'m Service> {
-    mesh.services.by_host.values().filter(|service| {
-        let labels = scope.labels.as_ref();
-        service.namespace == scope.namespace
-            && !service.selector.is_empty()
-            && labels.is_none_or(|labels| selects(&service.selector, labels))
-    })
+    let services = mesh.services.by_host.values();
+    services.filter(|service| scope.is_led_to(&service.namespace, &service.selector))
 }
 
 /// A service's port at its workload; `None` where nothing says it.
@@ -403,6 +399,22 @@ spec: {selector: {app: edge, istio: edge}, ports: [{name: http, port: 8080, targ
                 "8: spec.rules[0].when[0].notValues[0]: port 18081 is not one of this proxy's: it has 8080",
             ]
         );
+    }
+
+    #[test]
+    fn a_service_s_selector_is_compared_with_all_labels_of_the_workload() {
+        let service = SERVICE.replace("{app: web}", "{app: web, tier: front}");
+        let service = service.replace("match: [{port: 80}], ", "").replacen("---\n", "", 1);
+        let address: Address = "127.0.0.1:80".parse().unwrap();
+        let listens = Listens { address: &address, moved: &BTreeMap::new() };
+        for (label, expected) in [("web", Some(8080)), ("other", None)] {
+            let mut inputs = Inputs::default();
+            inputs.add("mesh.yaml", service.as_bytes(), Repairs::Told);
+            let labels = Some([("app".to_owned(), label.to_owned())].into());
+            let wanted = Wanted { namespace: Some("shop".to_owned()), labels, ..Wanted::default() };
+            let found = import(&mut inputs, &wanted, Repairs::Told);
+            assert_eq!(super::own(&found.mesh, &found.scope, listens), expected);
+        }
     }
 
     #[test]

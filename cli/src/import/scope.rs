@@ -19,6 +19,9 @@ pub const ROOT_NAMESPACE: &str = "istio-system";
 /// The namespace of resources that have none, unless an option says another.
 pub const DEFAULT_NAMESPACE: &str = "default";
 
+/// Kinds of what a whole cluster has.
+pub const OF_NO_NAMESPACE: [&str; 4] = ["Namespace", "MeshConfig", "GatewayClass", "IngressClass"];
+
 /// One proxy.
 #[derive(Clone, Debug, Default)]
 pub struct Scope {
@@ -48,6 +51,8 @@ pub struct Scope {
     agreed: Option<Selector>,
     /// The class of [`Self::gateway`], where it has one.
     gateway_class: Option<String>,
+    /// The labels of the pods of [`Self::gateway`], where it is Istio's and says them.
+    gateway_selector: Option<Labels>,
     /// Names of which options say where they are.
     pub endpoints: Vec<String>,
     /// Whether Envoy itself answers for everything else.
@@ -124,6 +129,7 @@ impl Scope {
             services: BTreeMap::new(),
             agreed: None,
             gateway_class: None,
+            gateway_selector: None,
         };
         for resource in all {
             let namespace = resource.namespace.as_ref().unwrap_or(&scope.default_namespace).clone();
@@ -138,6 +144,8 @@ impl Scope {
                 "Gateway" if scope.gateway.as_ref() == Some(&key) => {
                     let class = resource.value.pointer("/spec/gatewayClassName").and_then(Value::as_str);
                     scope.gateway_class = class.map(str::to_owned);
+                    let selector = resource.value.pointer("/spec/selector").map(labels_of);
+                    scope.gateway_selector = selector.filter(|labels| !labels.is_empty());
                 }
                 _ => {}
             }
@@ -157,6 +165,7 @@ impl Scope {
             errors.extend(is_nowhere(given, &scope.root_namespace, all));
         }
         if let Some((namespace, name)) = &wanted.gateway {
+            errors.extend(scope.is_of_other_pods(&format!("{namespace}/{name}")));
             if wanted.namespace.is_none() {
                 // Who opens a Gateway's servers stands where it does.
                 scope.namespace = namespace.clone();
@@ -362,12 +371,15 @@ impl Scope {
         }
     }
 
+    /// Whether a Service of a namespace, by its selector, leads to the proxy's workload.
+    pub fn is_led_to(&self, namespace: &str, selector: &Labels) -> bool {
+        namespace == self.namespace && !selector.is_empty() && self.fit(&selector.clone().into()) == Fit::Yes
+    }
+
     /// The names of the Services of the input that lead to the proxy's workload.
     pub fn own_services(&self) -> BTreeSet<&str> {
-        let leads = |((namespace, _), labels): &(&(String, String), &Labels)| {
-            let selector = Selector { labels: (*labels).clone(), expressions: Vec::new() };
-            *namespace == self.namespace && self.fit(&selector) == Fit::Yes
-        };
+        let leads =
+            |((namespace, _), labels): &(&(String, String), &Labels)| self.is_led_to(namespace, labels);
         self.services.iter().filter(leads).map(|((_, name), _)| name.as_str()).collect()
     }
 
@@ -385,6 +397,19 @@ impl Scope {
         found
     }
 
+    /// That the labels of the proxy are not those of the Gateway's pods.
+    fn is_of_other_pods(&self, gateway: &str) -> Option<String> {
+        let (given, selector) = (self.labels.as_ref()?, self.gateway_selector.as_ref()?);
+        (!Selector::from(selector.clone()).may_have(given)).then(|| {
+            format!(
+                "--labels {}: the Gateway {gateway} is for pods with {}, and the proxy is not one of them; say the labels of its pods, \
+                 or leave --labels out",
+                written(given),
+                written(selector)
+            )
+        })
+    }
+
     /// That the pods of the Gateway are in another namespace than it, as policies for what its selector chooses or workloads that
     /// it chooses show.
     fn pods_elsewhere(
@@ -396,23 +421,22 @@ impl Scope {
         let of = |resource: &Resource| {
             resource.namespace.clone().unwrap_or_else(|| self.default_namespace.clone())
         };
-        let called = |resource: &&Resource| {
-            resource.kind == "Gateway" && format!("{}/{}", of(resource), resource.name) == gateway
-        };
-        let selector = all.iter().filter(called).find_map(|gateway| gateway.value.pointer("/spec/selector"));
-        let selector = selector.map(labels_of).filter(|labels| !labels.is_empty())?;
+        let selector = self.gateway_selector.as_ref()?;
         let is_chosen =
-            |resource: &&Resource| workload_labels(resource).is_some_and(|own| selects(&selector, &own));
+            |resource: &&Resource| workload_labels(resource).is_some_and(|own| selects(selector, &own));
         let pods: BTreeSet<String> = all.iter().filter(is_chosen).map(of).collect();
         let mut elsewhere = pods.clone();
         if pods.is_empty() {
             let is_for = |(resource, audience): &&(&Resource, Audience)| {
-                self.choices_of(resource, *audience, &of(resource)).iter().any(|choice| match choice {
-                    Choice::Labels(other) => {
-                        selects(&other.labels, &selector) || selects(&selector, &other.labels)
-                    }
-                    _ => false,
-                })
+                let choices = self.choices_of(resource, *audience, &of(resource));
+                // One that chooses nothing is for all pods of its namespace.
+                choices.is_empty()
+                    || choices.iter().any(|choice| match choice {
+                        Choice::Labels(other) => {
+                            selects(&other.labels, selector) || selects(selector, &other.labels)
+                        }
+                        _ => false,
+                    })
             };
             elsewhere = policies.iter().filter(is_for).map(|(resource, _)| of(resource)).collect();
             elsewhere.remove(&self.root_namespace);
@@ -424,9 +448,9 @@ impl Scope {
         let names = elsewhere.into_iter().collect::<Vec<_>>().join(", ");
         (!names.is_empty()).then(|| {
             format!(
-                "--gateway {gateway}: its selector {} is what workloads or policies of another namespace have: {names}; where its pods \
-                 are is where the proxy is: say --namespace, {names} or {}",
-                written(&selector),
+                "--gateway {gateway}: its selector {} may choose pods of another namespace, as workloads or policies there show: {names}; \
+                 where its pods are is where the proxy is: say --namespace, {names} or {}",
+                written(selector),
                 self.namespace
             )
         })
@@ -499,9 +523,7 @@ impl Scope {
                 choices.push(match (kind, service) {
                     ("Gateway", _) => Choice::Target(called),
                     ("GatewayClass", _) => Choice::Class(name.to_owned()),
-                    ("Service", Some(labels)) => {
-                        Choice::Labels(Selector { labels: labels.clone(), expressions: Vec::new() })
-                    }
+                    ("Service", Some(labels)) => Choice::Labels(labels.clone().into()),
                     _ => Choice::Unknown(called),
                 });
             }
@@ -512,7 +534,6 @@ impl Scope {
 
 /// That no resource of the input is in a namespace that an option says, where it has namespaces at all.
 fn is_nowhere(given: &str, root: &str, all: &[Resource]) -> Option<String> {
-    const OF_NO_NAMESPACE: [&str; 4] = ["Namespace", "MeshConfig", "GatewayClass", "IngressClass"];
     let of = |resource: &Resource| match resource.kind.as_str() {
         "Namespace" => Some(resource.name.clone()),
         _ => resource.namespace.clone(),

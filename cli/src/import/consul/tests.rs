@@ -258,3 +258,18 @@ fn intentions_may_want_a_token() {
         ])
     );
 }
+
+#[test]
+fn entries_as_consul_itself_writes_them_are_told_apart() {
+    for text in [
+        "Kind = \"service-router\"\nName = \"web\"\n",
+        "{\"Kind\": \"service-router\", \"Name\": \"web\"}",
+        "Kind: service-splitter\nName: web\n",
+    ] {
+        let found = imported_for(text, &Wanted::default(), Repairs::Told);
+        let told = errors(&found.report);
+        assert!(told[1].contains("entry as Consul itself writes it"), "{told:?}");
+        assert!(told[1].contains("apiVersion: consul.hashicorp.com/v1alpha1"), "{told:?}");
+        assert_eq!(found.report.errors[1].resource, "");
+    }
+}

@@ -72,6 +72,13 @@ pub fn read(field: &Field<'_>, reached: &[usize], resource: &Resource, cx: &mut 
         for (number, item) in items.iter().enumerate() {
             limits.extend(limit(item, number, is_global));
         }
+        if is_global && !limits.is_empty() && !cx.scope.endpoints.iter().any(|name| name == SERVICE) {
+            part.warn(
+                "the input does not say where the rate limit service is: it is asked at ratelimit:8081, and while nothing \
+                 answers there, nothing is limited",
+                "--endpoint ratelimit=HOST:PORT",
+            );
+        }
         let wrong = limits.len() < items.len();
         if wrong {
             continue;

@@ -254,6 +254,18 @@ fn limits_are_for_each_route_and_for_what_selectors_say() {
 }
 
 #[test]
+fn where_the_rate_limit_service_is_has_to_be_said() {
+    let spec = "  rateLimit: {global: {rules: [{limit: {requests: 1, unit: Hour}}]}}\n";
+    let text = format!("{ROUTES}{}", attached("BackendTrafficPolicy", "p", EDGE, spec));
+    for (endpoints, count) in [(Vec::new(), 1), (vec!["ratelimit".to_owned()], 0)] {
+        let found = imported_for(&text, &Wanted { endpoints, ..Wanted::default() }, Repairs::Told);
+        let told = warnings(&found.report);
+        let told = told.iter().filter(|told| told.contains("; --endpoint ratelimit=HOST:PORT"));
+        assert_eq!(told.count(), count);
+    }
+}
+
+#[test]
 fn what_is_not_done_is_refused() {
     for (kind, target, spec, expected) in [
         (

@@ -488,3 +488,14 @@ fn an_option_of_istio_says_whether_clients_show_certificates() {
     let told = errors(&tls("MUTAL").report);
     assert!(told[0].contains("MUTAL is no mode of TLS"), "{told:?}");
 }
+
+#[test]
+fn what_a_whole_cluster_has_is_in_no_namespace() {
+    let class = "kind: GatewayClass\napiVersion: gateway.networking.k8s.io/v1\nmetadata: {name: eg}\nspec: {controllerName: 1}\n";
+    let report = imported(class).report;
+    assert_eq!((report.resources[0].namespace.as_str(), report.resources[0].name.as_str()), ("", "eg"));
+    let gateway = class.replace("GatewayClass", "Gateway");
+    assert_eq!(imported(&gateway).report.resources[0].namespace, "default");
+    let bad = imported(&class.replace("{name: eg}", "{name: eg, typo: 1}")).report;
+    assert_eq!(bad.errors[0].resource, "GatewayClass eg");
+}

@@ -65,6 +65,7 @@ pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
     if let Some(spec) = top.field("spec").and_then(|spec| spec.object()) {
         cx.scope.take(&spec, "selector");
         let provider = spec.field("provider");
+        let rules = spec.field("rules");
         if let Some(field) = spec.field("action")
             && let Some(action) = field.text()
         {
@@ -73,10 +74,16 @@ pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
                     field.taken(format!("{to}.action"));
                     policy.insert("action".to_owned(), action.into());
                 }
-                "CUSTOM" => field.forbid(
-                    "CUSTOM asks a server of its own, which this policy cannot",
-                    "use ALLOW and DENY, or put Envoy's ext_authz filter before the module",
-                ),
+                "CUSTOM" => {
+                    field.forbid(
+                        "CUSTOM asks a server of its own, which this policy cannot",
+                        "use ALLOW and DENY, or put Envoy's ext_authz filter before the module",
+                    );
+                    for part in [&rules, &provider].into_iter().flatten() {
+                        part.no_meaning("it is of a policy that is refused");
+                    }
+                    return;
+                }
                 _ => drop(field.wrong::<()>(format!("{action} is no action; use ALLOW, DENY or AUDIT"))),
             }
         }
@@ -86,7 +93,7 @@ pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
                 "leave it out, or put Envoy's ext_authz filter before the module",
             );
         }
-        if let Some(rules) = spec.field("rules") {
+        if let Some(rules) = rules {
             let rules = rules.items();
             let read = rules
                 .iter()

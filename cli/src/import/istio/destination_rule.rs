@@ -10,11 +10,10 @@ use crate::envoy::put_field;
 use crate::import::dialect::Context;
 use crate::import::field::{Field, Object};
 use crate::import::mesh::hosts;
-use crate::import::mesh::services::selects;
 use crate::import::mesh::traffic::{Balancer, Pool, TrafficTls};
 use crate::import::mesh::{Authorities, Certificate, Origin, RetryBudget, Rule, Subset, TrafficPolicy};
 use crate::import::read::Resource;
-use crate::import::scope::take_labels;
+use crate::import::scope::{Fit, take_labels};
 
 /// The largest size of Envoy's rings and tables.
 const LARGEST_RING: u64 = 8_388_608;
@@ -50,11 +49,15 @@ pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
             let labels = selector.field("matchLabels")?;
             Some(take_labels(&labels, "the clients that this is for"))
         });
-        let own = cx.scope.labels.as_ref();
-        let fits = labels.is_some_and(|wanted| own.is_some_and(|own| selects(&wanted, own)));
+        let fits = labels
+            .filter(|_| cx.scope.labels.is_some())
+            .is_some_and(|wanted| cx.scope.fit(&wanted.into()) == Fit::Yes);
         for_others |= !fits;
         if !fits {
-            field.warn("it is for clients with labels that this proxy does not have", "say --labels");
+            field.warn(
+                "left out: it is for clients with labels that this proxy is not known to have",
+                "say all labels of the proxy with --labels, or put its Pod or Deployment into the input",
+            );
         }
     }
     let reader = Reader { origin: rule.origin.clone(), namespace: cx.namespace(resource).to_owned() };

@@ -408,7 +408,14 @@ fn matches(route: &Object<'_>, to: &str, resource: &Resource, cx: &Context<'_>) 
         let Some(object) = item.object() else { continue };
         let own = gateways(object.field("gateways").as_ref(), &namespace, "which proxies have this match");
         let wanted = cx.scope.gateway.as_ref().map(|(namespace, name)| format!("{namespace}/{name}"));
-        let elsewhere = !own.is_empty() && wanted.is_some_and(|wanted| !own.contains(&wanted));
+        let elsewhere =
+            !own.is_empty() && wanted.as_ref().is_some_and(|wanted| !own.iter().any(|own| own == wanted));
+        if let Some(field) = object.peek("gateways").filter(|_| wanted.is_none() && !own.is_empty()) {
+            field.warn(
+                "without --gateway this match holds for every request, whichever way it comes",
+                "say --gateway NAMESPACE/NAME",
+            );
+        }
         let value = object.copy(MATCH, &format!("{to}.match[{}]", matches.len()));
         if !elsewhere {
             matches.push(Value::Object(value));

@@ -54,6 +54,12 @@ pub struct Selector {
     pub expressions: Vec<(String, String, Vec<String>)>,
 }
 
+impl From<Labels> for Selector {
+    fn from(labels: Labels) -> Self {
+        Selector { labels, expressions: Vec::new() }
+    }
+}
+
 impl Selector {
     /// Whether labels are what is asked for.
     pub fn has(&self, labels: &Labels) -> bool {
