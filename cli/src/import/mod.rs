@@ -9,7 +9,7 @@
 //! | [`mesh`] | one model of a mesh, the same for all dialects |
 //! | [`write`](self::write) | the model → a policy document and an Envoy |
 //! | [`ports`] | ports that policies name → ports where clients come |
-//! | [`report`] | what became of every field |
+//! | [`report`], [`print`] | what became of every field, and how that is shown |
 //! | [`repair`] | what stands where it does not belong |
 
 mod annotation;
@@ -18,6 +18,7 @@ mod consul;
 pub mod dialect;
 mod envoy_gateway;
 pub mod field;
+mod files;
 mod gateway;
 mod istio;
 mod kubernetes;
@@ -26,6 +27,7 @@ pub mod mesh;
 mod openapi;
 mod options;
 pub mod ports;
+pub mod print;
 pub mod read;
 pub mod repair;
 pub mod report;
@@ -71,6 +73,7 @@ pub fn import(inputs: &mut Inputs, wanted: &Wanted, repairs: Repairs) -> Importe
         Report { errors: inputs.errors.clone(), warnings: inputs.warnings.clone(), ..Report::default() };
     let kinds = kinds(inputs);
     repair(inputs, &kinds, repairs);
+    templates(inputs, &kinds);
     let index = index(inputs, wanted, &kinds);
     let root = root_namespace(inputs);
     let policies = inputs.resources.iter().zip(&kinds).filter_map(|(resource, kind)| {
@@ -148,6 +151,18 @@ fn repair(inputs: &mut Inputs, kinds: &[Known], repairs: Repairs) {
             let moves = (kind.repair)(&mut resource.value);
             repair::tell(moves, &resource.log, repairs);
         }
+    }
+}
+
+/// Texts of Helm's templates that are YAML all the same. What other kinds have in their texts is theirs: dashboards and alerts have
+/// templates of their own.
+fn templates(inputs: &Inputs, kinds: &[Known]) {
+    for (resource, _) in inputs.resources.iter().zip(kinds).filter(|(_, kind)| kind.is_some()) {
+        report::leaves(&resource.value, String::new(), &mut |path, value| {
+            if value.as_str().is_some_and(read::is_template) {
+                resource.log.error(path, read::TEMPLATE, read::RENDER);
+            }
+        });
     }
 }
 
@@ -326,7 +341,7 @@ fn metadata(top: &Object<'_>, resource: &Resource, kind: &Kind) {
         status.no_meaning_as_a_whole("it is what a controller has found, and no wish");
     }
     let Some(metadata) = top.field("metadata").and_then(|metadata| metadata.object()) else {
-        if resource.name.is_empty() && kind.name != openapi::KIND {
+        if resource.name.is_empty() && kind.name != read::OPEN_API {
             resource.log.warn("", "it has no name", "give it metadata.name");
         }
         return;

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::command::{misused, write_files};
+use super::files::write_files;
 use super::ports::{self, Listens};
+use super::print;
 use super::read::Inputs;
 use super::repair::Repairs;
-use super::report;
 use super::scope::Wanted;
 use super::write::envoy;
 use super::{Imported, import};
@@ -72,6 +72,12 @@ pub(crate) struct ImportOptions {
 }
 
 type Labels = BTreeMap<String, String>;
+
+/// Says what is wrong with how the command is used.
+pub(super) fn misused(problem: &str) -> Outcome {
+    eprintln!("meshfilter: {problem}");
+    Outcome::Misused
+}
 
 /// One `--listen`.
 #[derive(Clone, Debug)]
@@ -151,7 +157,7 @@ impl ImportOptions {
         let wanted = self.envoy(folder, module)?;
         let (Imported { policy, report, .. }, written) = self.import(&mut inputs, scope, Some(wanted));
         if !report.errors.is_empty() || !report.warnings.is_empty() {
-            eprint!("{}", report::problems(&report, &inputs, check::colours_on_errors()));
+            eprint!("{}", print::problems(&report, &inputs, check::colours_on_errors()));
         }
         let Some(written) = written.filter(|_| report.errors.is_empty()) else {
             return Err(Outcome::Wrong);

@@ -852,6 +852,21 @@ fn a_gateway_s_pods_may_be_in_another_namespace() {
 }
 
 #[test]
+fn templates_of_helm_in_quotes_are_told_as_what_they_are() {
+    let report =
+        imported("kind: VirtualService\nmetadata:\n  name: a\nspec: {hosts: [\"{{ .Values.host }}\"]}\n")
+            .report;
+    let template = errors(&report).into_iter().find(|told| told.contains("Helm template")).unwrap();
+    assert!(
+        template.starts_with("4: spec.hosts[0]: this is the text of a Helm template, not YAML yet; import")
+    );
+    // Alerts and dashboards have templates of their own.
+    let alert = "kind: PrometheusRule\nspec: {summary: \"{{ $labels.pod }} is slow\"}\n";
+    let told = errors(&imported(alert).report);
+    assert!(told.iter().all(|told| !told.contains("Helm template")), "{told:?}");
+}
+
+#[test]
 fn a_match_of_a_gateway_s_own_is_told_where_none_is_said() {
     let text = "kind: VirtualService\nmetadata: {name: a}\nspec:\n  hosts: [a]\n  http:\n  - match: [{gateways: [edge], uri: {exact: /}}]\n    \
                 route: [{destination: {host: a}}]\n";

@@ -4,10 +4,7 @@ use serde_json::{Value, json};
 
 use super::dialect::{Audience, Context, Dialect, Kind, Phase, no_finish};
 use super::field::Object;
-use super::read::Resource;
-
-/// The kind of a document that has `openapi` where resources have theirs.
-pub const KIND: &str = "OpenAPI";
+use super::read::{OPEN_API, Resource};
 
 /// The tag: its value is the template.
 const TAG: &str = "path_template";
@@ -16,7 +13,7 @@ const TAG: &str = "path_template";
 pub static DIALECT: Dialect =
     Dialect { name: "OpenAPI", kinds: KINDS, istio_metrics: false, finish: no_finish };
 
-const KINDS: &[Kind] = &[Kind::new(KIND, &[], Phase::Policies, Audience::Everyone, read)];
+const KINDS: &[Kind] = &[Kind::new(OPEN_API, &[], Phase::Policies, Audience::Everyone, read)];
 
 const OTHER: &str = "what requests and answers have in them is not looked at";
 

@@ -5,11 +5,14 @@ mod text;
 use meshfilter::config::source::{Language, Place, Source};
 use serde_json::Value;
 
-pub use text::Trouble;
+pub use text::{RENDER, TEMPLATE, Trouble, is_template};
 
 use super::repair::Repairs;
 use super::report::{Log, Placed};
 use crate::input::{self, Document};
+
+/// The kind of a document that has `openapi` where resources have theirs.
+pub const OPEN_API: &str = "OpenAPI";
 
 /// A text that was read, and the documents in it.
 #[derive(Debug)]
@@ -115,7 +118,7 @@ impl Inputs {
         }
         // An API's description has no kind, but says what it is.
         let is_api = kind.is_empty() && ["openapi", "swagger"].iter().any(|name| value.get(name).is_some());
-        let kind = if is_api { super::openapi::KIND.to_owned() } else { kind };
+        let kind = if is_api { OPEN_API.to_owned() } else { kind };
         let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
         let version = text("/apiVersion");
         let (group, version) = match version.as_deref().map(|version| version.rsplit_once('/')) {

@@ -1,11 +1,9 @@
 //! Bytes → documents.
 
 use meshfilter::config::source::{Place, Source};
-use serde_json::Value;
 
 use super::language;
 use crate::import::repair::{Indented, Repairs, indentation};
-use crate::import::report::leaves;
 
 /// What a text says, and what is wrong with it.
 pub struct Read {
@@ -28,8 +26,10 @@ pub struct Trouble {
     pub place: Place,
 }
 
-const TEMPLATE: &str = "this is the text of a Helm template, not YAML yet";
-const RENDER: &str = "import what it becomes: helm template CHART | meshfilter import -";
+/// Of a text that `helm template` has not made yet.
+pub const TEMPLATE: &str = "this is the text of a Helm template, not YAML yet";
+/// What to do then.
+pub const RENDER: &str = "import what it becomes: helm template CHART | meshfilter import -";
 
 /// Reads a text. One that cannot be read has an error and no documents.
 pub fn read(file: &str, bytes: &[u8], repairs: Repairs) -> Read {
@@ -78,13 +78,6 @@ pub fn read(file: &str, bytes: &[u8], repairs: Repairs) -> Read {
             let place = source.place(&error.path, error.at_name);
             read.errors.push(trouble(&error.path, &error.message, "", place));
         }
-        if is_for_import(&source.value) {
-            leaves(&source.value, String::new(), &mut |path, value| {
-                if value.as_str().is_some_and(is_template) {
-                    read.errors.push(trouble(path, TEMPLATE, RENDER, source.place(path, false)));
-                }
-            });
-        }
         read.documents.push(source);
     }
     read
@@ -92,12 +85,6 @@ pub fn read(file: &str, bytes: &[u8], repairs: Repairs) -> Read {
 
 fn trouble(path: &str, message: &str, remedy: &str, place: Place) -> Trouble {
     Trouble { path: path.to_owned(), message: message.to_owned(), remedy: remedy.to_owned(), place }
-}
-
-/// What other kinds have in their texts is theirs: dashboards and alerts have templates of their own.
-fn is_for_import(value: &Value) -> bool {
-    let kind = value.get("kind").and_then(Value::as_str).unwrap_or_default();
-    crate::import::dialect::is_known(kind) || kind == "List"
 }
 
 /// The first thing in a text that only a template has.
@@ -113,7 +100,7 @@ fn template(text: &str) -> Option<Place> {
 }
 
 /// Whether a text has what Go's templates have: `{{ .Values.name }}`, `{{- if …`.
-fn is_template(text: &str) -> bool {
+pub fn is_template(text: &str) -> bool {
     let Some((_, rest)) = text.split_once("{{") else { return false };
     let inner = rest.trim_start_matches('-').trim_start();
     let words = [

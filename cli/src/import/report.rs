@@ -3,14 +3,10 @@
 //! While a resource is read, a [`Log`] takes down what is said of its fields; the [`Report`] is made of the logs. The places
 //! are looked up at the end, and only for what is wrong.
 
-mod print;
-
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 
 use serde_json::Value;
-
-pub use print::{Length, json, problems, text};
 
 /// What became of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

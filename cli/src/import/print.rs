@@ -5,8 +5,8 @@ use std::fmt::Write;
 
 use serde_json::json;
 
-use super::{Entry, Placed, Report, Told, Verdict};
-use crate::import::read::Inputs;
+use super::read::Inputs;
+use super::report::{Entry, Placed, Report, Told, Verdict};
 use crate::report::{self, Checked};
 
 /// How much of a report is printed.
