@@ -113,7 +113,11 @@ const TABLE: &[(&str, i32, &str)] = &[
     ("test", 2, "<CASES>..."),
     ("test absent.yaml", 2, "meshfilter: absent.yaml: No such file"),
     ("test empty", 2, "meshfilter: empty: there is no case in it"),
-    ("test case.yaml", 2, "requests[0].expect: nothing is expected; say what has to come back"),
+    (
+        "test case.yaml",
+        2,
+        "meshfilter: case.yaml:1:44: requests[0].expect: nothing is expected; say what has to come back",
+    ),
     ("test failing.yaml", 1, ""),
     ("test failing.yaml --filter zzz", 2, "meshfilter: no case has \"zzz\" in its name"),
     ("test failing.yaml --module m.wasm", 2, "--envoy <FILE>"),

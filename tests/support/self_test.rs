@@ -80,8 +80,8 @@ fn wrong_files_are_refused() -> Result<(), Failed> {
     let good = plain("{status: 200}");
     for (text, problem) in [
         (good.replace("name: plain", "nmae: plain"), "unknown field `nmae`"),
-        (good.replace("path: /a", "pth: /a"), "requests[0]: unknown field `pth`"),
-        (good.replace("status: 200", "stauts: 200"), "requests[0]: unknown field `stauts`"),
+        (good.replace("path: /a", "pth: /a"), "4:13: requests[0].pth: unknown field `pth`"),
+        (good.replace("status: 200", "stauts: 200"), "requests[0].expect.stauts: unknown field `stauts`"),
         (good.replace("status: 200", ""), "nothing is expected"),
         (good.replace("path: /a", "path: \"/${token:x}\""), "there is no token \"x\""),
         (good.replace("path: /a", "path: \"/${jwks}\""), "only ${token:NAME} is known here"),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use meshfilter::config::document::Duration as DocumentDuration;
+use meshfilter::config::source::{Language, Place, Source};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
@@ -257,23 +257,53 @@ pub fn read_all(folder: &Path) -> Result<Vec<Case>, String> {
 pub fn read(file: &Path) -> Result<Case, String> {
     let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
     let id = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-    parse_in(id, &text, file.parent()).map_err(|error| format!("{}: {error}", file.display()))
+    parse_in(id, &text, file.parent()).map_err(|error| format!("{}:{error}", file.display()))
 }
 
 /// Reads the text of a case file that names no other file.
 ///
 /// # Errors
-/// What is wrong with it, and what would be right.
+/// `LINE:COLUMN: path: ` what is wrong with it, and what would be right.
 pub fn parse(id: &str, text: &str) -> Result<Case, String> {
     parse_in(id, text, None)
 }
 
 fn parse_in(id: &str, text: &str, folder: Option<&Path>) -> Result<Case, String> {
-    let file: File = serde_json::from_value(yaml(text)?).map_err(|error| error.to_string())?;
+    let source = source(text)?;
+    read_in(id, &source.value, folder).map_err(|Wrong { path, message }| {
+        let Place { line, column, .. } = source.place(&path, true);
+        let path = if path.is_empty() { String::new() } else { format!("{path}: ") };
+        format!("{line}:{column}: {path}{message}")
+    })
+}
+
+/// What is wrong with a file, and the way to it.
+struct Wrong {
+    path: String,
+    message: String,
+}
+
+fn wrong<T>(path: impl Into<String>, message: impl Into<String>) -> Result<T, Wrong> {
+    Err(Wrong { path: path.into(), message: message.into() })
+}
+
+/// Takes a value that stands at a path.
+fn take<'v, T: Deserialize<'v>>(value: &'v Value, at: &str) -> Result<T, Wrong> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let inner = error.path().to_string();
+        // The whole of it is a dot.
+        let parts = [at, &inner].into_iter().filter(|part| !matches!(*part, "" | "."));
+        Wrong { path: parts.collect::<Vec<_>>().join("."), message: error.inner().to_string() }
+    })
+}
+
+fn read_in(id: &str, value: &Value, folder: Option<&Path>) -> Result<Case, Wrong> {
+    let file: File = take(value, "")?;
     let mut policy = match (file.policy, folder) {
-        (Value::String(name), Some(folder)) => policy_file(&folder.join(&name))?,
+        (Value::String(name), Some(folder)) => policy_file(&folder.join(&name))
+            .map_err(|message| Wrong { path: "policy".to_owned(), message })?,
         (Value::String(name), None) => {
-            return Err(format!("policy: {name:?}: there is no folder that it is in"));
+            return wrong("policy", format!("{name:?}: there is no folder that it is in"));
         }
         (policy, _) => policy,
     };
@@ -283,15 +313,16 @@ fn parse_in(id: &str, text: &str, folder: Option<&Path>) -> Result<Case, String>
         *value = value.replace("${jwks}", &token::jwks().to_string());
     }
     let mut requests = Vec::new();
-    for (index, value) in file.requests.into_iter().enumerate() {
-        let request: RequestSpec =
-            serde_json::from_value(value).map_err(|error| format!("requests[{index}]: {error}"))?;
+    const NATIVELY: &str = "only a file with only: native can do this";
+    for (index, value) in file.requests.iter().enumerate() {
+        let at = format!("requests[{index}]");
+        let request: RequestSpec = take(value, &at)?;
         if request.expect.is_empty() {
-            return Err(format!("requests[{index}].expect: nothing is expected; say what has to come back"));
+            return wrong(format!("{at}.expect"), "nothing is expected; say what has to come back");
         }
         if file.only != Some(Only::Native) {
             if request.advance.is_some() {
-                return Err(format!("requests[{index}].advance: only a file with only: native can do this"));
+                return wrong(format!("{at}.advance"), NATIVELY);
             }
             let natively = [
                 ("properties", !request.properties.is_empty()),
@@ -302,13 +333,13 @@ fn parse_in(id: &str, text: &str, folder: Option<&Path>) -> Result<Case, String>
                 ("expect.log", !request.expect.log.is_empty()),
             ];
             if let Some((member, _)) = natively.iter().find(|(_, given)| *given) {
-                return Err(format!("requests[{index}].{member}: only a file with only: native can do this"));
+                return wrong(format!("{at}.{member}"), NATIVELY);
             }
         }
         requests.push(request);
     }
     if requests.is_empty() {
-        return Err("requests: there is none; a case needs one".to_owned());
+        return wrong("requests", "there is none; a case needs one");
     }
     let case = Case {
         id: id.to_owned(),
@@ -323,17 +354,17 @@ fn parse_in(id: &str, text: &str, folder: Option<&Path>) -> Result<Case, String>
         counters: file.counters,
     };
     // What is wrong with tokens shows here, not in the middle of a run.
-    let tokens = case.tokens(Duration::from_secs(1_700_000_000))?;
-    for spec in &case.requests {
-        spec.prepare(&tokens)?;
+    let tokens = case.signed(Duration::from_secs(1_700_000_000))?;
+    for (index, spec) in case.requests.iter().enumerate() {
+        let path = format!("requests[{index}]");
+        spec.prepare(&tokens).map_err(|message| Wrong { path, message })?;
     }
     Ok(case)
 }
 
 /// Reads the policy that a case names.
 fn policy_file(file: &Path) -> Result<Value, String> {
-    use meshfilter::config::source::{Language, Source};
-    let wrong = |error: &dyn std::fmt::Display| format!("policy: {}: {error}", file.display());
+    let wrong = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
     let text = std::fs::read_to_string(file).map_err(|error| wrong(&error))?;
     let errors = meshfilter::config::Errors::default();
     let name = file.to_string_lossy();
@@ -362,13 +393,18 @@ fn with_test_keys(mut policy: Value) -> Value {
 /// # Errors
 /// What is wrong with it, and where.
 pub fn yaml(text: &str) -> Result<Value, String> {
-    use meshfilter::config::source::{Language, Source};
+    source(text).map(|source| source.value)
+}
+
+fn source(text: &str) -> Result<Source, String> {
+    let told =
+        |place: Place, what: &dyn std::fmt::Display| format!("{}:{}: {what}", place.line, place.column);
     let errors = meshfilter::config::Errors::default();
-    let source = Source::read(Language::Yaml, text, &errors)
-        .map_err(|error| format!("line {}: {}", error.place.line, error.message))?;
+    let source =
+        Source::read(Language::Yaml, text, &errors).map_err(|error| told(error.place, &error.message))?;
     match errors.into_vec().first() {
-        Some(error) => Err(error.to_string()),
-        None => Ok(source.value),
+        Some(error) => Err(told(source.place(&error.path, error.at_name), error)),
+        None => Ok(source),
     }
 }
 
@@ -378,9 +414,13 @@ impl Case {
     /// # Errors
     /// What cannot be signed.
     pub fn tokens(&self, now: Duration) -> Result<BTreeMap<String, String>, String> {
-        let made = |(name, spec): (&String, &TokenSpec)| {
-            let token = spec.make(now).map_err(|error| format!("tokens.{name}: {error}"))?;
-            Ok((name.clone(), token))
+        self.signed(now).map_err(|Wrong { path, message }| format!("{path}: {message}"))
+    }
+
+    fn signed(&self, now: Duration) -> Result<BTreeMap<String, String>, Wrong> {
+        let made = |(name, spec): (&String, &TokenSpec)| match spec.make(now) {
+            Ok(token) => Ok((name.clone(), token)),
+            Err(message) => wrong(format!("tokens.{name}"), message),
         };
         self.tokens.iter().map(made).collect()
     }
@@ -448,16 +488,6 @@ pub fn bytes(text: &str) -> Result<Vec<u8>, String> {
         .collect()
 }
 
-/// Reads `5s`, `250ms`, `1m30s`.
-///
-/// # Errors
-/// That it is none.
-pub fn duration(text: &str) -> Result<Duration, String> {
-    let parsed =
-        DocumentDuration::parse(text).ok_or_else(|| format!("{text:?} is no duration such as 250ms"));
-    Ok(parsed?.0)
-}
-
 fn put_tokens_in(text: &str, tokens: &BTreeMap<String, String>) -> Result<String, String> {
     let mut out = String::new();
     let mut rest = text;
@@ -484,7 +514,7 @@ fn put_in(value: &mut Value, name: &str, with: &Value) {
 }
 
 fn optional_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    duration(&String::deserialize(deserializer)?).map(Some).map_err(serde::de::Error::custom)
+    token::duration(&String::deserialize(deserializer)?).map(Some).map_err(serde::de::Error::custom)
 }
 
 /// Tells `null` from an absent member.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use meshfilter::config::document::Duration as DocumentDuration;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -145,11 +146,21 @@ pub fn sign(
 fn date(text: &str, now: Duration) -> Result<i64, String> {
     let wrong = || format!("{text:?} is no date; use seconds since 1970, or +1h or -10s from now");
     let (sign, rest) = text.split_at_checked(1).ok_or_else(wrong)?;
-    let span = super::case::duration(rest).map_err(|_| wrong())?;
+    let span = duration(rest).map_err(|_| wrong())?;
     let (now, span) = (now.as_secs() as i64, span.as_secs() as i64);
     match sign {
         "+" => Ok(now.saturating_add(span)),
         "-" => Ok(now.saturating_sub(span)),
         _ => Err(wrong()),
     }
+}
+
+/// Reads `5s`, `250ms`, `1m30s`.
+///
+/// # Errors
+/// That it is none.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let parsed =
+        DocumentDuration::parse(text).ok_or_else(|| format!("{text:?} is no duration such as 250ms"));
+    Ok(parsed?.0)
 }

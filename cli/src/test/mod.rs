@@ -146,7 +146,7 @@ fn read_case(file: &str) -> Result<Case, String> {
     }
     let bytes = input::read(file).map_err(|error| format!("-: {error}"))?;
     let text = String::from_utf8(bytes).map_err(|error| format!("-: {error}; save it as UTF-8"))?;
-    cases::case::parse("stdin", &text).map_err(|error| format!("-: {error}"))
+    cases::case::parse("stdin", &text).map_err(|error| format!("-:{error}"))
 }
 
 fn is_wanted(case: &Case, filter: Option<&str>) -> bool {
