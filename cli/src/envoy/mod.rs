@@ -132,10 +132,16 @@ impl Bootstrap {
 
     /// As a file for people: YAML, in which every option says why it is there.
     pub fn yaml(&self) -> String {
+        let chains = self.listeners.iter().flat_map(|listener| &listener.chains);
+        let mut plugins = chains.filter_map(|chain| chain.http.plugin.as_ref());
+        // A policy may be large: a second one is made only where it has to be another.
+        if !plugins.any(|plugin| plugin.configuration.is_other_in_yaml()) {
+            return yaml::write(&self.value(), &comments::ALL);
+        }
         let mut own = self.clone();
         let mut above = comments::ALL.to_vec();
-        let plugins = own.listeners.iter_mut().flat_map(|listener| &mut listener.chains);
-        for plugin in plugins.filter_map(|chain| chain.http.plugin.as_mut()) {
+        let chains = own.listeners.iter_mut().flat_map(|listener| &mut listener.chains);
+        for plugin in chains.filter_map(|chain| chain.http.plugin.as_mut()) {
             if let Some(text) = plugin.configuration.for_yaml() {
                 plugin.configuration = text;
                 above.push(comments::FRACTIONS);

@@ -56,11 +56,16 @@ impl Configuration {
     /// or more than 32 bits, where no message says that they are numbers, as in a `Struct`. JSON has a reader of its own, which does not.
     pub(crate) fn for_yaml(&self) -> Option<Self> {
         match self {
-            Configuration::Struct(policy) if has_other_numbers(policy) => {
+            Configuration::Struct(policy) if self.is_other_in_yaml() => {
                 Some(Configuration::Text(format!("{policy:#}")))
             }
             _ => None,
         }
+    }
+
+    /// Whether there is a [`Self::for_yaml`].
+    pub(crate) fn is_other_in_yaml(&self) -> bool {
+        matches!(self, Configuration::Struct(policy) if has_other_numbers(policy))
     }
 }
 

@@ -111,7 +111,7 @@ pub fn import(inputs: &mut Inputs, wanted: &Wanted, repairs: Repairs) -> Importe
             "--gateway {namespace}/{name}: the input has no servers of that Gateway; the Gateways in it: {there}"
         )));
     }
-    let policy = Policy::of(&mesh, &scope, dialects.iter().any(|dialect| dialect.istio_metrics));
+    let policy = Policy::of(&mut mesh, &scope, dialects.iter().any(|dialect| dialect.istio_metrics));
     let (errors, warnings) = policy.check();
     for (severity, found) in [(Severity::Error, errors), (Severity::Warning, warnings)] {
         for (origin, error) in found {
@@ -443,6 +443,8 @@ fn tell(inputs: &mut Inputs, kinds: &[Known], scope: &Scope, report: &mut Report
     let mut logs: BTreeMap<usize, report::Log> = BTreeMap::new();
     for resource in &mut inputs.resources {
         logs.insert(resource.index, std::mem::take(&mut resource.log));
+        // It was read, and what is written next is as large.
+        resource.value.take();
     }
     for (resource, kind) in inputs.resources.iter().zip(kinds) {
         let log = logs.remove(&resource.index).unwrap_or_default();

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::envoy::policy::name_key_clusters;
 use crate::envoy::yaml;
-use crate::import::mesh::{Mesh, Origin, hosts};
+use crate::import::mesh::{Entry, Mesh, Origin, hosts};
 use crate::import::scope::Scope;
 
 /// A policy, and where its parts come from.
@@ -29,12 +29,12 @@ const WITH_PORTS: &str = "outbound|{port}|{subset}|{host}";
 const PORT: u16 = 80;
 
 impl Policy {
-    /// The document of a mesh.
-    pub fn of(mesh: &Mesh, scope: &Scope, istio_metrics: bool) -> Self {
+    /// The document of a mesh. Its entries go there: there may be many, and nobody else needs them.
+    pub fn of(mesh: &mut Mesh, scope: &Scope, istio_metrics: bool) -> Self {
         let mut policy = Policy { value: json!({}), origins: BTreeMap::new() };
         policy.authentication(mesh);
         policy.list("authorization", &mesh.authorization);
-        policy.http(mesh, scope);
+        policy.http(std::mem::take(&mut mesh.entries), scope);
         policy.list("rateLimits", &mesh.rate_limits);
         policy.telemetry(mesh, istio_metrics);
         if !mesh.authorization.is_empty() {
@@ -141,20 +141,19 @@ impl Policy {
         }
     }
 
-    fn http(&mut self, mesh: &Mesh, scope: &Scope) {
-        if mesh.entries.is_empty() {
+    fn http(&mut self, mut entries: Vec<Entry>, scope: &Scope) {
+        if entries.is_empty() {
             return;
         }
-        let mut entries: Vec<_> = mesh.entries.iter().collect();
         entries.sort_by(|a, b| a.precedence.cmp(&b.precedence));
         let all = entries.iter().flat_map(|entry| &entry.hosts).map(String::as_str);
         let short = hosts::with_short_names(all, &scope.namespace);
         let (mut names, mut times) = (BTreeSet::new(), BTreeMap::new());
         let mut values = Vec::new();
         for entry in entries {
-            let mut value = entry.value.clone();
+            let mut value = entry.value;
             let mut name = entry.name.clone();
-            let more = times.entry(entry.name.as_str()).or_insert(1_u32);
+            let more = times.entry(entry.name.clone()).or_insert(1_u32);
             while !names.insert(name.clone()) {
                 *more = more.saturating_add(1);
                 name = format!("{}-{more}", entry.name);
@@ -169,7 +168,7 @@ impl Policy {
                 }
                 value.insert("hosts".to_owned(), json!(written));
             }
-            self.origins.insert(format!("http[{}]", values.len()), entry.origin.clone());
+            self.origins.insert(format!("http[{}]", values.len()), entry.origin);
             values.push(Value::Object(value));
         }
         let mut value = Value::Array(values);
