@@ -1,6 +1,7 @@
 //! Linkerd and SMI: retries stop at the budget, splits by quantities, who gets in, limits by identity.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -10,6 +11,18 @@ use crate::support::envoy::wait_until;
 use crate::support::http::Upstream;
 use crate::tls::{Identity, get, issuer, own_folder, plain};
 use crate::traffic::{Gate, tempfile};
+
+/// A policy of Linkerd: its kind, its name, its spec.
+type Policy = (&'static str, &'static str, &'static str);
+
+fn yaml(policies: &[Policy]) -> String {
+    let policy = |(kind, name, spec): &Policy| {
+        format!(
+            "---\napiVersion: policy.linkerd.io/v1beta3\nkind: {kind}\nmetadata: {{name: {name}}}\nspec: {{{spec}}}\n"
+        )
+    };
+    policies.iter().map(policy).collect()
+}
 
 const ROUTES: &str = "\
 apiVersion: linkerd.io/v1alpha2
@@ -86,23 +99,23 @@ fn retries_stop_at_the_budget_and_requests_are_split_by_quantities() {
     assert!((5..=85).contains(&canary), "{arms:?}");
 }
 
-const CLOSED: &str = "\
-apiVersion: policy.linkerd.io/v1beta3
-kind: Server
-metadata: {name: app, namespace: default}
-spec: {podSelector: {matchLabels: {app: app}}, port: http}
----
-apiVersion: policy.linkerd.io/v1alpha1
-kind: AuthorizationPolicy
-metadata: {name: operators, namespace: default}
-spec:
-  targetRef: {group: policy.linkerd.io, kind: Server, name: app}
-  requiredAuthenticationRefs: [{group: policy.linkerd.io, kind: MeshTLSAuthentication, name: operators}]
----
-apiVersion: policy.linkerd.io/v1alpha1
-kind: MeshTLSAuthentication
-metadata: {name: operators, namespace: default}
-spec: {identities: [prometheus.monitoring.serviceaccount.identity.linkerd.cluster.local]}
+const SERVER: Policy = ("Server", "app", "podSelector: {matchLabels: {app: app}}, port: http");
+
+const OPERATORS: [Policy; 3] = [
+    SERVER,
+    (
+        "AuthorizationPolicy",
+        "operators",
+        "targetRef: {kind: Server, name: app}, requiredAuthenticationRefs: [{kind: MeshTLSAuthentication, name: operators}]",
+    ),
+    (
+        "MeshTLSAuthentication",
+        "operators",
+        "identities: [prometheus.monitoring.serviceaccount.identity.linkerd.cluster.local]",
+    ),
+];
+
+const TARGET: &str = "\
 ---
 kind: HTTPRouteGroup
 metadata: {name: routes}
@@ -121,7 +134,8 @@ fn a_server_is_closed_but_to_those_whom_policies_and_targets_name() {
     let mesh = issuer("mesh");
     let app = Upstream::echo("app").unwrap();
     let own = own_folder(&mesh);
-    let mut import = Import::new(CLOSED).endpoint("default", &[app.address()]);
+    let text = yaml(&OPERATORS) + TARGET;
+    let mut import = Import::new(&text).endpoint("default", &[app.address()]);
     import.certificates = Some(own);
     let envoy = import.start(&tempfile());
     let address = envoy.address().unwrap();
@@ -140,27 +154,80 @@ fn a_server_is_closed_but_to_those_whom_policies_and_targets_name() {
     assert_eq!(plain(address, "app", "/api/1", &[]).unwrap().status, 403);
 }
 
-const LIMITED: &str = "\
-apiVersion: policy.linkerd.io/v1beta3
-kind: Server
-metadata: {name: app, namespace: default}
-spec: {podSelector: {matchLabels: {app: app}}, port: 80, accessPolicy: all-unauthenticated}
+const ACCOUNTS: [Policy; 3] = [
+    SERVER,
+    (
+        "AuthorizationPolicy",
+        "accounts",
+        "targetRef: {kind: Server, name: app}, requiredAuthenticationRefs: [{kind: MeshTLSAuthentication, name: accounts}]",
+    ),
+    (
+        "MeshTLSAuthentication",
+        "accounts",
+        "identityRefs: [{kind: ServiceAccount, name: web}, {kind: Namespace, name: tools}]",
+    ),
+];
+
+const INSTALLED: &str = "\
 ---
-apiVersion: policy.linkerd.io/v1alpha1
-kind: HTTPLocalRateLimitPolicy
-metadata: {name: limit, namespace: default}
-spec:
-  targetRef: {group: policy.linkerd.io, kind: Server, name: app}
-  identity: {requestsPerSecond: 1}
-  overrides: [{requestsPerSecond: 2, clientRefs: [{kind: ServiceAccount, name: special}]}]
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: linkerd-config, namespace: linkerd}
+data: {values: 'identityTrustDomain: other.example'}
 ";
+
+#[test]
+fn accounts_and_namespaces_are_those_of_the_mesh_s_own_trust_domain() {
+    let mesh = issuer("mesh");
+    let app = Upstream::echo("app").unwrap();
+    let own = own_folder(&mesh);
+    for (installed, ours, theirs) in
+        [("", "cluster.local", "other.example"), (INSTALLED, "other.example", "cluster.local")]
+    {
+        let text = yaml(&ACCOUNTS) + installed;
+        let mut import = Import::new(&text).endpoint("default", &[app.address()]);
+        import.certificates = Some(own.clone());
+        let envoy = import.start(&tempfile());
+        let address = envoy.address().unwrap();
+        let dns = format!("web.default.serviceaccount.identity.linkerd.{ours}");
+        let spiffe = |domain: &str, account: &str| format!("spiffe://{domain}/ns/{account}");
+        for (name, expected) in [
+            (spiffe(ours, "default/sa/web"), 200),
+            (spiffe(ours, "tools/sa/any"), 200),
+            (spiffe(ours, "default/sa/any"), 403),
+            (spiffe(theirs, "default/sa/web"), 403),
+            (spiffe(theirs, "tools/sa/any"), 403),
+            // As Linkerd's own certificates have it: they have no SPIFFE name.
+            (dns, 403),
+        ] {
+            let client = Identity::new(&mesh, &[&name]);
+            assert_eq!(get(address, "app", &mesh, Some(&client), "/").unwrap().status, expected, "{name}");
+        }
+    }
+}
+
+const LIMITED: [Policy; 2] = [
+    (
+        "Server",
+        "app",
+        "podSelector: {matchLabels: {app: app}}, port: 80, accessPolicy: all-unauthenticated",
+    ),
+    (
+        "HTTPLocalRateLimitPolicy",
+        "limit",
+        "targetRef: {kind: Server, name: app}, identity: {requestsPerSecond: 1}, overrides: [
+          {requestsPerSecond: 2, clientRefs: [{kind: ServiceAccount, name: special}]},
+          {requestsPerSecond: 1, clientRefs: [{name: a}, {name: b}, {name: c}, {name: d}, {name: e}, {name: f}]}]",
+    ),
+];
 
 #[test]
 fn a_limit_is_for_each_identity_and_others_for_those_that_are_named() {
     let mesh = issuer("mesh");
     let app = Upstream::echo("app").unwrap();
     let own = own_folder(&mesh);
-    let mut import = Import::new(LIMITED).endpoint("default", &[app.address()]);
+    let text = yaml(&LIMITED);
+    let mut import = Import::new(&text).endpoint("default", &[app.address()]);
     import.certificates = Some(own);
     let envoy = import.start(&tempfile());
     let address = envoy.address().unwrap();
@@ -179,48 +246,46 @@ fn a_limit_is_for_each_identity_and_others_for_those_that_are_named() {
     };
     assert_eq!(limit(Some(&client("special"))), "2");
     assert_eq!(limit(Some(&client("another"))), "1");
+    let elsewhere = Identity::new(&mesh, &["spiffe://other.example/ns/default/sa/special"]);
+    assert_eq!(limit(Some(&elsewhere)), "1", "of another trust domain");
+    // Those whom one override names share a bucket: with buckets of their own nobody would be refused who asks once.
+    let once = |name| get(address, "app", &mesh, Some(&client(name)), "/").unwrap().status;
+    assert!(["a", "b", "c", "d", "e", "f"].map(once).contains(&429));
     // Nobody gets the bucket of another by saying so.
     assert_eq!(limit(None), "1");
 }
 
-const PORTS: &str = "\
-apiVersion: policy.linkerd.io/v1beta3
-kind: Server
-metadata: {name: web, namespace: shop}
-spec: {podSelector: {matchLabels: {app: web}}, port: 8080}
----
-apiVersion: policy.linkerd.io/v1beta3
-kind: Server
-metadata: {name: admin, namespace: shop}
-spec: {podSelector: {matchLabels: {app: web}}, port: 9990, accessPolicy: all-unauthenticated}
----
-apiVersion: policy.linkerd.io/v1beta3
-kind: HTTPRoute
-metadata: {name: public, namespace: shop}
-spec:
-  parentRefs: [{group: policy.linkerd.io, kind: Server, name: web}]
-  hostnames: ['*.open.example']
-  rules: [{matches: [{path: {value: /a}, method: GET}]}]
----
-apiVersion: policy.linkerd.io/v1beta3
-kind: HTTPRoute
-metadata: {name: closed, namespace: shop}
-spec:
-  parentRefs: [{group: policy.linkerd.io, kind: Server, name: web}]
-  hostnames: [in.open.example]
-  rules: [{matches: [{path: {value: /}}]}]
----
-apiVersion: policy.linkerd.io/v1alpha1
-kind: AuthorizationPolicy
-metadata: {name: anybody, namespace: shop}
-spec: {targetRef: {group: policy.linkerd.io, kind: HTTPRoute, name: public}, requiredAuthenticationRefs: []}
-";
+const PORTS: [Policy; 5] = [
+    ("Server", "web", "podSelector: {matchLabels: {app: web}}, port: 8080"),
+    (
+        "Server",
+        "admin",
+        "podSelector: {matchLabels: {app: web}}, port: 9990, accessPolicy: all-unauthenticated",
+    ),
+    (
+        "HTTPRoute",
+        "public",
+        "parentRefs: [{kind: Server, name: web}], hostnames: ['*.open.example'], rules: [{matches: [{path: {value: /a}, method: \
+         GET}]}]",
+    ),
+    (
+        "HTTPRoute",
+        "closed",
+        "parentRefs: [{kind: Server, name: web}], hostnames: [in.open.example], rules: [{matches: [{path: {value: /}}]}]",
+    ),
+    (
+        "AuthorizationPolicy",
+        "anybody",
+        "targetRef: {kind: HTTPRoute, name: public}, requiredAuthenticationRefs: []",
+    ),
+];
 
 #[test]
 fn a_server_is_for_its_port_and_a_route_s_policy_for_its_hosts() {
     let app = Upstream::echo("app").unwrap();
+    let text = yaml(&PORTS);
     for (port, expected) in [(8080, [200, 403, 403, 403, 403]), (9990, [200; 5])] {
-        let mut import = Import::new(PORTS).endpoint("default", &[app.address()]);
+        let mut import = Import::new(&text).endpoint("default", &[app.address()]);
         import.at = Some((port, free()));
         let envoy = import.start(&tempfile());
         let address = envoy.address().unwrap();
@@ -287,6 +352,16 @@ kind: Service
 metadata: {name: slow, annotations: {timeout.linkerd.io/request: 100ms}}
 spec: {ports: [{port: 80}], selector: {app: slow}}
 ---
+apiVersion: v1
+kind: Service
+metadata:
+  name: breaking
+  annotations:
+    balancer.linkerd.io/failure-accrual: consecutive
+    balancer.linkerd.io/failure-accrual-consecutive-max-failures: '3'
+    balancer.linkerd.io/failure-accrual-consecutive-min-penalty: 100ms
+spec: {ports: [{port: 80}], selector: {app: breaking}}
+---
 apiVersion: policy.linkerd.io/v1beta3
 kind: HTTPRoute
 metadata: {name: once, annotations: {retry.linkerd.io/limit: '0'}}
@@ -310,8 +385,16 @@ fn a_service_s_annotations_and_a_route_s_filters_act() {
         (Vec::new(), Vec::new())
     })
     .unwrap();
+    let broken = Arc::new(AtomicBool::new(true));
+    let is_broken = broken.clone();
+    let breaking = Upstream::start("breaking", move |_| {
+        let status: &[u8] = if is_broken.load(Ordering::SeqCst) { b"500" } else { b"200" };
+        (vec![(":status".to_owned(), status.to_vec())], Vec::new())
+    })
+    .unwrap();
     let envoy = Import::new(ANNOTATED)
         .endpoint("web", &[web.address()])
+        .endpoint("breaking", &[breaking.address()])
         .endpoint("slow", &[slow.address()])
         .endpoint("other", &[other.address()])
         .start(&tempfile());
@@ -324,4 +407,11 @@ fn a_service_s_annotations_and_a_route_s_filters_act() {
     assert_eq!(moved.header("location").as_deref(), Some("http://elsewhere.example/moved/x"));
     assert_eq!(plain(address, "other", "/old/x", &[]).unwrap().status, 200);
     assert_eq!(other.last().unwrap().path, b"/new/x");
+
+    // The only server is left alone, too: until it comes back, nobody answers.
+    let status = || plain(address, "breaking", "/", &[]).unwrap().status;
+    wait_until("it is left alone", || (status() == 503).then_some(())).unwrap();
+    assert!(breaking.seen().len() >= 3, "after three failures");
+    broken.store(false, Ordering::SeqCst);
+    wait_until("it comes back", || (status() == 200).then_some(())).unwrap();
 }

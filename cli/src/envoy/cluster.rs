@@ -147,6 +147,9 @@ pub struct OutlierDetection {
     /// How long, times how often.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "some_duration")]
     pub base_ejection_time: Option<Duration>,
+    /// How long at most.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "some_duration")]
+    pub max_ejection_time: Option<Duration>,
     /// Of the servers, percent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_ejection_percent: Option<u32>,

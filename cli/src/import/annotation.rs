@@ -53,7 +53,9 @@ const HARMLESS: [&str; 10] = [
 ];
 
 /// Annotations of workloads that say something of their traffic. The others of a mesh are about its own proxy.
-const OF_TRAFFIC: [&str; 9] = [
+const OF_TRAFFIC: [&str; 11] = [
+    "balancer.alpha.linkerd.io/",
+    "balancer.linkerd.io/",
     "traffic.sidecar.istio.io/",
     "networking.istio.io/",
     "proxy.istio.io/config",

@@ -40,6 +40,8 @@ pub struct Kind {
     pub labels: bool,
     /// How the annotations begin that its reader takes.
     pub annotations: &'static [&'static str],
+    /// Which of the resources of this name are meant, where others may have it, too.
+    pub is: fn(&Resource) -> bool,
     /// What of it stands in the wrong place, and is moved; see [`Move`].
     pub repair: fn(&mut serde_json::Value) -> Vec<Move>,
     /// What to say of a name that an object does not have: the object's path, and the name.
@@ -67,6 +69,7 @@ impl Kind {
             read,
             labels: false,
             annotations: &[],
+            is: is_any,
             repair: no_repair,
             hint: no_hint,
         }
@@ -199,10 +202,7 @@ pub fn find(
         .iter()
         .copied()
         .flat_map(of)
-        .filter(|(_, known)| {
-            known.name == resource.kind
-                && (known.name != istio::CONFIG_MAP || istio::has_mesh_config(resource))
-        })
+        .filter(|(_, known)| known.name == resource.kind && (known.is)(resource))
         .collect();
     match (group, named.as_slice()) {
         (Some(group), _) => Ok(named.into_iter().find(|(_, known)| known.groups.contains(&group))),
@@ -374,6 +374,10 @@ impl<'a> Context<'a> {
         let found = lists.get(word).map(Vec::as_slice).unwrap_or_default();
         found.iter().filter_map(|index| resources.get(*index)).collect()
     }
+}
+
+fn is_any(_: &Resource) -> bool {
+    true
 }
 
 fn no_repair(_: &mut serde_json::Value) -> Vec<Move> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use meshfilter::config::document;
 use serde_json::{Map, Value};
 
+use super::read;
 use super::report::{Entry, Log, Problem, Severity, Verdict, leaves, member};
 
 /// A value of a resource, and the way to it.
@@ -165,6 +166,18 @@ impl<'a> Field<'a> {
                 self.wrong(format!("{} is not a text; put it in quotes", self.value))
             }
             _ => self.unfit("a text"),
+        }
+    }
+
+    /// The document that a text is, if there is anything in it; anything else is an error, and refused.
+    pub fn document(&self) -> Option<Value> {
+        match read::inner(self.text()?) {
+            Ok(Value::Null) => {
+                self.taken("nothing: it is empty");
+                None
+            }
+            Ok(value) => Some(value),
+            Err(message) => self.wrong(message),
         }
     }
 

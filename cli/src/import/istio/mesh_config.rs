@@ -20,7 +20,7 @@ const TRACES: &str = "/v1/traces";
 pub const CONFIG_MAP: &str = "ConfigMap";
 
 /// Whether a resource is a ConfigMap with a MeshConfig: `istio`, or that of a revision.
-pub fn has_mesh_config(resource: &Resource) -> bool {
+pub fn is_in(resource: &Resource) -> bool {
     let of_istio = resource.name == "istio" || resource.name.starts_with("istio-");
     of_istio && resource.kind == CONFIG_MAP && resource.value.pointer("/data/mesh").is_some()
 }
@@ -32,7 +32,7 @@ pub fn root_namespace(resource: &Resource) -> Option<String> {
         |value: &Value, pointer: &str| value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
     let own = |pointers: &[&str]| pointers.iter().find_map(|pointer| text(&resource.value, pointer));
     match resource.kind.as_str() {
-        CONFIG_MAP if has_mesh_config(resource) => text(&inner()?, "/rootNamespace"),
+        CONFIG_MAP if is_in(resource) => text(&inner()?, "/rootNamespace"),
         "MeshConfig" => own(&["/spec/rootNamespace", "/rootNamespace"]),
         "IstioOperator" => own(&["/spec/meshConfig/rootNamespace", "/spec/values/meshConfig/rootNamespace"]),
         _ => None,
@@ -44,17 +44,11 @@ pub fn config_map(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
     const REST: &str = "it is about what Istio installs and injects";
     if let Some(data) = top.field("data").and_then(|data| data.object()) {
         if let Some(field) = data.field("mesh")
-            && let Some(text) = field.text()
+            && let Some(value) = field.document()
         {
-            match read::inner(text) {
-                Ok(Value::Null) => field.taken("nothing: it is empty"),
-                Ok(value) => {
-                    field.taken("the mesh's settings");
-                    if let Some(object) = field.within(&value).object() {
-                        mesh_config(&object, resource, cx);
-                    }
-                }
-                Err(message) => drop(field.wrong::<()>(message)),
+            field.taken("the mesh's settings");
+            if let Some(object) = field.within(&value).object() {
+                mesh_config(&object, resource, cx);
             }
         }
         data.rest(|field| field.no_meaning_as_a_whole(REST));

@@ -16,7 +16,7 @@ use super::dialect::{Audience, Context, Dialect, Kind, Phase, no_finish};
 use super::field::Object;
 use super::read::Resource;
 use super::scope::Scope;
-pub use mesh_config::{CONFIG_MAP, has_mesh_config, root_namespace};
+pub use mesh_config::{CONFIG_MAP, root_namespace};
 
 /// Istio.
 pub static DIALECT: Dialect = Dialect { name: "Istio", kinds: KINDS, istio_metrics: true, finish: no_finish };
@@ -44,7 +44,10 @@ const KINDS: &[Kind] = &[
         Audience::Everyone,
         mesh_config::document,
     ),
-    Kind::new(CONFIG_MAP, &[""], Phase::Settings, Audience::Everyone, mesh_config::config_map),
+    Kind {
+        is: mesh_config::is_in,
+        ..Kind::new(CONFIG_MAP, &[""], Phase::Settings, Audience::Everyone, mesh_config::config_map)
+    },
     Kind {
         labels: true,
         ..Kind::new(

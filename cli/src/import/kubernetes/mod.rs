@@ -6,7 +6,7 @@ mod workloads;
 
 use super::dialect::{Audience, Context, Dialect, Kind, Phase, Read, no_finish};
 use super::field::Object;
-use super::linkerd::{ANNOTATIONS, BY_DEFAULT};
+use super::linkerd::{BY_DEFAULT, OF_SERVICES};
 use super::mesh::Secret;
 use super::read::Resource;
 
@@ -18,7 +18,7 @@ pub static DIALECT: Dialect =
 pub const NAMESPACE: &str = "Namespace";
 
 const KINDS: &[Kind] = &[
-    Kind { annotations: ANNOTATIONS, ..kind("Service", &[""], Phase::Services, services::service) },
+    Kind { annotations: OF_SERVICES, ..kind("Service", &[""], Phase::Services, services::service) },
     kind("Endpoints", &[""], Phase::Services, services::endpoints),
     kind("EndpointSlice", &["discovery.k8s.io"], Phase::Services, services::endpoint_slice),
     Kind { annotations: BY_DEFAULT, ..kind("Pod", &[""], Phase::Workloads, workloads::pod) },

@@ -2,12 +2,16 @@
 
 use serde_json::{Map, Value, json};
 
+use super::accrual::ACCRUAL;
 use crate::import::field::{Field, Object};
 use crate::import::mesh::{put, span};
 use crate::import::read::Resource;
 
 /// How they begin.
 pub const ANNOTATIONS: &[&str] = &[RETRY, TIMEOUT];
+
+/// How all begin that are taken of a Service.
+pub const OF_SERVICES: &[&str] = &[RETRY, TIMEOUT, ACCRUAL];
 
 const RETRY: &str = "retry.linkerd.io/";
 const TIMEOUT: &str = "timeout.linkerd.io/";

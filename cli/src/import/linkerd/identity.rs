@@ -1,10 +1,16 @@
 //! Who a client is: Linkerd's identities → sources of `authorization`.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
+use super::settings;
 use crate::import::dialect::{Context, no_hint};
 use crate::import::field::{Field, Object, Reading};
 use crate::import::mesh::condition::quoted;
+
+/// What a source calls identities.
+const PRINCIPALS: &str = "principals";
 
 /// A source of `authorization`; an empty one is anybody.
 pub type Source = Map<String, Value>;
@@ -33,7 +39,6 @@ pub fn principal(identity: &str) -> Result<String, String> {
     };
     // The namespace of the control plane, and the trust domain.
     let (_, domain) = rest.split_once('.').filter(|(_, domain)| !domain.is_empty()).ok_or_else(wrong)?;
-    let plain = |part: &str| !part.is_empty() && !part.contains(['*', '/']);
     match account.split('.').collect::<Vec<_>>().as_slice() {
         ["*"] if any => Ok(format!("{domain}/*")),
         ["*", namespace] if plain(namespace) => Ok(format!("{domain}/ns/{namespace}/sa/*")),
@@ -44,14 +49,44 @@ pub fn principal(identity: &str) -> Result<String, String> {
     }
 }
 
-/// An expression for what Envoy writes into `x-forwarded-client-cert` of a client with an account.
-pub fn forwarded(namespace: &str, account: &str) -> String {
-    format!("(?:.*;)?URI=spiffe://[^/;,]+/ns/{}/sa/{}(?:[;,].*)?", quoted(namespace), quoted(account))
+/// Whether a name is nothing but that.
+fn plain(name: &str) -> bool {
+    !name.is_empty() && !name.contains(['*', '/'])
+}
+
+/// An expression for what Envoy writes into `x-forwarded-client-cert` of a client with one of these principals.
+pub fn forwarded<'p>(principals: impl IntoIterator<Item = &'p String>) -> String {
+    let principals: BTreeSet<&str> = principals.into_iter().map(String::as_str).collect();
+    let principals: Vec<&str> = principals.into_iter().collect();
+    format!("(?:.*;)?URI=spiffe://{}(?:[;,].*)?", any_of(&principals))
+}
+
+/// An expression for any of several texts, in their order and each once. What they begin with alike stands once, so that
+/// few of them are looked at for one byte, however many there are.
+fn any_of(texts: &[&str]) -> String {
+    let (Some(first), Some(last)) = (texts.first(), texts.last()) else { return String::new() };
+    let same = first.char_indices().zip(last.chars()).find(|((_, one), other)| one != other);
+    let end = same.map_or(first.len().min(last.len()), |((end, _), _)| end);
+    let (start, _) = first.split_at_checked(end).unwrap_or_default();
+    let rests: Vec<&str> = texts.iter().filter_map(|text| text.strip_prefix(start)).collect();
+    let longer: Vec<&str> = rests.iter().copied().filter(|rest| !rest.is_empty()).collect();
+    let ways: Vec<String> =
+        longer.chunk_by(|one, other| one.chars().next() == other.chars().next()).map(any_of).collect();
+    let optional = if longer.len() < rests.len() { "?" } else { "" };
+    match ways.is_empty() {
+        true => quoted(start),
+        false => format!("{}(?:{}){optional}", quoted(start), ways.join("|")),
+    }
 }
 
 /// One source of several that may be.
 pub fn source(name: &str, values: Vec<String>) -> Source {
     Source::from_iter([(name.to_owned(), json!(values))])
+}
+
+/// The source that a principal is.
+pub fn account(principal: String) -> Source {
+    source(PRINCIPALS, vec![principal])
 }
 
 /// Principals out of a list of identities.
@@ -67,32 +102,44 @@ pub fn identities(field: &Field<'_>, to: &str) -> Vec<Source> {
             Err(error) => item.forbid(error, ""),
         }
     }
-    if principals.is_empty() { Vec::new() } else { vec![source("principals", principals)] }
+    if principals.is_empty() { Vec::new() } else { vec![source(PRINCIPALS, principals)] }
 }
 
-/// A reference to an account or a namespace.
-pub fn reference(field: &Field<'_>, object: &Object<'_>, namespace: &str, to: &str) -> Option<Source> {
+/// The principals that a reference to an account or a namespace means: identities of Linkerd's own trust domain alone.
+pub fn reference(
+    field: &Field<'_>,
+    object: &Object<'_>,
+    namespace: &str,
+    domain: &str,
+    to: &str,
+) -> Option<String> {
     let text = |name: &'static str| {
         let field = object.field(name)?;
-        field.taken(to);
+        field.taken(format!("{to}, of {domain}"));
         field.text()
     };
     text("group");
     let kind = text("kind").unwrap_or("ServiceAccount");
     let of = text("namespace").unwrap_or(namespace);
     let name = text("name");
-    match (kind, name) {
-        ("ServiceAccount", Some(name)) => Some(source("serviceAccounts", vec![format!("{of}/{name}")])),
+    let principal = match (kind, name) {
+        ("ServiceAccount", Some(name)) => (of, name),
         // Without a name it is the namespace of the reference.
-        ("Namespace", name) => Some(source("namespaces", vec![name.unwrap_or(of).to_owned()])),
+        ("Namespace", name) => (name.unwrap_or(of), "*"),
         ("ServiceAccount", None) => {
             field.problem_here("it names nobody", "give it a name");
-            None
+            return None;
         }
         (kind, _) => {
             field.problem_here(format!("{kind} is not known here"), "use a ServiceAccount");
-            None
+            return None;
         }
+    };
+    match principal {
+        (of, name) if plain(of) && (plain(name) || kind == "Namespace") => {
+            Some(format!("{domain}/ns/{of}/sa/{name}"))
+        }
+        (of, name) => field.wrong(format!("{of}/{name} is no name of Kubernetes")),
     }
 }
 
@@ -143,28 +190,19 @@ pub fn networks(field: &Field<'_>, to: &str) -> Vec<Source> {
 pub fn both(one: &Source, other: &Source) -> Result<Option<Source>, String> {
     let mut both = one.clone();
     for (name, values) in other {
-        let Some(own) = both.get(name) else {
+        let Some(own) = both.get(name).filter(|own| *own != values) else {
             both.insert(name.clone(), values.clone());
             continue;
         };
-        if own == values || own == &json!(["*"]) {
-            both.insert(name.clone(), values.clone());
-            continue;
-        }
-        if values == &json!(["*"]) {
-            continue;
+        if name != PRINCIPALS {
+            return Err(format!("two lists of {name} at once cannot be put into one"));
         }
         let list = |values: &Value| -> Vec<String> {
             values.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
         };
         let (own, values) = (list(own), list(values));
-        if name == "ipBlocks"
-            || name == "notIpBlocks"
-            || own.iter().chain(&values).any(|text| text.contains('*'))
-        {
-            return Err(format!("two lists of {name} at once cannot be put into one"));
-        }
-        let common: Vec<&String> = own.iter().filter(|text| values.contains(text)).collect();
+        let pairs = own.iter().flat_map(|one| values.iter().filter_map(move |other| narrower(one, other)));
+        let common: BTreeSet<&str> = pairs.collect();
         if common.is_empty() {
             return Ok(None);
         }
@@ -173,8 +211,17 @@ pub fn both(one: &Source, other: &Source) -> Result<Option<Source>, String> {
     Ok(Some(both))
 }
 
+/// Of two principals, which may end in `*`, the one that is within the other.
+fn narrower<'p>(one: &'p str, other: &'p str) -> Option<&'p str> {
+    let has = |wide: &str, narrow: &str| match wide.strip_suffix('*') {
+        Some(start) => narrow.starts_with(start),
+        None => wide == narrow,
+    };
+    if has(one, other) { Some(other) } else { has(other, one).then_some(one) }
+}
+
 /// The sources that a MeshTLSAuthentication or a NetworkAuthentication has; it is read by whoever names it, and by itself.
-pub fn authentication(top: &Object<'_>, namespace: &str) -> Vec<Source> {
+pub fn authentication(top: &Object<'_>, namespace: &str, domain: &str) -> Vec<Source> {
     let to = "authorization[].rules[].from[].source";
     let mut sources = Vec::new();
     let Some(spec) = top.field("spec").and_then(|spec| spec.object()) else { return sources };
@@ -184,7 +231,7 @@ pub fn authentication(top: &Object<'_>, namespace: &str) -> Vec<Source> {
     if let Some(field) = spec.field("identityRefs") {
         for item in field.items() {
             let Some(object) = item.object() else { continue };
-            sources.extend(reference(&item, &object, namespace, to));
+            sources.extend(reference(&item, &object, namespace, domain, to).map(account));
         }
     }
     if let Some(field) = spec.field("networks") {
@@ -200,7 +247,7 @@ pub fn named(kind: &str, namespace: &str, name: &str, cx: &Context<'_>) -> Optio
         let reading = Reading { log: &resource.log, hint: no_hint };
         let top = Field::root(&resource.value, reading).object()?;
         top.rest(|_| {});
-        Some(authentication(&top, namespace))
+        Some(authentication(&top, namespace, settings::trust_domain(cx)))
     });
     Some(sources.unwrap_or_default())
 }

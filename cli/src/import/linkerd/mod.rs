@@ -1,5 +1,6 @@
 //! Linkerd's kinds.
 
+mod accrual;
 mod annotated;
 mod identity;
 mod misplaced;
@@ -7,16 +8,22 @@ mod rate_limit;
 mod route;
 mod server;
 mod service_profile;
+mod settings;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::dialect::{Audience, Context, Dialect, Kind, Phase, Read, no_finish};
-use super::mesh::{Entry, hosts};
+use super::istio::CONFIG_MAP;
+use super::mesh::{Entry, Origin, Rule, Service, hosts};
+use super::read::Resource;
 use super::smi::split;
+use crate::envoy::cluster::OutlierDetection;
+use crate::envoy::put_field;
 
-pub use annotated::{ANNOTATIONS, Annotated};
+pub use accrual::of as accrual;
+pub use annotated::{ANNOTATIONS, Annotated, OF_SERVICES};
 pub use server::{BY_DEFAULT, GROUP, has_default};
 pub use service_profile::has_profile;
 
@@ -33,6 +40,10 @@ const ROUTE: Audience = Audience::OfNamespaceIf(server::names_one);
 const POLICY: &[&str] = &[server::GROUP];
 
 const KINDS: &[Kind] = &[
+    Kind {
+        is: settings::are_in,
+        ..Kind::new(CONFIG_MAP, &[""], Phase::Settings, Audience::Everyone, settings::read)
+    },
     Kind {
         repair: misplaced::service_profile,
         ..kind("ServiceProfile", &["linkerd.io"], Audience::Everyone, service_profile::read)
@@ -51,50 +62,94 @@ const fn kind(name: &'static str, groups: &'static [&'static str], audience: Aud
     Kind::new(name, groups, Phase::Policies, audience, read)
 }
 
+/// Whether a resource is one of Linkerd's policies.
+fn is_ours(resource: &Resource) -> bool {
+    resource.group.as_deref().is_none_or(|group| group == server::GROUP)
+}
+
 /// What is left to do when all resources were read, whether or not one of these kinds is among them: annotations of others count.
 pub fn finish(cx: &mut Context<'_>) {
+    settings::assumed(cx);
     server::by_default(cx);
     services(cx);
 }
 
-/// Services whose annotations say something of their requests, and to which no route leads.
+/// Services whose annotations say something of their requests: without a route they have an entry of their own.
 fn services(cx: &mut Context<'_>) {
-    let annotated = cx.mesh.services.by_host.iter().filter(|(_, service)| !service.times.is_empty());
-    let annotated: Vec<(String, Map<String, Value>)> =
-        annotated.map(|(host, service)| (host.clone(), service.times.clone())).collect();
-    let said = cx.mesh.entries.iter().flat_map(|entry| entry.hosts.iter().map(move |host| (host, entry)));
-    let others: BTreeMap<String, usize> = said
-        .filter(|_| !annotated.is_empty())
-        .map(|(host, entry)| (host.clone(), entry.origin.resource))
+    let says = |service: &Service| !service.times.is_empty() || service.outliers.is_some();
+    let annotated = cx.mesh.services.by_host.iter().filter(|(_, service)| says(service));
+    let annotated: Vec<_> = annotated
+        .map(|(host, service)| (host.clone(), service.times.clone(), service.outliers.clone()))
         .collect();
-    for (host, times) in annotated {
+    if annotated.is_empty() {
+        return;
+    }
+    let said = cx.mesh.entries.iter().flat_map(|entry| entry.hosts.iter().map(move |host| (host, entry)));
+    let mut others: BTreeMap<String, (usize, BTreeSet<String>)> = BTreeMap::new();
+    for (host, entry) in said {
+        let (by, to) = others.entry(host.clone()).or_default();
+        *by = entry.origin.resource;
+        let ways = entry.value.get("route").and_then(Value::as_array).into_iter().flatten();
+        to.extend(ways.filter_map(|way| way.pointer("/destination/host")?.as_str()).map(str::to_owned));
+    }
+    let (mut own, mut reached) = (BTreeMap::new(), BTreeMap::new());
+    for (host, times, outliers) in annotated {
         let Some((name, namespace)) = hosts::parts(&host) else { continue };
         let Some(resource) = cx.find("Service", namespace, name) else { continue };
-        match others.get(&host).and_then(|other| cx.resources.get(*other)) {
+        let origin = cx.origin(resource, "metadata.annotations");
+        let (by, to) = others.remove(&host).unzip();
+        match by.and_then(|by| cx.resources.get(by)) {
             None => {
                 let own = split::destination(&host, cx).value();
                 let mut value = times;
                 value.insert("route".to_owned(), json!([{"destination": own}]));
-                let (name, origin) = (format!("service/{name}"), cx.origin(resource, "metadata.annotations"));
                 cx.mesh.entries.push(Entry {
-                    name,
-                    hosts: vec![host],
+                    name: format!("service/{name}"),
+                    hosts: vec![host.clone()],
                     precedence: Vec::new(),
                     value,
-                    origin,
+                    origin: origin.clone(),
                 });
             }
             // Those have them.
             Some(other) if matches!(other.kind.as_str(), "HTTPRoute" | "GRPCRoute") => {}
-            Some(other) => resource.log.warn(
-                "metadata.annotations",
-                format!(
-                    "{} {} says what becomes of its requests, and its retries and timeouts do not count",
-                    other.kind, other.name
-                ),
-                "say them there",
-            ),
+            Some(other) => {
+                resource.log.warn(
+                    "metadata.annotations",
+                    format!(
+                        "{} {} says what becomes of its requests, and what annotations say of them does not count",
+                        other.kind, other.name
+                    ),
+                    "say it there",
+                );
+                continue;
+            }
         }
+        // They are the Service's, wherever its requests go; those of where they go come first.
+        if let Some(outliers) = outliers {
+            for to in to.into_iter().flatten().filter(|to| *to != host) {
+                reached.entry(to).or_insert_with(|| (outliers.clone(), origin.clone()));
+            }
+            own.insert(host, (outliers, origin));
+        }
+    }
+    reached.extend(own);
+    leave_alone(reached, cx);
+}
+
+/// When servers of hosts are left alone, where no rule says it.
+fn leave_alone(hosts: BTreeMap<String, (OutlierDetection, Origin)>, cx: &mut Context<'_>) {
+    let known: BTreeSet<&String> = cx.mesh.rules.iter().map(|rule| &rule.host).collect();
+    let new = hosts.iter().filter(|(host, _)| !known.contains(host));
+    let new =
+        new.map(|(host, (_, origin))| Rule { host: host.clone(), origin: origin.clone(), ..Rule::default() });
+    let new: Vec<Rule> = new.collect();
+    cx.mesh.rules.extend(new);
+    for rule in cx.mesh.rules.iter_mut().filter(|rule| rule.policy.outliers.is_none()) {
+        let Some((outliers, _)) = hosts.get(&rule.host) else { continue };
+        rule.policy.outliers = Some(outliers.clone());
+        // Servers are not compared with each other.
+        put_field(&mut rule.policy.fields, &["outlier_detection", "enforcing_success_rate"], 0);
     }
 }
 

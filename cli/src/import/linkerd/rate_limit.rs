@@ -1,9 +1,11 @@
 //! HTTPLocalRateLimitPolicy → `rateLimits`: for all together, for each identity, and for some identities others.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
-use super::identity;
 use super::server::{For, is_for, told};
+use super::{identity, settings};
 use crate::import::dialect::Context;
 use crate::import::field::{Field, Object};
 use crate::import::mesh::put;
@@ -14,6 +16,9 @@ const FORWARDED: &str = "x-forwarded-client-cert";
 
 /// The same for the module: the SPIFFE URI of the client's certificate.
 const IDENTITY: &str = "connection.uri_san_peer_certificate";
+
+/// Under this name it is kept which policy limits the Server that the proxy is.
+const LIMITED: &str = "linkerd.limited";
 
 /// A name, how many a second, of which requests, for each of what, and where it stands.
 type Limit = (String, u64, Option<Value>, Option<Value>, &'static str);
@@ -41,12 +46,12 @@ pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
         let mut clients = Vec::new();
         for field in object.field("clientRefs").into_iter().flat_map(|field| field.items()) {
             let Some(object) = field.object() else { continue };
-            clients.extend(client(&field, &object, &namespace, &format!("{to}.match")));
+            clients.extend(client(&field, &object, &namespace, &format!("{to}.match"), cx));
         }
         if clients.is_empty() {
             item.problem_here("it names no client", "give it clientRefs");
         } else if let Some(rate) = rate {
-            overrides.push((rate, clients));
+            overrides.push((index, rate, clients));
         }
     }
     let Some(field) = spec.field("targetRef") else {
@@ -56,6 +61,23 @@ pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
     if !is_ours(&field, resource, cx) {
         return;
     }
+    if let Some(other) = cx.mesh.found.get(LIMITED).and_then(Value::as_str) {
+        let message = format!("left out: of several for one Server the oldest holds, {other}");
+        resource.log.warn("spec.targetRef", message, "keep one");
+        return;
+    }
+    cx.mesh.found.insert(LIMITED, name.as_str().into());
+    // Of several that name a client the last holds.
+    let mut known = BTreeSet::new();
+    for (index, _, clients) in overrides.iter_mut().rev() {
+        let before = clients.len();
+        clients.retain(|client| known.insert(client.clone()));
+        if clients.len() < before {
+            let message = "a client that is named again counts where it is named last";
+            resource.log.warn(&format!("spec.overrides[{index}]"), message, "name it once");
+        }
+    }
+    overrides.retain(|(_, _, clients)| !clients.is_empty());
     if total.is_none() && identity.is_none() && overrides.is_empty() {
         resource.log.warn("spec", "it limits nothing", "give it total, identity or overrides");
     }
@@ -64,21 +86,21 @@ pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
         cx.mesh.settings.http.insert("forward_client_cert_details".to_owned(), "SANITIZE_SET".into());
         cx.mesh.settings.http.insert("set_current_client_cert_details".to_owned(), json!({"uri": true}));
     }
-    let each = json!([{"property": IDENTITY, "default": "unauthenticated"}]);
     let mut limits: Vec<Limit> = Vec::new();
     if let Some(rate) = total {
         limits.push((format!("{name}/total"), rate, None, None, "spec.total"));
     }
-    let all: Vec<&str> = overrides.iter().flat_map(|(_, clients)| clients).map(String::as_str).collect();
     if let Some(rate) = identity {
+        let all = identity::forwarded(overrides.iter().flat_map(|(.., clients)| clients));
         let others =
-            (!all.is_empty()).then(|| json!([{"withoutHeaders": {FORWARDED: {"regex": all.join("|")}}}]));
-        limits.push((format!("{name}/identity"), rate, others, Some(each.clone()), "spec.identity"));
+            (!overrides.is_empty()).then(|| json!([{"withoutHeaders": {FORWARDED: {"regex": all}}}]));
+        let each = json!([{"property": IDENTITY, "default": "unauthenticated"}]);
+        limits.push((format!("{name}/identity"), rate, others, Some(each), "spec.identity"));
     }
-    for (index, (rate, clients)) in overrides.iter().enumerate() {
-        let matches = json!([{"headers": {FORWARDED: {"regex": clients.join("|")}}}]);
-        let name = format!("{name}/overrides/{index}");
-        limits.push((name, *rate, Some(matches), Some(each.clone()), "spec.overrides"));
+    for (index, rate, clients) in &overrides {
+        // All clients of one share a bucket.
+        let matches = json!([{"headers": {FORWARDED: {"regex": identity::forwarded(clients)}}}]);
+        limits.push((format!("{name}/overrides/{index}"), *rate, Some(matches), None, "spec.overrides"));
     }
     for (name, rate, matches, key, path) in limits {
         let bucket = json!({"maxTokens": rate, "tokensPerFill": rate, "fillInterval": "1s"});
@@ -123,20 +145,20 @@ fn per_second(field: &Field<'_>, object: &Object<'_>, to: &str) -> Option<u64> {
     Some(number)
 }
 
-/// An expression for the identity of a client.
-fn client(field: &Field<'_>, object: &Object<'_>, namespace: &str, to: &str) -> Option<String> {
-    let text = |name: &'static str| {
-        let field = object.field(name)?;
-        field.taken(to);
-        field.text()
-    };
-    text("group");
-    let kind = text("kind").unwrap_or("ServiceAccount");
-    let (of, name) = (text("namespace").unwrap_or(namespace), text("name"));
-    match (kind, name) {
-        ("ServiceAccount", Some(name)) => Some(identity::forwarded(of, name)),
-        _ => {
-            field.problem_here("clients of a rate limit are service accounts", "name one");
+/// The principal of a client.
+fn client(
+    field: &Field<'_>,
+    object: &Object<'_>,
+    namespace: &str,
+    to: &str,
+    cx: &Context<'_>,
+) -> Option<String> {
+    match object.peek("kind").and_then(|kind| kind.value().as_str()) {
+        None | Some("ServiceAccount") => {
+            identity::reference(field, object, namespace, settings::trust_domain(cx), to)
+        }
+        Some(_) => {
+            field.forbid("clients of a rate limit are service accounts", "name one");
             None
         }
     }

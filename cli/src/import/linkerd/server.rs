@@ -6,9 +6,11 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use super::identity::{self, Source};
+use super::{is_ours, settings};
 use crate::import::dialect::{Context, SAY_PORT, no_hint};
 use crate::import::field::{Field, Object, Reading};
 use crate::import::gateway::matches;
+use crate::import::istio::CONFIG_MAP;
 use crate::import::mesh::matching::{self, Match};
 use crate::import::mesh::services::selects;
 use crate::import::mesh::{TargetPort, put};
@@ -24,9 +26,6 @@ pub const BY_DEFAULT: &[&str] = &["config.linkerd.io/default-inbound-policy"];
 /// The group of Linkerd's policies.
 pub const GROUP: &str = "policy.linkerd.io";
 
-/// The addresses of a cluster, unless Linkerd is told others: its `clusterNetworks`.
-const CLUSTER: [&str; 5] = ["10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16", "fd00::/8"];
-
 /// Whether a policy is for the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum For {
@@ -36,11 +35,6 @@ pub enum For {
     Others,
     /// It is not clear which Server the proxy is; that was said.
     Unknown,
-}
-
-/// Whether a resource of Linkerd's policies.
-fn is_ours(resource: &Resource) -> bool {
-    resource.group.as_deref().is_none_or(|group| group == GROUP)
 }
 
 /// The name of the Server that the proxy is, in its namespace: the one that selects it by labels and port; where the input has
@@ -200,9 +194,9 @@ const KNOWN: [&str; 6] = [
 ];
 
 /// Whom an access policy lets in.
-fn of_access(access: &str) -> Vec<Source> {
-    let cluster = || identity::source("ipBlocks", CLUSTER.iter().map(|&cidr| cidr.to_owned()).collect());
-    let anybody = || identity::source("principals", vec!["*".to_owned()]);
+fn of_access(access: &str, cx: &Context<'_>) -> Vec<Source> {
+    let cluster = || identity::source("ipBlocks", settings::networks(cx));
+    let anybody = || identity::account("*".to_owned());
     match access {
         "all-unauthenticated" => vec![Source::new()],
         "all-authenticated" => vec![anybody()],
@@ -259,14 +253,18 @@ fn annotated(cx: &Context<'_>) -> Vec<Option<(String, usize)>> {
 
 /// Who gets in at a port that no Server has.
 pub fn by_default(cx: &mut Context<'_>) {
-    let found = annotated(cx);
+    let installed = settings::access(cx);
+    let found: Vec<_> = annotated(cx).into_iter().map(|said| said.or_else(|| installed.clone())).collect();
     let Some((first, index)) = found.iter().flatten().next().cloned() else { return };
     let Some(resource) = cx.resources.get(index) else { return };
     // Where a Server is, that says it.
     if !matches!(own(resource, cx), Ok(None)) {
         return;
     }
-    let name = BY_DEFAULT.first().copied().unwrap_or_default();
+    let name = match resource.kind == CONFIG_MAP {
+        true => "proxy.defaultInboundPolicy",
+        false => BY_DEFAULT.first().copied().unwrap_or_default(),
+    };
     if found.iter().any(|other| other.as_ref().map(|(said, _)| said) != Some(&first)) {
         resource.log.error(
             "",
@@ -281,7 +279,8 @@ pub fn by_default(cx: &mut Context<'_>) {
         return;
     }
     if first != "all-unauthenticated" {
-        allow("linkerd/default", of_access(&first), None, None, resource, cx);
+        let sources = of_access(&first, cx);
+        allow("linkerd/default", sources, None, None, resource, cx);
         if first == "audit"
             && let Some((policy, _)) = cx.mesh.authorization.last_mut()
         {
@@ -338,7 +337,7 @@ pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
     if !ours {
         return;
     }
-    let sources = of_access(access.unwrap_or("deny"));
+    let sources = of_access(access.unwrap_or("deny"), cx);
     let name = format!("server/{}", resource.name);
     allow(&name, sources, Some(&resource.name), None, resource, cx);
 }
@@ -627,7 +626,11 @@ fn required(field: &Field<'_>, namespace: &str, cx: &Context<'_>) -> Option<Vec<
                 }
                 sources
             }
-            _ => identity::reference(&item, &object, namespace, to).map(|source| vec![source]),
+            _ => {
+                let domain = settings::trust_domain(cx);
+                let principal = identity::reference(&item, &object, namespace, domain, to);
+                principal.map(|principal| vec![identity::account(principal)])
+            }
         };
         let Some(sources) = sources else {
             whole = false;
@@ -652,7 +655,7 @@ fn required(field: &Field<'_>, namespace: &str, cx: &Context<'_>) -> Option<Vec<
 
 /// Reads a MeshTLSAuthentication or a NetworkAuthentication.
 pub fn authentication(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
-    let sources = identity::authentication(top, cx.namespace(resource));
+    let sources = identity::authentication(top, cx.namespace(resource), settings::trust_domain(cx));
     if sources.is_empty() && !resource.log.has_errors() {
         resource.log.error("spec", "it names nobody", "say who it is");
     }
@@ -694,7 +697,9 @@ pub fn server_authorization(top: &Object<'_>, resource: &Resource, cx: &mut Cont
         if let Some(field) = tls.field("serviceAccounts") {
             for item in field.items() {
                 let Some(object) = item.object() else { continue };
-                who.extend(identity::reference(&item, &object, &namespace, to));
+                let domain = settings::trust_domain(cx);
+                let principal = identity::reference(&item, &object, &namespace, domain, to);
+                who.extend(principal.map(identity::account));
             }
         }
         if let Some(field) = tls.field("unauthenticatedTLS")

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
+use super::identity::{both, forwarded, source};
 use crate::import::repair::Repairs;
 use crate::import::scope::Wanted;
 use crate::import::testing::{errors, imported, imported_for, policy, warnings};
@@ -288,6 +289,7 @@ fn authorization(name: &str, target: &str, refs: &str) -> String {
 #[test]
 fn where_a_server_is_nobody_gets_in_whom_no_policy_lets_in() {
     let base = json!({"name": "server/authors", "action": "ALLOW"});
+    let web = "cluster.local/ns/booksapp/sa/web";
     assert_eq!(policy(SERVER)["authorization"], json!([base]));
     let clients = "{kind: MeshTLSAuthentication, group: policy.linkerd.io, name: clients}";
     let networks = "{kind: NetworkAuthentication, group: policy.linkerd.io, name: networks}";
@@ -307,13 +309,13 @@ fn where_a_server_is_nobody_gets_in_whom_no_policy_lets_in() {
             base,
             {"name": "mesh", "action": "ALLOW", "rules": [
                 {"from": [{"source": {"principals": ["cluster.local/ns/booksapp/sa/books"]}}]},
-                {"from": [{"source": {"serviceAccounts": ["booksapp/webapp"]}}]},
-                {"from": [{"source": {"namespaces": ["other"]}}]},
+                {"from": [{"source": {"principals": ["cluster.local/ns/booksapp/sa/webapp"]}}]},
+                {"from": [{"source": {"principals": ["cluster.local/ns/other/sa/*"]}}]},
             ]},
             {"name": "net", "action": "ALLOW", "rules": [
-                {"from": [{"source": {"serviceAccounts": ["booksapp/web"], "ipBlocks": ["10.0.0.0/8"]}}]},
+                {"from": [{"source": {"principals": [web], "ipBlocks": ["10.0.0.0/8"]}}]},
                 {"from": [{"source": {
-                    "serviceAccounts": ["booksapp/web"],
+                    "principals": [web],
                     "ipBlocks": ["192.168.0.0/16"],
                     "notIpBlocks": ["192.168.1.0/24"],
                 }}]},
@@ -406,7 +408,10 @@ fn a_server_authorization_names_its_clients_itself() {
         (
             "selector: {matchLabels: {app: authors}}",
             "meshTLS: {serviceAccounts: [{name: web}]}, networks: [{cidr: 10.0.0.0/8}]",
-            json!([{"from": [{"source": {"serviceAccounts": ["booksapp/web"], "ipBlocks": ["10.0.0.0/8"]}}]}]),
+            json!([{"from": [{"source": {
+                "principals": ["cluster.local/ns/booksapp/sa/web"],
+                "ipBlocks": ["10.0.0.0/8"],
+            }}]}]),
         ),
         (
             "name: authors",
@@ -583,7 +588,7 @@ spec:
 fn a_rate_limit_has_buckets_for_all_for_each_and_for_some() {
     let text = format!("{SERVER}{LIMITS}");
     let bucket = |rate| json!({"maxTokens": rate, "tokensPerFill": rate, "fillInterval": "1s"});
-    let special = "(?:.*;)?URI=spiffe://[^/;,]+/ns/shop/sa/special(?:[;,].*)?";
+    let special = "(?:.*;)?URI=spiffe://cluster\\.local/ns/shop/sa/special(?:[;,].*)?";
     let each = json!([{"property": "connection.uri_san_peer_certificate", "default": "unauthenticated"}]);
     assert_eq!(
         policy(&text)["rateLimits"],
@@ -599,7 +604,6 @@ fn a_rate_limit_has_buckets_for_all_for_each_and_for_some() {
                 "name": "rl/overrides/0",
                 "tokenBucket": bucket(25),
                 "match": [{"headers": {"x-forwarded-client-cert": {"regex": special}}}],
-                "key": each,
             },
         ])
     );
@@ -607,6 +611,117 @@ fn a_rate_limit_has_buckets_for_all_for_each_and_for_some() {
     assert_eq!(imported(&text).mesh.settings.http["forward_client_cert_details"], "SANITIZE_SET");
     let other = text.replace("kind: Server, name: authors", "kind: Server, name: other");
     assert_eq!(policy(&other).get("rateLimits"), None);
+    // Of several for one client the last holds, and of several policies for one Server the first.
+    let again = text.replace(
+        "name: special}]}]",
+        "name: special}]}, {requestsPerSecond: 5, clientRefs: [{namespace: shop, name: special}, {name: b}]}]",
+    );
+    let second = LIMITS.replace("name: rl,", "name: second,");
+    let told = imported(&format!("{again}{second}"));
+    let limits = told.policy.value["rateLimits"].as_array().unwrap();
+    let names: Vec<&str> = limits.iter().map(|limit| limit["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["rl/total", "rl/identity", "rl/overrides/1"]);
+    let told = warnings(&told.report);
+    for expected in
+        ["spec.overrides[0]: a client that is named again", "of several for one Server the oldest holds, rl"]
+    {
+        assert!(told.iter().any(|warning| warning.contains(expected)), "{expected}: {told:?}");
+    }
+}
+
+#[test]
+fn many_clients_of_a_rate_limit_cost_no_more_than_one() {
+    let names: Vec<String> = (0..60).map(|n| format!("client-{}-{n}", n % 7)).collect();
+    let refs: Vec<String> = names.iter().map(|name| format!("{{name: {name}}}")).collect();
+    let many = LIMITS.replace("{kind: ServiceAccount, namespace: shop, name: special}", &refs.join(", "));
+    let policy = policy(&format!("{SERVER}{many}"));
+    let regex = policy["rateLimits"][2]["match"][0]["headers"]["x-forwarded-client-cert"]["regex"].as_str();
+    let regex = regex::Regex::new(&format!("^(?:{})$", regex.unwrap())).unwrap();
+    let is = |name: &str| regex.is_match(&format!("By=x;URI=spiffe://cluster.local/ns/booksapp/sa/{name}"));
+    assert!(names.iter().all(|name| is(name)));
+    assert!(!["client-0", "client-0-", "client-0-1", "client-1-11", "client-0-07"].into_iter().any(is));
+    // One that another begins with, and nothing in common.
+    let texts = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<String>>();
+    for (names, expected) in [(&["a", "ab", "b"][..], "(?:a(?:b)?|b)"), (&["td/x"], "td/x")] {
+        assert_eq!(forwarded(&texts(names)), format!("(?:.*;)?URI=spiffe://{expected}(?:[;,].*)?"));
+    }
+}
+
+const INSTALLED: &str = "\
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: linkerd-config, namespace: mesh}
+data:
+  linkerd-crds-chart-version: linkerd-crds-1.0.0-edge
+  values: |
+    clusterDomain: cluster.local
+    clusterNetworks: 10.1.0.0/16, fd00::/8
+    identityTrustDomain: one.example
+    proxy: {defaultInboundPolicy: cluster-authenticated, logLevel: warn}
+";
+
+#[test]
+fn accounts_are_of_the_trust_domain_that_linkerd_was_installed_with() {
+    let policies = authorization("all", "kind: Server, name: authors", "{kind: ServiceAccount, name: web}");
+    let text = format!("{SERVER}{policies}{LIMITS}");
+    let usual = imported(&text);
+    let told = warnings(&usual.report);
+    let said = "accounts and namespaces are taken for those of the trust domain cluster.local";
+    assert_eq!(told.iter().filter(|warning| warning.contains(said)).count(), 1, "{told:?}");
+    let found = imported(&format!("{text}{INSTALLED}"));
+    assert_eq!(errors(&found.report), Vec::<String>::new());
+    assert!(!warnings(&found.report).iter().any(|warning| warning.contains("trust domain")));
+    let policy = &found.policy.value;
+    let source = &policy["authorization"][1]["rules"][0]["from"][0]["source"];
+    assert_eq!(source, &json!({"principals": ["one.example/ns/booksapp/sa/web"]}));
+    let regex = policy["rateLimits"][2]["match"][0]["headers"]["x-forwarded-client-cert"]["regex"].as_str();
+    assert_eq!(regex, Some("(?:.*;)?URI=spiffe://one\\.example/ns/shop/sa/special(?:[;,].*)?"));
+    // Without a domain of its own it is the cluster's.
+    let of_cluster =
+        INSTALLED.replace("    identityTrustDomain: one.example\n", "").replace("cluster.local", "two");
+    let found = imported(&format!("{text}{of_cluster}"));
+    let source = &found.policy.value["authorization"][1]["rules"][0]["from"][0]["source"];
+    assert_eq!(source, &json!({"principals": ["two/ns/booksapp/sa/web"]}));
+    let wrong = format!("{text}{}", INSTALLED.replace("one.example", "'*'"));
+    assert!(errors(&imported(&wrong).report)[0].contains("* is no trust domain"));
+    let second =
+        INSTALLED.replace("namespace: mesh", "namespace: other").replace("one.example", "two.example");
+    let told = errors(&imported(&format!("{text}{INSTALLED}{second}")).report);
+    assert!(told[0].contains("of the trust domain two.example, and another one of one.example"), "{told:?}");
+    let name = text.replace("name: web", "name: '*'");
+    assert!(errors(&imported(&name).report)[0].contains("booksapp/* is no name of Kubernetes"));
+}
+
+#[test]
+fn who_gets_in_by_default_and_from_which_networks_is_what_linkerd_was_installed_with() {
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: w, namespace: shop, labels: {app: web}}\n";
+    let wanted = Wanted { namespace: Some("shop".to_owned()), ..Wanted::default() };
+    let found = |text: &str| imported_for(text, &wanted, Repairs::Told).policy.value["authorization"].clone();
+    let source = json!({"principals": ["*"], "ipBlocks": ["10.1.0.0/16", "fd00::/8"]});
+    let rules = json!([{"from": [{ "source": source }]}]);
+    let expected = json!([{"name": "linkerd/default", "action": "ALLOW", "rules": rules}]);
+    assert_eq!(found(&format!("{pod}{INSTALLED}")), expected);
+    // An annotation comes before it.
+    let annotated =
+        pod.replace("labels:", "annotations: {config.linkerd.io/default-inbound-policy: deny}, labels:");
+    let closed = json!([{"name": "linkerd/default", "action": "ALLOW"}]);
+    assert_eq!(found(&format!("{annotated}{INSTALLED}")), closed);
+}
+
+#[test]
+fn two_lists_of_identities_have_in_common_what_is_in_both() {
+    let list = |texts: &[&str]| source("principals", texts.iter().map(|&text| text.to_owned()).collect());
+    for (one, other, expected) in [
+        (&["td/ns/a/sa/*"][..], &["td/ns/a/sa/x", "td/ns/b/sa/y"][..], Some(&["td/ns/a/sa/x"][..])),
+        (&["td/ns/a/sa/x"], &["*"], Some(&["td/ns/a/sa/x"])),
+        (&["td/*"], &["td/ns/a/sa/*"], Some(&["td/ns/a/sa/*"])),
+        (&["td/ns/a/sa/x"], &["other/ns/a/sa/x"], None),
+    ] {
+        assert_eq!(both(&list(one), &list(other)), Ok(expected.map(list)), "{one:?} {other:?}");
+    }
+    let networks = |text: &str| source("ipBlocks", vec![text.to_owned()]);
+    assert!(both(&networks("10.0.0.0/8"), &networks("10.1.0.0/16")).is_err());
 }
 
 #[test]
@@ -704,7 +819,8 @@ fn a_policy_of_a_namespace_is_for_servers() {
     let all = authorization("all", "kind: Namespace, name: booksapp", "{kind: ServiceAccount, name: web}");
     let alone = imported(&all);
     assert_eq!(errors(&alone.report), Vec::<String>::new());
-    let web = json!([{"name": "all", "action": "ALLOW", "rules": [{"from": [{"source": {"serviceAccounts": ["booksapp/web"]}}]}]}]);
+    let source = json!({"principals": ["cluster.local/ns/booksapp/sa/web"]});
+    let web = json!([{"name": "all", "action": "ALLOW", "rules": [{"from": [{ "source": source }]}]}]);
     assert_eq!(alone.policy.value["authorization"], web);
     assert!(warnings(&alone.report)[0].contains("taken as if there were one"));
     // Where an annotation says who gets in, it lets in nobody else.
@@ -888,4 +1004,79 @@ fn a_server_is_for_all_labels_of_the_workload() {
     let other = told(&server, "app=other").0;
     assert!(other[0].contains("no policy is for a workload with these labels"), "{other:?}");
     assert_eq!(errors(&imported(&server).report), Vec::<String>::new());
+}
+
+#[test]
+fn a_service_s_servers_are_left_alone_after_failures_in_a_row() {
+    let service = |annotations: &str| {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: web, namespace: shop, annotations: {{{annotations}}}}}\nspec: \
+             {{ports: [{{port: 80}}]}}\n"
+        )
+    };
+    let accrual = "balancer.linkerd.io/failure-accrual";
+    let web = "web.shop.svc.cluster.local";
+    let outliers = |text: &str, host: &str| {
+        let found = imported(text);
+        assert_eq!(errors(&found.report), Vec::<String>::new(), "{text}");
+        let rule = found.mesh.rules.iter().find(|rule| rule.host == host);
+        rule.and_then(|rule| Some(json!(rule.policy.outliers.as_ref()?)))
+    };
+    let expected = |failures: u32, least: &str, most: &str| {
+        Some(json!({
+            "consecutive_5xx": failures,
+            "enforcing_consecutive_5xx": 100,
+            "interval": least,
+            "base_ejection_time": least,
+            "max_ejection_time": most,
+            "max_ejection_percent": 100,
+        }))
+    };
+    let plain = service(&format!("{accrual}: consecutive"));
+    assert_eq!(outliers(&plain, web), expected(7, "1s", "60s"));
+    assert_eq!(policy(&plain)["http"][0]["name"], "service/web");
+    let all = format!(
+        "{accrual}: consecutive, {accrual}-consecutive-max-failures: '3', {accrual}-consecutive-min-penalty: 10s, \
+         {accrual}-consecutive-max-penalty: 2m, {accrual}-consecutive-jitter-ratio: '0.1'"
+    );
+    assert_eq!(outliers(&service(&all), web), expected(3, "10s", "120s"));
+    assert_eq!(warnings(&imported(&service(&all)).report), Vec::<String>::new());
+    assert_eq!(outliers(&service(&all.replace("'3'", "'0'")), web), None);
+    assert_eq!(outliers(&service(&format!("{accrual}-consecutive-max-failures: '3'")), web), None);
+    // Wherever a route of it leads.
+    let route = "---\napiVersion: policy.linkerd.io/v1beta3\nkind: HTTPRoute\nmetadata: {name: r, namespace: shop}\nspec: \
+                 {parentRefs: [{kind: Service, group: core, name: web}], rules: [{backendRefs: [{name: other, port: 80}]}]}\n";
+    let route = format!("---\n{}{route}", service("").replace("name: web", "name: other"));
+    assert_eq!(
+        outliers(&format!("{plain}{route}"), "other.shop.svc.cluster.local"),
+        expected(7, "1s", "60s")
+    );
+    // A rule for the host that speaks of something else takes them in.
+    let rule = "---\nkind: DestinationRule\nmetadata: {name: web, namespace: shop}\nspec: {host: web, trafficPolicy: \
+                {loadBalancer: {simple: RANDOM}}}\n";
+    assert_eq!(outliers(&format!("{plain}{rule}"), web), expected(7, "1s", "60s"));
+    // Where a profile is, Linkerd breaks no circuit.
+    let profile = format!("---\n{PROFILE}").replace("webapp.default", "web.shop").replace("default", "shop");
+    let found = imported(&format!("{plain}{profile}"));
+    assert!(found.mesh.rules.iter().all(|rule| rule.policy.outliers.is_none()));
+    assert!(warnings(&found.report)[0].contains("what annotations say of them does not count"));
+    for (annotations, expected) in [
+        (format!("{accrual}: unified"), "the share of successes is not"),
+        (format!("{accrual}-success-rate: '1'"), "Envoy counts failures in a row"),
+        ("balancer.alpha.linkerd.io/penalize-failures: 'true'".to_owned(), "is not honoured"),
+    ] {
+        let told = warnings(&imported(&service(&annotations)).report);
+        assert!(told.iter().any(|warning| warning.contains(expected)), "{annotations}: {told:?}");
+    }
+    for (annotations, expected) in [
+        (format!("{accrual}: some"), "some is no way to count failures"),
+        (format!("{accrual}: consecutive, {accrual}-consecutive-max-failures: many"), "many is not a number"),
+        (
+            format!("{accrual}: consecutive, {accrual}-consecutive-min-penalty: 2m"),
+            "the least penalty is more",
+        ),
+    ] {
+        let told = errors(&imported(&service(&annotations)).report);
+        assert!(told.iter().any(|error| error.contains(expected)), "{annotations}: {told:?}");
+    }
 }

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::hosts;
 use crate::envoy::Address;
+use crate::envoy::cluster::OutlierDetection;
 
 /// Labels of a workload, or those that a selector asks for.
 pub type Labels = BTreeMap<String, String>;
@@ -40,6 +41,8 @@ pub struct Service {
     pub certificate_names: Vec<String>,
     /// `retries` and `timeout` of its requests in the policy's words, where no route says others.
     pub times: Map<String, Value>,
+    /// When one of those that answer is left alone, where no rule says it.
+    pub outliers: Option<OutlierDetection>,
 }
 
 /// A port of a service.

@@ -533,6 +533,13 @@ impl Writer<'_> {
             }
             mode => mode,
         };
+        if mode == PeerMode::Disable && names_clients(self.mesh) {
+            self.warnings.push(
+                "policies let in clients by the names in their certificates, and the listener asks for none: those clients do not \
+                 get in; say --certificates DIR (cert-chain.pem, key.pem, root-cert.pem)"
+                    .to_owned(),
+            );
+        }
         let plain = || Chain::new(None, http.clone());
         let chains = match mode {
             PeerMode::Disable => vec![plain()],
@@ -747,6 +754,21 @@ fn within(http: &Http, servers: &[&Server]) -> Http {
     }
     crate::envoy::put_field(&mut http.fields, &["route_config", "ignore_port_in_host_matching"], true);
     http
+}
+
+/// Whether an ALLOW policy lets in clients by the names in their certificates.
+fn names_clients(mesh: &Mesh) -> bool {
+    fn list<'v>(value: &'v Value, name: &str) -> impl Iterator<Item = &'v Value> {
+        value.get(name).and_then(Value::as_array).into_iter().flatten()
+    }
+    let names = |from: &Value| {
+        let source = from.get("source").and_then(Value::as_object);
+        let by_name = ["principals", "serviceAccounts", "namespaces"];
+        source.is_some_and(|source| by_name.iter().any(|name| source.contains_key(*name)))
+    };
+    let allows =
+        mesh.authorization.iter().map(|(policy, _)| policy).filter(|policy| policy["action"] == "ALLOW");
+    allows.flat_map(|policy| list(policy, "rules")).any(|rule| list(rule, "from").any(names))
 }
 
 /// Hosts within this server's that another one of its port takes, with other words for clients' certificates. Whoever asked
