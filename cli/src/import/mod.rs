@@ -67,7 +67,8 @@ pub struct Imported {
     pub report: Report,
 }
 
-/// Reads all resources of an input into one mesh, and writes its policy.
+/// Reads all resources of an input into one mesh, and writes its policy. What stood in the resources is gone then; where it stood
+/// is known.
 pub fn import(inputs: &mut Inputs, wanted: &Wanted, repairs: Repairs) -> Imported {
     let mut report =
         Report { errors: inputs.errors.clone(), warnings: inputs.warnings.clone(), ..Report::default() };

@@ -115,7 +115,7 @@ pub fn reference(
 ) -> Option<String> {
     let text = |name: &'static str| {
         let field = object.field(name)?;
-        field.taken(format!("{to}, of {domain}"));
+        field.taken(format!("{to}: an identity of {domain}"));
         field.text()
     };
     text("group");
