@@ -3,9 +3,12 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::identity::{both, forwarded, source};
+use crate::envoy::plan::Options;
+use crate::envoy::plugin::Module;
 use crate::import::repair::Repairs;
 use crate::import::scope::Wanted;
 use crate::import::testing::{errors, imported, imported_for, policy, warnings};
+use crate::import::write::envoy;
 
 const PROFILE: &str = "\
 apiVersion: linkerd.io/v1alpha2
@@ -1078,5 +1081,43 @@ fn a_service_s_servers_are_left_alone_after_failures_in_a_row() {
     ] {
         let told = errors(&imported(&service(&annotations)).report);
         assert!(told.iter().any(|error| error.contains(expected)), "{annotations}: {told:?}");
+    }
+}
+
+#[test]
+fn whom_names_let_in_needs_a_listener_that_asks_for_certificates() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["cert-chain.pem", "key.pem", "root-cert.pem"] {
+        std::fs::write(folder.path().join(name), "").unwrap();
+    }
+    let told = |text: &str, certificates: bool| {
+        let found = imported(text);
+        assert_eq!(errors(&found.report), Vec::<String>::new(), "{text}");
+        let mut options = Options::new(Module::Wasm("meshfilter.wasm".into()));
+        options.certificates = certificates.then(|| folder.path().to_owned());
+        let moved = Default::default();
+        let wanted = envoy::Wanted { options, endpoints: Vec::new(), moved, folder: "out".into() };
+        let written = wanted.write(&found.mesh, &found.scope, &found.policy).unwrap();
+        written
+            .warnings
+            .iter()
+            .any(|warning| warning.contains("those clients do not get in; say --certificates DIR"))
+    };
+    let web = "{kind: ServiceAccount, name: web}";
+    let named = format!("{SERVER}{}", authorization("web", "kind: Server, name: authors", web));
+    let istio = |action: &str| {
+        format!(
+            "kind: AuthorizationPolicy\napiVersion: security.istio.io/v1\nmetadata: {{name: a}}\nspec: {{action: {action}, rules: \
+                 [{{from: [{{source: {{namespaces: [shop]}}}}]}}]}}\n"
+        )
+    };
+    for (text, expected) in [
+        (&named, true),
+        (&istio("ALLOW"), true),
+        (&istio("DENY"), false),
+        (&format!("{SERVER}{}", authorization("all", "kind: Server, name: authors", "")), false),
+    ] {
+        assert_eq!(told(text, false), expected, "{text}");
+        assert!(!told(text, true), "{text}");
     }
 }
