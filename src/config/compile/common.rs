@@ -185,12 +185,21 @@ pub fn parts_per_million(percent: Option<&document::Percent>, path: &Path<'_>, c
     if !(0.0..=100.0).contains(&value) {
         cx.errors.add(
             &path.field("value"),
-            format_args!("{value} is not a percentage; use a number from 0 to 100"),
+            format_args!("{} is not a percentage; use a number from 0 to 100", number_text(value)),
         );
         return 0;
     }
     // In range: at most 1 000 000.
     (value * 10_000.0) as u32
+}
+
+/// A number as people write it. JSON's writer is there anyway, and the standard library's for such numbers is large.
+fn number_text(number: f64) -> String {
+    const SHORT: f64 = 1e15;
+    match number.fract() == 0.0 && number.abs() < SHORT {
+        true => (number as i64).to_string(),
+        false => serde_json::Value::from(number).to_string(),
+    }
 }
 
 /// The names of a section's entries: the given one or the entry's place, each once.

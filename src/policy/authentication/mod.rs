@@ -7,6 +7,7 @@
 mod algorithm;
 mod cache;
 mod claims;
+mod decimal;
 mod extract;
 mod jwk;
 mod key_set;

@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Number, Value};
 
+use super::decimal::six_decimals;
 use crate::matchers::ClaimPath;
 use crate::matchers::claim::Claims;
 
@@ -58,7 +59,7 @@ fn number_text(number: &Number) -> String {
         (_, Some(float)) if float.fract() == 0.0 && (0.0..18_446_744_073_709_551_616.0).contains(&float) => {
             (float as u64).to_string()
         }
-        (_, Some(float)) => format!("{float:.6}"),
+        (_, Some(float)) => six_decimals(float),
         (_, None) => number.to_string(),
     }
 }
