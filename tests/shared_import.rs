@@ -11,7 +11,7 @@ mod shared;
 
 use std::collections::BTreeMap;
 
-use meshfilter_cli::import::dialect;
+use meshfilter_cli::import::dialects;
 use meshfilter_cli::import::read::Inputs;
 use meshfilter_cli::import::repair::Repairs;
 use meshfilter_cli::import::report::{Report, leaves};
@@ -319,7 +319,7 @@ fn the_page_of_fields_is_what_the_readers_take() {
         inputs.add(name, text.as_bytes(), Repairs::Made);
         // What it says of its kind is gone when it was read.
         let known =
-            inputs.resources.iter().map(|resource| dialect::find(resource, resource.group.as_deref()));
+            inputs.resources.iter().map(|resource| dialects::find(resource, resource.group.as_deref()));
         let known: Vec<_> = known.collect();
         let found = import(&mut inputs, &Wanted::default(), Repairs::Made);
         for (known, told) in known.into_iter().zip(&found.report.resources) {
@@ -351,7 +351,7 @@ fn the_page_of_fields_is_what_the_readers_take() {
                     every resource has (`metadata`, `status`) is left out. [`import.md`](import.md) says the rest.\n"
         .to_owned();
     let mut missing = Vec::new();
-    for dialect in dialect::DIALECTS {
+    for dialect in dialects::DIALECTS {
         for kind in dialect.kinds {
             let Some(fields) = kinds.get(&(dialect.name, kind.name)).filter(|fields| !fields.is_empty())
             else {

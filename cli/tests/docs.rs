@@ -4,7 +4,8 @@ use std::fs::File;
 use std::path::Path;
 use std::process::Command;
 
-use meshfilter_cli::import::dialect::{Audience, DIALECTS};
+use meshfilter_cli::import::dialects::DIALECTS;
+use meshfilter_cli::import::scope::Audience;
 use regex::Regex;
 
 /// The pages, from the repository's root on.

@@ -4,18 +4,24 @@
 //! |---|---|
 //! | [`read`] | text → resources, each of which knows where it stands |
 //! | [`field`] | takes fields by name, each with what becomes of it |
-//! | [`dialect`] | the table of the dialects; each is a folder that knows its kinds |
+//! | [`dialect`] | what a dialect says of itself; each is a folder that knows its kinds |
+//! | [`dialects`] | the table of them: the one place that knows all |
+//! | [`context`] | what their readers look things up in |
 //! | [`scope`] | whom policies are for |
+//! | [`precedence`] | whose word counts for a service |
+//! | [`annotations`] | what annotations say, of whatever kind |
 //! | [`mesh`] | one model of a mesh, the same for all dialects |
 //! | [`write`](self::write) | the model → a policy document and an Envoy |
 //! | [`ports`] | ports that policies name → ports where clients come |
 //! | [`report`], [`print`] | what became of every field, and how that is shown |
 //! | [`repair`] | what stands where it does not belong |
 
-mod annotation;
+mod annotations;
 mod command;
 mod consul;
+pub mod context;
 pub mod dialect;
+pub mod dialects;
 mod envoy_gateway;
 pub mod field;
 mod files;
@@ -27,6 +33,7 @@ pub mod mesh;
 mod openapi;
 mod options;
 pub mod ports;
+mod precedence;
 pub mod print;
 pub mod read;
 pub mod repair;
@@ -44,12 +51,14 @@ use serde_json::Value;
 pub(crate) use command::{Arguments, run};
 pub(crate) use options::ImportOptions;
 
-use self::dialect::{Audience, Context, Dialect, Index, Kind, Lists};
+use self::context::{Context, Index, Lists};
+use self::dialect::{Dialect, Kind};
 use self::field::{Field, Object, Reading};
 use self::mesh::{Mesh, Origin};
 use self::read::{Inputs, Resource};
 use self::repair::Repairs;
 use self::report::{Placed, Report, Severity, Told};
+use self::scope::Audience;
 use self::scope::{Scope, Wanted};
 use self::write::policy::Policy;
 use meshfilter::config::source::Place;
@@ -82,7 +91,7 @@ pub fn import(inputs: &mut Inputs, wanted: &Wanted, repairs: Repairs) -> Importe
         let audience = kind.audience.of(resource);
         (!matches!(audience, Audience::Everyone)).then_some((resource, audience))
     });
-    let (scope, errors, notes) = Scope::find(wanted, root, policies, &inputs.resources);
+    let (scope, errors, notes) = Scope::find(wanted, root, policies, &inputs.resources, dialects::is_known);
     report.errors.extend(errors.into_iter().map(nowhere));
     report.warnings.extend(notes.into_iter().map(nowhere));
     let mut mesh = Mesh::default();
@@ -133,7 +142,7 @@ type Known = Option<(&'static Dialect, &'static Kind)>;
 /// What is known of each resource's kind.
 fn kinds(inputs: &Inputs) -> Vec<Known> {
     let kind = |resource: &Resource| {
-        let known = dialect::find(resource, resource.group.as_deref());
+        let known = dialects::find(resource, resource.group.as_deref());
         known.unwrap_or_else(|groups| {
             resource.log.error(
                 "kind",
@@ -299,7 +308,7 @@ fn leave_alone(resource: &Resource) {
     let remedy = REMEDIES.iter().find_map(|(of, remedy)| (of == kind).then_some(*remedy));
     let not_imported = format!("{kind} of {group} is not imported: what it asks for does not happen");
     if MESHES.iter().any(|mesh| group == *mesh || group.ends_with(&format!(".{mesh}"))) {
-        match dialect::nearest_kind(kind, group) {
+        match dialects::nearest_kind(kind, group) {
             Some(near) => resource.log.error(
                 "kind",
                 format!("{group} has no kind {kind}"),
@@ -392,7 +401,7 @@ fn annotated(annotations: &Field<'_>, kind: &Kind) {
         if kind.annotations.iter().any(|known| name.starts_with(known)) {
             continue;
         }
-        annotation::told(name, &field, kind);
+        annotations::told(name, &field, kind);
     }
 }
 

@@ -5,12 +5,11 @@ use std::fmt;
 
 use serde_json::Value;
 
-use super::dialect::{self, Audience, Context};
+use super::annotations::inbound;
 use super::field::{Field, Object};
-use super::linkerd;
+use super::mesh::Destination;
 use super::mesh::gateways::Selector;
 use super::mesh::services::{Labels, selects};
-use super::mesh::{Destination, hosts};
 use super::read::Resource;
 
 /// Istio's root namespace, unless MeshConfig says another.
@@ -18,6 +17,34 @@ pub const ROOT_NAMESPACE: &str = "istio-system";
 
 /// The namespace of resources that have none, unless an option says another.
 pub const DEFAULT_NAMESPACE: &str = "default";
+
+/// Whom a kind is for.
+#[derive(Clone, Copy, Debug)]
+pub enum Audience {
+    /// Whoever has it.
+    Everyone,
+    /// The workloads of its namespace, or of all where that is the root namespace, that a selector has chosen: the way to its
+    /// labels, as a JSON pointer.
+    Workloads(&'static str),
+    /// The same for kinds that may name what they are for in `targetRef` and `targetRefs`, too.
+    WorkloadsOrTargets(&'static str),
+    /// The workloads of its namespace where this says so of a resource, else whoever has it.
+    OfNamespaceIf(fn(&Resource) -> bool),
+}
+
+impl Audience {
+    /// Where no labels are.
+    pub const NAMESPACE: Self = Audience::Workloads("/-");
+
+    /// Whom one resource of the kind is for.
+    pub fn of(self, resource: &Resource) -> Self {
+        match self {
+            Audience::OfNamespaceIf(is) if is(resource) => Self::NAMESPACE,
+            Audience::OfNamespaceIf(_) => Audience::Everyone,
+            other => other,
+        }
+    }
+}
 
 /// Kinds of what a whole cluster has.
 pub const OF_NO_NAMESPACE: [&str; 4] = ["Namespace", "MeshConfig", "GatewayClass", "IngressClass"];
@@ -111,6 +138,7 @@ impl Scope {
         root_namespace: String,
         policies: impl Iterator<Item = (&'r Resource, Audience)>,
         all: &[Resource],
+        is_known: fn(&str) -> bool,
     ) -> (Self, Vec<String>, Vec<String>) {
         let default_namespace = wanted.namespace.clone().unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned());
         let mut scope = Scope {
@@ -162,7 +190,7 @@ impl Scope {
             .filter(|namespace| *namespace != scope.root_namespace)
             .collect();
         if let Some(given) = &wanted.namespace {
-            errors.extend(is_nowhere(given, &scope.root_namespace, all));
+            errors.extend(is_nowhere(given, &scope.root_namespace, all, is_known));
         }
         if let Some((namespace, name)) = &wanted.gateway {
             errors.extend(scope.is_of_other_pods(&format!("{namespace}/{name}")));
@@ -178,7 +206,7 @@ impl Scope {
             };
             let workloads: BTreeSet<String> = all.iter().filter(fits).map(of).collect();
             // What an annotation says holds like a policy.
-            let said = all.iter().filter(|resource| linkerd::has_default(resource));
+            let said = all.iter().filter(|resource| inbound::has_default(resource));
             own.extend(said.filter_map(|resource| match resource.kind.as_str() {
                 "Namespace" => {
                     let counts = wanted.labels.is_none() || workloads.is_empty();
@@ -533,7 +561,7 @@ impl Scope {
 }
 
 /// That no resource of the input is in a namespace that an option says, where it has namespaces at all.
-fn is_nowhere(given: &str, root: &str, all: &[Resource]) -> Option<String> {
+fn is_nowhere(given: &str, root: &str, all: &[Resource], is_known: fn(&str) -> bool) -> Option<String> {
     let of = |resource: &Resource| match resource.kind.as_str() {
         "Namespace" => Some(resource.name.clone()),
         _ => resource.namespace.clone(),
@@ -542,7 +570,7 @@ fn is_nowhere(given: &str, root: &str, all: &[Resource]) -> Option<String> {
     // What says no namespace is in this one.
     let is_here = |resource: &Resource| {
         let kind = resource.kind.as_str();
-        resource.namespace.is_none() && dialect::is_known(kind) && !OF_NO_NAMESPACE.contains(&kind)
+        resource.namespace.is_none() && is_known(kind) && !OF_NO_NAMESPACE.contains(&kind)
     };
     if there.is_empty() || there.contains(given) || given == root || all.iter().any(is_here) {
         return None;
@@ -625,11 +653,4 @@ pub fn take_labels(field: &Field<'_>, to: &str) -> Labels {
         Some((name.to_owned(), value.to_owned()))
     };
     entries.filter_map(label).collect()
-}
-
-impl Context<'_> {
-    /// The full name of a host that a resource names.
-    pub fn host(&self, host: &str, resource: &Resource) -> String {
-        hosts::full(host, self.namespace(resource), &self.scope.namespaces)
-    }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use crate::envoy::cluster::Balancing;
-use crate::import::dialect::Context;
+use crate::import::context::Context;
 use crate::import::field::{Field, Member, Object, Shape};
 use crate::import::mesh::services::Labels;
 use crate::import::mesh::traffic::{Balancer, Pool};

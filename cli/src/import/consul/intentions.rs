@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::chain::elsewhere;
 use super::jwt;
 use super::router::named;
-use crate::import::dialect::Context;
+use crate::import::context::Context;
 use crate::import::field::{Field, Object};
 use crate::import::mesh::condition::quoted;
 use crate::import::mesh::matching::{self, Match, Path};

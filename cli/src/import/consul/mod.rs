@@ -6,7 +6,8 @@ mod intentions;
 mod jwt;
 mod router;
 
-use super::dialect::{Audience, Dialect, Kind, Phase, Read, no_finish};
+use super::dialect::{Dialect, Kind, Phase, Read, no_finish};
+use super::scope::Audience;
 
 /// Consul.
 pub static DIALECT: Dialect =

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::chain::{self, HEADERS};
-use crate::import::dialect::Context;
+use crate::import::context::Context;
 use crate::import::field::{Field, Object};
 use crate::import::mesh::condition::one_of;
 use crate::import::mesh::{Entry, put, span};

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::literal::{All, Asked, Kind, Literal, contrary, holds, path_literal, product, rule};
 use super::reach::{requests, set};
-use crate::import::dialect::Context;
+use crate::import::context::Context;
 use crate::import::field::{Field, Object};
 use crate::import::read::Resource;
 

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::envoy::cluster::{Balancing, OutlierDetection, Protocol, duration};
 use crate::envoy::put_field;
-use crate::import::dialect::Context;
+use crate::import::context::Context;
 use crate::import::field::{Field, Object};
 use crate::import::mesh::traffic::{Balancer, Pool, Rule, TrafficPolicy};
 use crate::import::mesh::{Entry, RetryBudget};

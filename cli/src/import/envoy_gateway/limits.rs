@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::authorization::{inverted, path};
 use super::literal::{All, Asked, Literal, contrary, matching, product};
 use super::reach::{requests, set};
-use crate::import::dialect::Context;
+use crate::import::context::Context;
 use crate::import::field::{Field, Object};
 use crate::import::mesh::put;
 use crate::import::read::Resource;

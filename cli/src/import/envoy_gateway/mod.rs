@@ -12,18 +12,15 @@ mod security;
 mod tokens;
 mod traffic;
 
-pub use reach::names_a_listener;
-
-use super::dialect::{Audience, Context, Dialect, Kind, Phase, Read};
+use super::context::Context;
+use super::dialect::{Dialect, Kind, Phase, Read};
+use super::gateway::attached::{SECURITY, TRAFFIC};
 use super::read::Resource;
+use super::scope::Audience;
 
 /// Envoy Gateway.
 pub static DIALECT: Dialect =
     Dialect { name: "Envoy Gateway", kinds: KINDS, istio_metrics: false, finish: tokens::finish };
-
-/// The kinds by their names.
-const SECURITY: &str = "SecurityPolicy";
-const TRAFFIC: &str = "BackendTrafficPolicy";
 
 const KINDS: &[Kind] = &[kind(SECURITY, security::read), kind(TRAFFIC, traffic::read)];
 

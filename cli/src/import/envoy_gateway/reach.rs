@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::literal::{All, Literal, contrary, disjoint, of_entry, product};
-use super::{SECURITY, TRAFFIC};
-use crate::import::dialect::Context;
+use crate::import::context::Context;
 use crate::import::field::Object;
+use crate::import::gateway::attached::Target;
 use crate::import::mesh::gateways::Named;
 use crate::import::mesh::{Entry, hosts, put};
 use crate::import::read::Resource;
@@ -87,25 +87,6 @@ pub fn read(kind: &'static str, spec: &Object<'_>, resource: &Resource, cx: &mut
 /// Under these names it is kept which policies are for a listener of routes that are on several, and in whose place others hold.
 const UNCLEAR: &str = "unclear";
 const SUPERSEDED: &str = "superseded";
-
-struct Target<'v> {
-    kind: &'v str,
-    name: &'v str,
-    section: Option<&'v str>,
-}
-
-impl<'v> Target<'v> {
-    fn of(value: &'v Value) -> Option<Self> {
-        let text = |name: &str| value.get(name).and_then(Value::as_str);
-        Some(Target { kind: text("kind")?, name: text("name")?, section: text("sectionName") })
-    }
-
-    fn all(policy: &'v Value) -> Vec<Self> {
-        let one = policy.pointer("/spec/targetRef").into_iter();
-        let several = policy.pointer("/spec/targetRefs").and_then(Value::as_array).into_iter().flatten();
-        one.chain(several).filter_map(Target::of).collect()
-    }
-}
 
 /// The entries of a policy, out of what is found once for all policies of its kind.
 fn reached_by(kind: &'static str, resource: &Resource, cx: &mut Context<'_>) -> Vec<usize> {
@@ -193,17 +174,6 @@ fn all(kind: &'static str, cx: &Context<'_>) -> Value {
     put(&mut found, UNCLEAR, json!(unclear));
     put(&mut found, SUPERSEDED, json!(superseded));
     found
-}
-
-/// Whether a policy is for a single listener of the Gateway whose listeners are opened: what comes by each is an entry of its
-/// own then.
-pub fn names_a_listener(cx: &Context<'_>) -> bool {
-    let Some((namespace, name)) = &cx.scope.gateway else { return false };
-    let is = |target: Target<'_>| target.kind == "Gateway" && target.name == name && target.section.is_some();
-    [SECURITY, TRAFFIC].into_iter().any(|kind| {
-        cx.all(kind)
-            .any(|policy| cx.namespace(policy) == namespace && Target::all(&policy.value).into_iter().any(is))
-    })
 }
 
 /// Whether an entry comes from the rule of this name.

@@ -1,7 +1,7 @@
 //! SecurityPolicy: CORS, tokens, authorization.
 
 use super::{SECURITY, authorization, reach, tokens};
-use crate::import::dialect::Context;
+use crate::import::context::Context;
 use crate::import::field::Object;
 use crate::import::gateway::cors;
 use crate::import::read::Resource;

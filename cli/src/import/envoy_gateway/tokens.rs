@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::authorization::Providers;
 use super::literal::{matching, of_entry};
 use super::reach::order;
-use crate::import::dialect::Context;
+use crate::import::context::Context;
 use crate::import::field::{Field, Object};
 use crate::import::mesh::Entry;
 use crate::import::read::Resource;

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::rules::{Backend, backend};
-use crate::import::dialect::Context;
+use super::backend::{Backend, backend};
+use crate::import::context::Context;
 use crate::import::field::Field;
 use crate::import::read::Resource;
 

@@ -1,6 +1,6 @@
 //! ReferenceGrant: what may be named from another namespace.
 
-use crate::import::dialect::Context;
+use crate::import::context::Context;
 use crate::import::field::{Field, Object};
 use crate::import::mesh::gateways::Grant;
 use crate::import::read::Resource;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::GROUP;
-use crate::import::dialect::Context;
+use crate::import::context::Context;
 use crate::import::field::{Field, Object};
 use crate::import::mesh::gateways::{Listener, Namespaces, Selector};
 use crate::import::mesh::{Authorities, Certificate, Server, ServerTls};

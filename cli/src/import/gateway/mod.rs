@@ -3,6 +3,8 @@
 //! [`rules`] reads what stands in a route's `rules`, for whoever has routes of this shape; [`routes`] knows on which Gateways
 //! a route hangs.
 
+pub mod attached;
+mod backend;
 mod filters;
 mod grants;
 mod listeners;
@@ -11,11 +13,14 @@ mod routes;
 pub mod rules;
 
 pub use filters::{cors, fraction};
-pub use routes::{of_services, services_of};
+pub use routes::of_services;
 
-use super::dialect::{Audience, Context, Dialect, Kind, Phase, Read, no_finish};
+use super::annotations::times::ANNOTATIONS;
+use super::context::Context;
+use super::dialect::{Dialect, Kind, Phase, Read, no_finish};
 use super::field::Object;
 use super::read::Resource;
+use super::scope::Audience;
 
 /// The Gateway API.
 pub static DIALECT: Dialect =
@@ -27,14 +32,8 @@ pub const GROUP: &str = "gateway.networking.k8s.io";
 const KINDS: &[Kind] = &[
     kind("ReferenceGrant", Phase::Services, grants::read),
     kind("Gateway", Phase::Listeners, listeners::read),
-    Kind {
-        annotations: crate::import::linkerd::ANNOTATIONS,
-        ..kind("HTTPRoute", Phase::Policies, routes::read)
-    },
-    Kind {
-        annotations: crate::import::linkerd::ANNOTATIONS,
-        ..kind("GRPCRoute", Phase::Policies, routes::read)
-    },
+    Kind { annotations: ANNOTATIONS, ..kind("HTTPRoute", Phase::Policies, routes::read) },
+    Kind { annotations: ANNOTATIONS, ..kind("GRPCRoute", Phase::Policies, routes::read) },
     kind("GatewayClass", Phase::Settings, class),
 ];
 

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use super::GROUP;
+use super::attached::names_a_listener;
 use super::rules::{self, Usual, Without};
-use crate::import::dialect::Context;
-use crate::import::envoy_gateway::names_a_listener;
+use crate::import::annotations::times::Annotated;
+use crate::import::context::Context;
 use crate::import::field::{Field, Object};
-use crate::import::linkerd::Annotated;
 use crate::import::mesh::gateways::{Listener, Named, Namespaces};
 use crate::import::mesh::{Destination, Entry, hosts};
 use crate::import::read::Resource;
@@ -349,17 +349,6 @@ fn namespace_labels(name: &str, cx: &Context<'_>) -> BTreeMap<String, String> {
     let mut labels = labels.map(labels_of).unwrap_or_default();
     labels.insert("kubernetes.io/metadata.name".to_owned(), name.to_owned());
     labels
-}
-
-/// The Services that a route hangs on, `NAMESPACE/NAME`.
-pub fn services_of(route: &Resource, namespace: &str) -> Vec<String> {
-    let parents = route.value.pointer("/spec/parentRefs").and_then(Value::as_array).into_iter().flatten();
-    let service = |parent: &Value| {
-        let text = |name: &str| parent.get(name).and_then(Value::as_str);
-        let of = text("namespace").unwrap_or(namespace);
-        (text("kind") == Some("Service")).then(|| Some(format!("{of}/{}", text("name")?))).flatten()
-    };
-    parents.filter_map(service).collect()
 }
 
 /// A redirect that says neither port nor scheme keeps the listener's port.

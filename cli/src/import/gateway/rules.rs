@@ -3,12 +3,12 @@
 
 use serde_json::{Map, Value, json};
 
+use super::backend::{Backend, backend_of};
 use super::filters;
 use super::matches::{self, Match};
-use crate::import::dialect::Context;
+use crate::import::context::Context;
 use crate::import::field::{Field, Object};
-use crate::import::linkerd;
-use crate::import::mesh::{Destination, Entry, hosts, put};
+use crate::import::mesh::{Destination, Entry, put};
 use crate::import::read::Resource;
 
 /// What becomes of requests of a rule that has no backends.
@@ -18,15 +18,6 @@ pub enum Without {
     Fails,
     /// They go there.
     To(Destination),
-}
-
-/// Where a backend is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Backend {
-    /// There.
-    At(Destination),
-    /// Nobody knows, or nobody may: its requests are answered with 500. That was said.
-    Nowhere,
 }
 
 /// What holds for every rule of a route that says nothing else.
@@ -276,92 +267,4 @@ fn fail(value: &mut Map<String, Value>, is_grpc: bool) {
         true => abort(value, json!(100), true),
         false => drop(value.insert("directResponse".to_owned(), json!({"status": 500}))),
     }
-}
-
-/// A `backendRef`.
-pub fn backend(field: &Field<'_>, to: &str, resource: &Resource, cx: &Context<'_>) -> Option<Backend> {
-    let object = field.object()?;
-    backend_of(&object, field, to, resource, cx)
-}
-
-/// A backend; other members of the object are somebody else's. `None` where it is none, which was said.
-fn backend_of(
-    object: &Object<'_>,
-    field: &Field<'_>,
-    to: &str,
-    resource: &Resource,
-    cx: &Context<'_>,
-) -> Option<Backend> {
-    let text = |name: &'static str| -> Option<String> {
-        let field = object.field(name)?;
-        let text = field.text()?;
-        field.taken(to);
-        Some(text.to_owned())
-    };
-    let (group, kind) = (text("group").unwrap_or_default(), text("kind"));
-    let namespace = text("namespace").unwrap_or_else(|| cx.namespace(resource).to_owned());
-    let port = object.field("port").and_then(|field| {
-        let port = field.whole(1, 65_535)?;
-        field.taken(format!("{to}.port"));
-        u16::try_from(port).ok()
-    });
-    let Some(named) = object.field("name") else {
-        field.problem_here("a backend needs a name", "give it name and port");
-        return None;
-    };
-    let name = named.text()?;
-    let kind = kind.unwrap_or_else(|| "Service".to_owned());
-    let nowhere = |reason: String, remedy: String| {
-        named.refuse(
-            format!("{reason}: what would go there is answered with 500, as the Gateway API has it"),
-            remedy,
-        );
-        Some(Backend::Nowhere)
-    };
-    if kind != "Service" || !matches!(group.as_str(), "" | "core") {
-        let of = if group.is_empty() { String::new() } else { format!(" of {group}") };
-        return nowhere(format!("nothing is known of {kind}{of} as a backend"), "name a Service".to_owned());
-    }
-    let from = (resource.kind.as_str(), cx.namespace(resource));
-    // Linkerd's own routes need no leave.
-    let is_linkerd = resource.group.as_deref() == Some(linkerd::GROUP);
-    if !is_linkerd && !cx.mesh.gateways.grants(from, ("Service", &namespace, name)) {
-        return nowhere(
-            format!("no ReferenceGrant of {namespace} lets {} of {} name the Service {name}", from.0, from.1),
-            format!("put the ReferenceGrant of {namespace} into the input"),
-        );
-    }
-    let host = hosts::of_service(name, &namespace);
-    let service = cx.mesh.services.get(&host);
-    let port = port.or_else(|| cx.mesh.services.only_port(&host));
-    let destination = Destination { host: host.clone(), subset: None, port };
-    let is_given = cx.scope.is_given(&destination);
-    if let (Some(service), Some(port)) = (service, port)
-        && !service.ports.is_empty()
-        && !service.ports.iter().any(|known| known.number == port)
-        && !is_given
-    {
-        let known: Vec<String> = service.ports.iter().map(|port| port.number.to_string()).collect();
-        return nowhere(
-            format!("the Service {namespace}/{name} has no port {port}, but {}", known.join(", ")),
-            "name one of its ports".to_owned(),
-        );
-    }
-    if port.is_none() {
-        field.problem_here("a Service needs a port", "give it port");
-        return None;
-    }
-    let described = service.is_some() || cx.mesh.services.endpoints.contains_key(&host) || is_given;
-    // Where nobody describes anything, names are for DNS.
-    let anything = cx.scope.gives_anything()
-        || cx.mesh.services.by_host.keys().any(|host| hosts::parts(host).is_some())
-        || !cx.mesh.services.endpoints.is_empty();
-    if !described && anything {
-        return nowhere(
-            format!("nobody describes the Service {namespace}/{name}"),
-            format!("put it into the input, or say --endpoint {name}=HOST:PORT"),
-        );
-    }
-    named.taken(format!("{to}.host"));
-    Some(Backend::At(destination))
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::envoy::cluster::{Balancing, CircuitBreakers, OutlierDetection, Protocol, duration};
 use crate::envoy::put_field;
-use crate::import::dialect::Context;
+use crate::import::context::Context;
 use crate::import::field::{Field, Object};
 use crate::import::mesh::hosts;
 use crate::import::mesh::traffic::{Balancer, Pool, TrafficTls};

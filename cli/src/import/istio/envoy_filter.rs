@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::import::dialect::Context;
+use crate::import::context::Context;
 use crate::import::field::{Field, Object};
 use crate::import::mesh::Origin;
 use crate::import::read::Resource;

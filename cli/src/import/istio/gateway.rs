@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::import::dialect::Context;
+use crate::import::context::Context;
 use crate::import::field::{Field, Object};
 use crate::import::mesh::{Authorities, Certificate, Server, ServerTls};
 use crate::import::ports::GATEWAY_SELECTOR;

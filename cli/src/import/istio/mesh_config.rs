@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::telemetry::span_tag;
-use crate::import::dialect::Context;
+use crate::import::context::Context;
 use crate::import::field::{Field, Object};
 use crate::import::mesh::{Collector, SpanProtocol};
 use crate::import::read::{self, Resource};

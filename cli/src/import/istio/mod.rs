@@ -12,9 +12,11 @@ mod service_entry;
 mod telemetry;
 mod virtual_service;
 
-use super::dialect::{Audience, Context, Dialect, Kind, Phase, no_finish};
+use super::context::Context;
+use super::dialect::{Dialect, Kind, Phase, no_finish};
 use super::field::Object;
 use super::read::Resource;
+use super::scope::Audience;
 use super::scope::Scope;
 pub use mesh_config::{CONFIG_MAP, root_namespace};
 

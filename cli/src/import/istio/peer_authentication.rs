@@ -1,10 +1,11 @@
 //! PeerAuthentication → whether clients have to show a certificate of the mesh.
 
 use super::{level, superseded};
-use crate::import::dialect::{Audience, Context};
+use crate::import::context::Context;
 use crate::import::field::{Field, Object};
 use crate::import::mesh::{Peer, PeerMode};
 use crate::import::read::Resource;
+use crate::import::scope::Audience;
 
 /// The level of a policy with a selector.
 const WORKLOAD: u8 = 2;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::import::dialect::Context;
+use crate::import::context::Context;
 use crate::import::field::{Member, Object, Shape};
 use crate::import::read::Resource;
 

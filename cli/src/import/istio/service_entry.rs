@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::import::dialect::Context;
+use crate::import::context::Context;
 use crate::import::field::{Field, Object};
 use crate::import::mesh::{Instance, Port, Service, TargetPort};
 use crate::import::read::Resource;

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::import::dialect::Context;
+use crate::import::context::Context;
 use crate::import::field::{Field, Object};
 use crate::import::read::Resource;
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-use crate::import::dialect::Context;
+use crate::import::context::Context;
 use crate::import::field::{Field, Member, Object, Reading, Shape};
 use crate::import::mesh::{Destination, Entry, Server, hosts, put};
 use crate::import::read::Resource;

@@ -4,11 +4,14 @@ mod ingress;
 mod services;
 mod workloads;
 
-use super::dialect::{Audience, Context, Dialect, Kind, Phase, Read, no_finish};
+use super::annotations::inbound::BY_DEFAULT;
+use super::annotations::times::OF_SERVICES;
+use super::context::Context;
+use super::dialect::{Dialect, Kind, Phase, Read, no_finish};
 use super::field::Object;
-use super::linkerd::{BY_DEFAULT, OF_SERVICES};
 use super::mesh::Secret;
 use super::read::Resource;
+use super::scope::Audience;
 
 /// The kinds of the core and of `apps`.
 pub static DIALECT: Dialect =

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::Map;
 
-use crate::import::dialect::Context;
+use crate::import::annotations::accrual;
+use crate::import::annotations::times::Annotated;
+use crate::import::context::Context;
 use crate::import::field::{Field, Object};
-use crate::import::linkerd::{self, Annotated};
 use crate::import::mesh::hosts::of_service;
 use crate::import::mesh::{Instance, Port, Service, TargetPort};
 use crate::import::read::Resource;
@@ -22,7 +23,7 @@ pub fn service(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
     let namespace = cx.namespace(resource).to_owned();
     let mut service = Service { namespace: namespace.clone(), dns: true, ..Service::default() };
     service.times = Annotated::of(top, resource).over(&Map::new());
-    service.outliers = linkerd::accrual(top);
+    service.outliers = accrual::of(top);
     if let Some(spec) = top.field("spec").and_then(|spec| spec.object()) {
         for field in spec.field("ports").into_iter().flat_map(|ports| ports.items()) {
             service.ports.extend(port(&field));

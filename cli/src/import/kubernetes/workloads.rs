@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::import::dialect::Context;
+use crate::import::annotations::inbound::BY_DEFAULT;
+use crate::import::context::Context;
 use crate::import::field::{Field, Object};
-use crate::import::linkerd::BY_DEFAULT;
 use crate::import::mesh::Instance;
 use crate::import::read::Resource;
 use crate::import::scope::labels_of;

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use super::settings;
-use crate::import::dialect::{Context, no_hint};
+use crate::import::context::Context;
+use crate::import::dialect::no_hint;
 use crate::import::field::{Field, Object, Reading};
 use crate::import::mesh::condition::quoted;
 

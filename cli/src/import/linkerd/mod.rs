@@ -1,7 +1,5 @@
 //! Linkerd's kinds.
 
-mod accrual;
-mod annotated;
 mod identity;
 mod misplaced;
 mod rate_limit;
@@ -14,18 +12,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::dialect::{Audience, Context, Dialect, Kind, Phase, Read, no_finish};
+use super::context::Context;
+use super::dialect::{Dialect, Kind, Phase, Read, no_finish};
 use super::istio::CONFIG_MAP;
 use super::mesh::{Entry, Origin, Rule, Service, hosts};
 use super::read::Resource;
+use super::scope::Audience;
 use super::smi::split;
 use crate::envoy::cluster::OutlierDetection;
 use crate::envoy::put_field;
 
-pub use accrual::of as accrual;
-pub use annotated::{ANNOTATIONS, Annotated, OF_SERVICES};
-pub use server::{BY_DEFAULT, GROUP, has_default};
-pub use service_profile::has_profile;
+use super::annotations::times::ANNOTATIONS;
 
 /// Linkerd.
 pub static DIALECT: Dialect =
@@ -37,7 +34,10 @@ const NAMESPACE: Audience = Audience::NAMESPACE;
 /// So are routes of a Server.
 const ROUTE: Audience = Audience::OfNamespaceIf(server::names_one);
 
-const POLICY: &[&str] = &[server::GROUP];
+/// The group of its policies.
+const GROUP: &str = "policy.linkerd.io";
+
+const POLICY: &[&str] = &[GROUP];
 
 const KINDS: &[Kind] = &[
     Kind {
@@ -64,7 +64,7 @@ const fn kind(name: &'static str, groups: &'static [&'static str], audience: Aud
 
 /// Whether a resource is one of Linkerd's policies.
 fn is_ours(resource: &Resource) -> bool {
-    resource.group.as_deref().is_none_or(|group| group == server::GROUP)
+    resource.group.as_deref().is_none_or(|group| group == GROUP)
 }
 
 /// What is left to do when all resources were read, whether or not one of these kinds is among them: annotations of others count.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::server::{For, is_for, told};
 use super::{identity, settings};
-use crate::import::dialect::Context;
+use crate::import::context::Context;
 use crate::import::field::{Field, Object};
 use crate::import::mesh::put;
 use crate::import::read::Resource;

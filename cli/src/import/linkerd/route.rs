@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use super::annotated::Annotated;
 use super::server::{For, closed, is_for};
-use crate::import::dialect::Context;
+use crate::import::annotations::times::Annotated;
+use crate::import::context::Context;
 use crate::import::field::Object;
 use crate::import::gateway::{matches, of_services};
 use crate::import::mesh::hosts::of_service;

@@ -7,7 +7,9 @@ use serde_json::{Map, Value, json};
 
 use super::identity::{self, Source};
 use super::{is_ours, settings};
-use crate::import::dialect::{Context, SAY_PORT, no_hint};
+use crate::import::annotations::inbound;
+use crate::import::context::{Context, SAY_PORT};
+use crate::import::dialect::no_hint;
 use crate::import::field::{Field, Object, Reading};
 use crate::import::gateway::matches;
 use crate::import::istio::CONFIG_MAP;
@@ -19,12 +21,6 @@ use crate::import::scope::{Fit, labels_of, selector_of, take_labels};
 
 /// Under this name it is kept which Server the proxy is.
 const SERVER: &str = "linkerd.server";
-
-/// The annotation of a pod or a namespace that says who gets in where no Server is.
-pub const BY_DEFAULT: &[&str] = &["config.linkerd.io/default-inbound-policy"];
-
-/// The group of Linkerd's policies.
-pub const GROUP: &str = "policy.linkerd.io";
 
 /// Whether a policy is for the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -210,21 +206,6 @@ fn of_access(access: &str, cx: &Context<'_>) -> Vec<Source> {
     }
 }
 
-fn annotation(resource: &Resource, at: &str) -> Option<String> {
-    let annotations = resource.value.pointer(at)?;
-    BY_DEFAULT.iter().find_map(|name| annotations.get(name)?.as_str()).map(str::to_owned)
-}
-
-/// Whether an annotation of a resource says who gets in where no Server is.
-pub fn has_default(resource: &Resource) -> bool {
-    let at = match resource.kind.as_str() {
-        "Pod" | "Namespace" => "/metadata/annotations",
-        "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" => "/spec/template/metadata/annotations",
-        _ => return false,
-    };
-    annotation(resource, at).is_some()
-}
-
 /// What annotations of the workloads that the proxy may be say of who gets in, and who says it: as the pod does, or its
 /// namespace.
 fn annotated(cx: &Context<'_>) -> Vec<Option<(String, usize)>> {
@@ -234,14 +215,14 @@ fn annotated(cx: &Context<'_>) -> Vec<Option<(String, usize)>> {
     let of_namespace = cx
         .all("Namespace")
         .filter(|namespace| namespace.name == cx.scope.namespace)
-        .find_map(|namespace| Some((annotation(namespace, "/metadata/annotations")?, namespace.index)));
+        .find_map(|namespace| Some((inbound::said(namespace, "/metadata/annotations")?, namespace.index)));
     let kinds = ["Pod", "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet"];
     let workloads = kinds.into_iter().flat_map(|kind| cx.all(kind)).filter_map(|workload| {
         let at = if workload.kind == "Pod" { "/metadata" } else { "/spec/template/metadata" };
         let labels = workload.value.pointer(&format!("{at}/labels")).map(labels_of).unwrap_or_default();
         let ours = cx.namespace(workload) == cx.scope.namespace
             && cx.scope.labels.as_ref().is_none_or(|own| selects(own, &labels));
-        let said = annotation(workload, &format!("{at}/annotations")).map(|said| (said, workload.index));
+        let said = inbound::said(workload, &format!("{at}/annotations")).map(|said| (said, workload.index));
         ours.then(|| said.or_else(|| of_namespace.clone()))
     });
     let mut found: Vec<Option<(String, usize)>> = workloads.collect();
@@ -263,7 +244,7 @@ pub fn by_default(cx: &mut Context<'_>) {
     }
     let name = match resource.kind == CONFIG_MAP {
         true => "proxy.defaultInboundPolicy",
-        false => BY_DEFAULT.first().copied().unwrap_or_default(),
+        false => inbound::BY_DEFAULT.first().copied().unwrap_or_default(),
     };
     if found.iter().any(|other| other.as_ref().map(|(said, _)| said) != Some(&first)) {
         resource.log.error(

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use crate::import::dialect::Context;
+use crate::import::context::Context;
 use crate::import::field::{Field, Object};
 use crate::import::mesh::condition::Condition;
 use crate::import::mesh::{Entry, RetryBudget, Rule, TrafficPolicy, put, span};
@@ -159,15 +159,6 @@ fn ways(host: &str, overrides: Option<Vec<(String, Option<u16>, u64)>>, cx: &Con
         origin: crate::import::mesh::Origin::default(),
     });
     ways
-}
-
-/// Whether a service has a profile in the input.
-pub fn has_profile(host: &str, cx: &Context<'_>) -> bool {
-    let words = |profile: &Resource| vec![split::first(&profile.name)];
-    let profiles = cx.with(("ServiceProfile", "name"), words, &split::first(host));
-    profiles
-        .into_iter()
-        .any(|profile| cx.host(&profile.name, profile) == host && cx.not_its_host(profile, host).is_none())
 }
 
 /// A name of a host, as Kubernetes has them.

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::import::dialect::Context;
+use crate::import::context::Context;
 use crate::import::field::Object;
 use crate::import::read::Resource;
 

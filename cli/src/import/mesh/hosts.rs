@@ -76,6 +76,11 @@ pub fn common<'h>(a: &'h str, b: &'h str) -> Option<&'h str> {
     }
 }
 
+/// The first part of a host's name, which its short and its full name have in common.
+pub fn first(name: &str) -> String {
+    name.split('.').next().unwrap_or_default().to_ascii_lowercase()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,9 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::dialect::{Audience, Context, Dialect, Kind, Phase, no_finish};
+use super::context::Context;
+use super::dialect::{Dialect, Kind, Phase, no_finish};
 use super::field::Object;
 use super::read::{OPEN_API, Resource};
+use super::scope::Audience;
 
 /// The tag: its value is the template.
 const TAG: &str = "path_template";

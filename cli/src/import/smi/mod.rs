@@ -4,7 +4,8 @@ mod routes;
 pub mod split;
 mod target;
 
-use super::dialect::{Audience, Dialect, Kind, Phase, Read};
+use super::dialect::{Dialect, Kind, Phase, Read};
+use super::scope::Audience;
 
 /// SMI.
 pub static DIALECT: Dialect =

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use crate::import::dialect::{Context, no_hint};
+use crate::import::context::Context;
+use crate::import::dialect::no_hint;
 use crate::import::field::{Field, Object, Reading};
 use crate::import::mesh::condition::Condition;
 use crate::import::read::Resource;

@@ -3,9 +3,11 @@
 use serde_json::{Map, Value, json};
 
 use super::routes;
-use crate::import::dialect::{Context, no_hint};
+use crate::import::context::Context;
+use crate::import::dialect::no_hint;
 use crate::import::field::{Field, Object, Reading};
 use crate::import::mesh::condition::Condition;
+use crate::import::mesh::hosts;
 use crate::import::mesh::{Destination, Entry, Origin};
 use crate::import::read::Resource;
 
@@ -44,7 +46,7 @@ pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
         );
         return;
     }
-    if crate::import::linkerd::has_profile(&split.service, cx) {
+    if cx.has_profile(&split.service) {
         // The profile's routes lead where this says.
         return;
     }
@@ -94,9 +96,9 @@ pub fn of_service(service: &str, cx: &Context<'_>) -> Vec<Split> {
         let named = resource.value.get("spec").and_then(|spec| spec.get("service")?.as_str());
         named.map(str::to_owned)
     };
-    let words = |resource: &Resource| named(resource).iter().map(|name| first(name)).collect();
+    let words = |resource: &Resource| named(resource).iter().map(|name| hosts::first(name)).collect();
     let mut splits: Vec<Split> = cx
-        .with(("TrafficSplit", "service"), words, &first(service))
+        .with(("TrafficSplit", "service"), words, &hosts::first(service))
         .into_iter()
         .filter(|resource| {
             named(resource).is_some_and(|name| cx.host(&name, resource) == service)
@@ -113,11 +115,6 @@ pub fn of_service(service: &str, cx: &Context<'_>) -> Vec<Split> {
         .collect();
     splits.sort_by_key(|split| split.condition.is_none());
     splits
-}
-
-/// The first part of a host's name, which its short and its full name have in common.
-pub fn first(name: &str) -> String {
-    name.split('.').next().unwrap_or_default().to_ascii_lowercase()
 }
 
 /// A service as a destination, with its port if it has only one.

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use super::routes;
-use crate::import::dialect::Context;
+use crate::import::context::Context;
 use crate::import::field::Object;
 use crate::import::mesh::condition::Condition;
 use crate::import::mesh::put;

@@ -1,6 +1,10 @@
 //! Annotations that no reader takes. Those of programs that make proxies of a resource may say who gets in: there are too many
 //! such programs to know them all, so that what a name speaks of counts.
 
+pub mod accrual;
+pub mod inbound;
+pub mod times;
+
 use super::dialect::Kind;
 use super::field::Field;
 

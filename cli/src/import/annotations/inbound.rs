@@ -1,0 +1,22 @@
+//! Annotations of a pod or its namespace that say who gets in where no Server of Linkerd's is.
+
+use crate::import::read::Resource;
+
+/// The annotation of a pod or a namespace that says who gets in where no Server is.
+pub const BY_DEFAULT: &[&str] = &["config.linkerd.io/default-inbound-policy"];
+
+/// What they say, where they stand at this JSON pointer.
+pub fn said(resource: &Resource, at: &str) -> Option<String> {
+    let annotations = resource.value.pointer(at)?;
+    BY_DEFAULT.iter().find_map(|name| annotations.get(name)?.as_str()).map(str::to_owned)
+}
+
+/// Whether an annotation of a resource says who gets in where no Server is.
+pub fn has_default(resource: &Resource) -> bool {
+    let at = match resource.kind.as_str() {
+        "Pod" | "Namespace" => "/metadata/annotations",
+        "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" => "/spec/template/metadata/annotations",
+        _ => return false,
+    };
+    said(resource, at).is_some()
+}
