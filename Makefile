@@ -6,9 +6,12 @@ BENCH := cargo bench --profile dev --bench envoy --
 # What shows that the bench works: every kind of configuration, a few requests each.
 BENCHED := empty,filters,native-tuned-new,native-default,native-default-new,meshfilter,meshfilter-new,authentication,authorization,routing
 BENCHED := $(BENCHED),faults,rate-limits,telemetry,entries-1000,rules-1000,meshfilter-2-workers,keys
+# What docs/native.md has.
+BENCHED_NATIVE := instructions,bare,native-tuned,native-metrics,native-default-new,nothing,nothing-plain,meshfilter-like,meshfilter
+BENCHED_NATIVE := $(BENCHED_NATIVE),meshfilter-new
 
 .DEFAULT_GOAL := help
-.PHONY: help demo fleet build native native-all native-memory native-miri image image-native bench bench-import bench-native bench-sdk test lint unit envoy-native malformed parity adversarial fuzz envoy-oldest node envoy soak package tools
+.PHONY: help demo fleet build native native-all native-memory native-cost native-miri image image-native bench bench-import bench-native bench-sdk test lint unit envoy-native malformed parity adversarial fuzz envoy-oldest node envoy soak package tools
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,7 +49,7 @@ lint: ## Format and clippy, for the native command and for the module
 	cargo fmt --manifest-path tests/rate_limit_service/Cargo.toml --check
 
 bench-native: tools build native ## What requests cost with the native module beside the others, in instructions; needs valgrind
-	$(BENCH) --only instructions,bare,native-tuned,native-default-new,nothing,meshfilter,meshfilter-new --other native=$(NATIVE) --rounds 0
+	$(BENCH) --only $(BENCHED_NATIVE) --other native=$(NATIVE) --rounds 0
 
 bench-sdk: tools build ## The same core behind the proxy-wasm SDK beside this module, in bytes and instructions; needs valgrind
 	cargo build --release --locked --target wasm32-wasip1 --package meshfilter-sdk --features core
@@ -66,6 +69,10 @@ native-memory: ## The native module's own tests, every hook and a panic in each 
 	RUSTC_BOOTSTRAP=1 RUSTFLAGS='-Zsanitizer=address' CARGO_TARGET_DIR=target/asan cargo test --package meshfilter-native \
 	  --features system-allocator,panics --target "$$(rustc -vV | sed -n 's/^host: //p')"
 
+native-cost: native ## What a request costs in the native module, in instructions, is what it is pinned to; some seconds in valgrind
+	@scripts/install-tools.sh valgrind
+	cargo test --test native_cost -- --nocapture
+
 # The timer's thread, and what threads keep for their next request, go with the process: leaks are the sanitizer's business.
 MIRI := MIRIFLAGS='-Zmiri-disable-isolation -Zmiri-permissive-provenance -Zmiri-ignore-leaks' cargo +nightly miri test
 native-miri: ## The same in Miri, of a nightly toolchain; some minutes
@@ -80,7 +87,7 @@ image-native: native-all ## Container image of the native module, for both archi
 	cargo run --quiet -- image target/native/x86_64/libmeshfilter.so target/native/aarch64/libmeshfilter.so --output dist/native
 
 # A push of another wasm module and the crash of a VM have no native twin.
-envoy-native: tools native native-all native-memory ## Cases, key sets, mTLS, parity, traffic, pushes, metrics, malformed requests, a short soak and panics with the native module
+envoy-native: tools native native-all native-memory native-cost ## Cases, key sets, mTLS, parity, traffic, pushes, metrics, malformed requests, a short soak and panics with the native module
 	@scripts/install-tools.sh envoy-1.38 envoy-1.39 envoy-oldest fleet registry
 	cargo build --package meshfilter-native --features panics
 	cargo test --test native

@@ -5,6 +5,7 @@
 #   scripts/install-tools.sh zig                                                    what links for other machines
 #   scripts/install-tools.sh registry                                               a registry and its client, for the tests of push
 #   scripts/install-tools.sh fleet                                                  Redis, and a rate limit service that counts in it
+#   scripts/install-tools.sh valgrind                                               what counts instructions
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -98,6 +99,24 @@ fleet() {
   cargo build --quiet --locked --manifest-path tests/rate_limit_service/Cargo.toml --target-dir target/rate-limit-service
 }
 
+# It is a script that looks for its program beside itself, and for its tools where they were built to be: a link would not do.
+valgrind() {
+  local program=.tools/bin/valgrind installed
+  if [ -x $program ]; then return; fi
+  if installed=$(type -P valgrind); then
+    mkdir -p .tools/bin
+    printf '#!/bin/sh\nexec %s "$@"\n' "$installed" >$program
+  else
+    debian valgrind
+    cat >$program <<'EOF'
+#!/bin/sh
+root=$(cd "$(dirname "$0")/../debian/usr" && pwd)
+VALGRIND_LIB=$(dirname "$(find "$root" -name 'callgrind-*-linux' | head -n 1)") exec "$root/bin/valgrind.bin" "$@"
+EOF
+  fi
+  chmod +x $program
+}
+
 # Unpacks a program of Debian's, with those of the libraries it needs that this system lacks, so that nobody needs to be
 # root and no service is started. Its package is named if it has another name.
 debian() {
@@ -145,6 +164,7 @@ for tool in "$@"; do
     registry) registry ;;
     fleet) fleet ;;
     prometheus) monitoring ;;
+    valgrind) valgrind ;;
     *) fail "there is no tool $tool" ;;
   esac
 done
