@@ -71,8 +71,8 @@ impl Ends {
 
 /// The snapshot, and what the policies changed in it.
 #[derive(Clone, Debug, Default)]
-pub struct Request {
-    headers: HeaderMap,
+pub struct Request<'h> {
+    headers: HeaderMap<'h>,
     attributes: Vec<Option<Vec<u8>>>,
     edits: Vec<HeaderEdit>,
     original_path: Option<Vec<u8>>,
@@ -84,9 +84,9 @@ pub struct Request {
     pub stream: u32,
 }
 
-impl Request {
+impl<'h> Request<'h> {
     /// A request with its headers, and the attributes of an [`AttributeTable`] in the table's order.
-    pub fn new(mut headers: HeaderMap, attributes: Vec<Option<Vec<u8>>>, received_at: Instant) -> Self {
+    pub fn new(mut headers: HeaderMap<'h>, attributes: Vec<Option<Vec<u8>>>, received_at: Instant) -> Self {
         headers.trim_values();
         let ends = Ends::of(headers.get(b":path").unwrap_or_default());
         Request { headers, attributes, received_at, ends, ..Request::default() }
@@ -222,31 +222,33 @@ impl Request {
         }
         self.headers.remove(name.as_bytes());
         self.headers.add(name.as_bytes(), &value);
-        self.note_edit(&name);
-        self.edits.push(HeaderEdit::Set(name, value.into_owned()));
+        self.note_edit(HeaderEdit::Set(name, value.into_owned()));
     }
 
     /// Adds a value to a header. Control characters never reach the proxy.
     pub fn add_header(&mut self, name: impl Into<Cow<'static, str>>, value: &[u8]) {
         let (name, value) = (name.into(), clean(value));
         self.headers.add(name.as_bytes(), &value);
-        self.note_edit(&name);
-        self.edits.push(HeaderEdit::Add(name, value.into_owned()));
+        self.note_edit(HeaderEdit::Add(name, value.into_owned()));
     }
 
     /// Removes a header; nothing happens where there is none.
     pub fn remove_header(&mut self, name: impl AsRef<str>) {
         let name = name.as_ref();
         if self.headers.remove(name.as_bytes()) {
-            self.note_edit(name);
-            self.edits.push(HeaderEdit::Remove(Cow::Owned(name.to_owned())));
+            self.note_edit(HeaderEdit::Remove(Cow::Owned(name.to_owned())));
         }
     }
 
-    fn note_edit(&mut self, name: &str) {
-        if name == ":path" {
+    fn note_edit(&mut self, edit: HeaderEdit) {
+        if edit.name() == ":path" {
             self.ends = Ends::of(self.path_and_query());
         }
+        // To begin with room for what most policies change costs less than to grow.
+        if self.edits.capacity() == 0 {
+            self.edits = Vec::with_capacity(4);
+        }
+        self.edits.push(edit);
     }
 
     /// How many edits were made so far.

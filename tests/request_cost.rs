@@ -77,7 +77,7 @@ impl Host for Quiet {
     }
 
     quietly! {
-        fn header_map(&self, map: MapType) -> Result<HeaderMap>;
+        fn header_map(&self, map: MapType) -> Result<HeaderMap<'static>>;
         fn set_header(&self, map: MapType, name: &str, value: &[u8]) -> Result<()>;
         fn add_header(&self, map: MapType, name: &str, value: &[u8]) -> Result<()>;
         fn remove_header(&self, map: MapType, name: &str) -> Result<()>;

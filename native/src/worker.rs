@@ -241,7 +241,9 @@ impl Worker {
                         reply.send(&headers, filter);
                     }
                     Action::Reset => filter.reset("meshfilter_reset"),
-                    Action::Answered(token, answer) => self.deliver(Reply { token, answer }),
+                    Action::Answered(token, answer) => {
+                        self.deliver(Reply { token, answer: answer.map(|answer| *answer) });
+                    }
                 }
             }
         }

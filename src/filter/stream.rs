@@ -1,7 +1,8 @@
 use std::rc::Rc;
 
-use super::{effects, way};
-use crate::host::{Host, Instant, LocalReply, MapType, Result};
+use super::effects::{self, Edits};
+use super::way;
+use crate::host::{HeaderMap, Host, Instant, LocalReply, MapType, Result, Status};
 use crate::pipeline::Pipeline;
 use crate::policy::{Facts, Policy, Step, Wait};
 use crate::request::Request;
@@ -24,6 +25,12 @@ pub(super) enum Progress {
     Ended,
 }
 
+/// What was decided, and what it changes in the proxy's own headers.
+struct Decided {
+    step: Step,
+    edits: Edits,
+}
+
 /// One request and its response.
 ///
 /// Clients can have very many requests open at once, each with headers as large as the proxy takes, and the memory of a VM
@@ -34,8 +41,6 @@ pub struct Stream {
     host: Rc<dyn Host>,
     policy: Rc<Policy>,
     pipeline: Pipeline,
-    /// Empty outside of the callback that decides.
-    request: Request,
     /// `None` until there is a request.
     received_at: Option<Instant>,
     /// Whether telemetry has heard how it was decided.
@@ -50,7 +55,6 @@ impl Stream {
             host,
             policy,
             pipeline: Pipeline::default(),
-            request: Request::default(),
             received_at: None,
             decided: false,
             facts: Facts::default(),
@@ -84,25 +88,34 @@ impl Stream {
             self.decided = true;
             return Progress::Continue;
         }
-        if let Err(status) = self.read_request() {
-            log::error!("meshfilter: the proxy does not give the request's headers: {status:?}");
-            return refuse(&*self.host);
+        match self.with_request(Self::advance) {
+            Ok(decided) => self.carry_out(decided),
+            Err(status) => {
+                log::error!("meshfilter: the proxy does not give the request's headers: {status:?}");
+                refuse(&*self.host)
+            }
         }
-        let progress = self.advance();
-        self.request = Request::default();
-        progress
+    }
+
+    /// Looks at the request, whose headers the proxy lends meanwhile.
+    fn with_request<T>(&mut self, look: fn(&mut Self, &mut Request<'_>) -> T) -> Result<T> {
+        let host = self.host.clone();
+        let mut found = None;
+        host.lend_header_map(MapType::HttpRequestHeaders, &mut |headers| {
+            let mut request = self.request(headers);
+            found = Some(look(self, &mut request));
+        })?;
+        found.ok_or(Status::InternalFailure)
     }
 
     /// The only place that asks the proxy about the request.
-    fn read_request(&mut self) -> Result<()> {
-        let headers = self.host.header_map(MapType::HttpRequestHeaders)?;
+    fn request<'h>(&self, headers: HeaderMap<'h>) -> Request<'h> {
         let attribute = |path: &Vec<String>| {
             let path: Vec<&str> = path.iter().map(String::as_str).collect();
             self.host.property(&path)
         };
         let attributes = self.policy.attributes.paths().iter().map(attribute).collect();
-        self.request = Request::new(headers, attributes, self.received_at.unwrap_or_default());
-        Ok(())
+        Request::new(headers, attributes, self.received_at.unwrap_or_default())
     }
 
     /// Goes on after a pause, in this stream's context.
@@ -124,31 +137,40 @@ impl Stream {
         self.policy.rate_limits.on_http_call_response(token, &mut self.facts, &*self.host)
     }
 
-    fn advance(&mut self) -> Progress {
-        let step = self.pipeline.run(&self.policy, &mut self.request, &mut self.facts, &*self.host);
+    /// Decides as far as it can be decided now. What comes of it is carried out when the headers are not lent any more.
+    fn advance(&mut self, request: &mut Request<'_>) -> Result<Decided> {
+        let host = &*self.host;
+        let step = self.pipeline.run(&self.policy, request, &mut self.facts, host);
         if !matches!(step, Step::Wait(_)) {
-            self.policy.telemetry.on_decided(&mut self.request, &mut self.facts, &*self.host);
+            self.policy.telemetry.on_decided(request, &mut self.facts, host);
             self.facts.forget();
             self.decided = true;
         }
-        let host = &*self.host;
-        let ended = match step {
-            Step::Continue => way::send_on(host, &mut self.request, &self.facts).map(|()| Progress::Continue),
+        let edits = match step {
+            Step::Continue => way::send_on(host, request, &self.facts)?,
             // What was changed so far is in the map that is read again.
-            Step::Wait(wait) => {
-                way::change_so_far(host, &mut self.request, &mut self.facts).map(|()| Progress::Wait(wait))
-            }
+            Step::Wait(_) => way::change_so_far(request, &mut self.facts),
+            Step::Reply(_) | Step::Reset => Edits::default(),
+        };
+        Ok(Decided { step, edits })
+    }
+
+    fn carry_out(&self, decided: Result<Decided>) -> Progress {
+        let host = &*self.host;
+        let carry_out = |Decided { step, edits }| match step {
+            Step::Continue => effects::apply_to_request(host, edits).map(|()| Progress::Continue),
+            Step::Wait(wait) => effects::apply_to_request(host, edits).map(|()| Progress::Wait(wait)),
             Step::Reply(mut reply) => {
                 if !LocalReply::may_have_body(reply.status) {
                     reply.body.clear();
                 }
-                self.host.send_local_reply(&reply).map(|()| Progress::Ended)
+                host.send_local_reply(&reply).map(|()| Progress::Ended)
             }
-            Step::Reset => self.host.reset_stream().map(|()| Progress::Ended),
+            Step::Reset => host.reset_stream().map(|()| Progress::Ended),
         };
-        ended.unwrap_or_else(|status| {
+        decided.and_then(carry_out).unwrap_or_else(|status| {
             log::error!("meshfilter: the proxy refuses what was decided: {status:?}");
-            refuse(&*self.host)
+            refuse(host)
         })
     }
 
@@ -172,9 +194,12 @@ impl Stream {
         let Some(received_at) = self.received_at else { return };
         // A client that left while its request waited. The proxy shows the headers once more.
         if !self.decided && !self.policy.telemetry.is_empty() {
-            let _ = self.read_request();
-            self.policy.telemetry.on_decided(&mut self.request, &mut self.facts, &*self.host);
-            self.request = Request::default();
+            let decided: fn(&mut Self, &mut Request<'_>) = |stream, request| {
+                stream.policy.telemetry.on_decided(request, &mut stream.facts, &*stream.host);
+            };
+            if self.with_request(decided).is_err() {
+                decided(self, &mut Request::default());
+            }
         }
         self.policy.telemetry.on_log(received_at, &mut self.facts, &*self.host);
     }

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::cell::Cell;
 
-use super::effects;
+use super::effects::Edits;
 use crate::host::{Host, Result};
 use crate::policy::Facts;
 use crate::policy::routing::upstream::{AUTHORITY, CHOSEN, CLUSTER, EDITS, MIRROR_CLUSTERS};
@@ -37,8 +37,8 @@ impl Rewrites {
     }
 }
 
-/// Sends a request on: its edits, and the chosen destination.
-pub(super) fn send_on(host: &dyn Host, request: &mut Request, facts: &Facts) -> Result<()> {
+/// What sends a request on: its edits, and the chosen destination.
+pub(super) fn send_on(host: &dyn Host, request: &mut Request, facts: &Facts) -> Result<Edits> {
     let mut edits = request.take_edits();
     let mut own = edits.split_off(facts.edits_before_choice.unwrap_or(edits.len()).min(edits.len()));
     let chosen = facts.destination.is_some() || facts.earlier_has(CLUSTER);
@@ -70,14 +70,14 @@ pub(super) fn send_on(host: &dyn Host, request: &mut Request, facts: &Facts) -> 
     if host.may_be_followed() {
         prove(host, facts, edits.iter().chain(&own))?;
     }
-    effects::apply_to_request(host, edits, own)
+    Ok(Edits { before: edits, after: own })
 }
 
-/// Makes the edits of a request that waits, whose headers are read again when it goes on.
-pub(super) fn change_so_far(host: &dyn Host, request: &mut Request, facts: &mut Facts) -> Result<()> {
-    let edits = request.take_edits();
-    facts.not_envoys |= adds(&edits);
-    effects::apply_to_request(host, edits, Vec::new())
+/// The edits of a request that waits, whose headers are read again when it goes on.
+pub(super) fn change_so_far(request: &mut Request, facts: &mut Facts) -> Edits {
+    let before = request.take_edits();
+    facts.not_envoys |= adds(&before);
+    Edits { before, after: Vec::new() }
 }
 
 /// Whether an edit could make Envoy choose another route: those that the filter chose by its header are left with their

@@ -21,9 +21,9 @@ type ForeignFunction = Box<dyn Fn(&[u8]) -> Result<Vec<u8>>>;
 #[derive(Clone, Debug, Default)]
 pub struct Stream {
     /// Request headers as they stand.
-    pub request: HeaderMap,
+    pub request: HeaderMap<'static>,
     /// Response headers as they stand.
-    pub response: HeaderMap,
+    pub response: HeaderMap<'static>,
     /// Attributes by their path joined with dots.
     pub properties: BTreeMap<String, Vec<u8>>,
     /// Filter state that the filter wrote.
@@ -105,8 +105,8 @@ pub struct Fake {
     calls: RefCell<Vec<(u32, HttpCall)>>,
     refuses_http_calls: Cell<bool>,
     buffers: RefCell<HashMap<u32, Vec<u8>>>,
-    call_headers: RefCell<HeaderMap>,
-    call_trailers: RefCell<HeaderMap>,
+    call_headers: RefCell<HeaderMap<'static>>,
+    call_trailers: RefCell<HeaderMap<'static>>,
     foreign: RefCell<HashMap<String, ForeignFunction>>,
     environment: RefCell<HashMap<String, String>>,
     hostcalls: RefCell<BTreeMap<&'static str, u64>>,
@@ -226,14 +226,14 @@ impl Fake {
     }
 
     /// Puts the answer of a callout in place, for the callback that follows.
-    pub fn set_call_response(&self, headers: HeaderMap, body: Vec<u8>) {
+    pub fn set_call_response(&self, headers: HeaderMap<'static>, body: Vec<u8>) {
         *self.call_headers.borrow_mut() = headers;
         *self.call_trailers.borrow_mut() = HeaderMap::default();
         self.set_buffer(BufferType::HttpCallResponseBody, body);
     }
 
     /// Puts the trailers of that answer in place.
-    pub fn set_call_trailers(&self, trailers: HeaderMap) {
+    pub fn set_call_trailers(&self, trailers: HeaderMap<'static>) {
         *self.call_trailers.borrow_mut() = trailers;
     }
 
@@ -282,7 +282,7 @@ impl Fake {
         self.with_stream(self.context.get(), f).ok_or(Status::BadArgument)
     }
 
-    fn map<T>(&self, map: MapType, f: impl FnOnce(&mut HeaderMap) -> T) -> Result<T> {
+    fn map<T>(&self, map: MapType, f: impl FnOnce(&mut HeaderMap<'static>) -> T) -> Result<T> {
         match map {
             MapType::HttpRequestHeaders => self.stream(|stream| f(&mut stream.request)),
             MapType::HttpResponseHeaders => self.stream(|stream| f(&mut stream.response)),
@@ -293,7 +293,7 @@ impl Fake {
 }
 
 impl Host for Fake {
-    fn header_map(&self, map: MapType) -> Result<HeaderMap> {
+    fn header_map(&self, map: MapType) -> Result<HeaderMap<'static>> {
         self.count("header_map");
         self.map(map, |headers| headers.clone())
     }

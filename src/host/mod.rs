@@ -21,6 +21,7 @@ pub mod proxy_wasm;
 #[forbid(unsafe_code)]
 mod same;
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 #[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
@@ -177,12 +178,20 @@ pub struct HttpCall {
 /// Names a metric that was defined.
 pub type MetricId = u32;
 
+/// Four numbers that all workers share: whoever reads or changes them has them alone meanwhile.
+pub type SharedCell = Mutex<[u64; 4]>;
+
 /// Everything that the proxy gives. One implementation talks to Envoy, one fakes it.
 pub trait Host {
     // Headers, of the request or the response that the call is about.
 
-    /// The whole map, read in one call.
-    fn header_map(&self, map: MapType) -> Result<HeaderMap>;
+    /// A copy of the whole map, read in one call.
+    fn header_map(&self, map: MapType) -> Result<HeaderMap<'static>>;
+    /// Lends the whole map, read in one call, where the proxy has it if that can be. An edit of it is refused meanwhile.
+    fn lend_header_map(&self, map: MapType, read: &mut dyn FnMut(HeaderMap<'_>)) -> Result<()> {
+        read(self.header_map(map)?);
+        Ok(())
+    }
     /// Whether surely no name in a map has one of these lengths, a set as [`HeaderMap::length`] makes one; false where finding
     /// out would cost as much as the map.
     fn lacks_lengths(&self, _map: MapType, _lengths: u64) -> bool {
@@ -232,6 +241,12 @@ pub trait Host {
     fn shared_data_swap(&self, key: &str, value: &[u8], cas: u32) -> Result<()>;
     /// Stores a value if the key is absent; else [`Status::CasMismatch`].
     fn shared_data_create(&self, key: &str, value: &[u8]) -> Result<()>;
+    /// The cell of this name, the same one for whoever asks; at first its numbers are 0. `None` where workers have no memory in
+    /// common: there they have shared data alone.
+    fn shared_cell(&self, name: &str) -> Option<Arc<SharedCell>> {
+        let _ = name;
+        None
+    }
 
     // Metrics.
 

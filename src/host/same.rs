@@ -2,14 +2,29 @@
 /// is worth its call only where there are many.
 #[inline]
 pub fn same(one: &[u8], other: &[u8]) -> bool {
-    const MANY: usize = 64;
+    const MANY: usize = 17;
     if one.len() != other.len() {
         return false;
     }
-    if cfg!(not(target_family = "wasm")) && one.len() >= MANY {
+    if cfg!(target_family = "wasm") {
+        return same_bytes(one, other);
+    }
+    if one.len() < MANY { same_few(one, other) } else { one == other }
+}
+
+/// For two of one length, of 16 bytes at most: what is between the first and the last few of them is nothing, or in both.
+#[inline(never)]
+fn same_few(one: &[u8], other: &[u8]) -> bool {
+    fn ends<const COUNT: usize>(bytes: &[u8]) -> Option<(&[u8; COUNT], &[u8; COUNT])> {
+        bytes.first_chunk().zip(bytes.last_chunk())
+    }
+    if let (Some(one), Some(other)) = (ends::<8>(one), ends::<8>(other)) {
         return one == other;
     }
-    same_bytes(one, other)
+    if let (Some(one), Some(other)) = (ends::<4>(one), ends::<4>(other)) {
+        return one == other;
+    }
+    one.iter().zip(other).all(|(one, other)| one == other)
 }
 
 /// For two of one length. Where it is inlined beside a constant of fewer than eight bytes, LLVM 22 goes through all offsets

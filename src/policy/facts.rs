@@ -107,6 +107,10 @@ impl Facts {
 
     /// Notes what a policy decided.
     pub fn verdict(&mut self, policy: &Rc<str>, decision: &'static str, mode: Mode) {
+        // To begin with room for what most requests get costs less than to grow.
+        if self.verdicts.capacity() == 0 {
+            self.verdicts = Vec::with_capacity(4);
+        }
         self.verdicts.push(Verdict { policy: policy.clone(), decision, mode });
     }
 

@@ -25,7 +25,7 @@ pub struct Guard {
 /// A request and what is known of it. What several guards ask for is read once.
 pub struct Sight<'a> {
     /// The request.
-    pub request: &'a Request,
+    pub request: &'a Request<'a>,
     /// What the stages before learned.
     pub facts: &'a Facts,
     readings: OnceCell<Readings<'a>>,

@@ -1,6 +1,6 @@
 use super::*;
 
-fn request(headers: &[(&str, &str)]) -> Request {
+fn request(headers: &[(&str, &str)]) -> Request<'static> {
     Request::new(headers.iter().copied().collect(), Vec::new(), 0)
 }
 

@@ -31,7 +31,7 @@ const OF_THE_EDGE: [&str; 18] = [
     "x-envoy-upstream-rq-timeout-ms",
 ];
 
-pub(super) fn of_request(request: &Request, context: u32) -> HeaderMap {
+pub(super) fn of_request(request: &Request, context: u32) -> HeaderMap<'static> {
     let scheme = if request.tls { "https" } else { "http" };
     let mut headers = HeaderMap::default();
     headers.add(b":authority", &request.host);
@@ -107,7 +107,7 @@ pub fn is_grpc(request: &HeaderMap) -> bool {
 }
 
 /// What Envoy makes of a local reply, for gRPC callers trailers alone.
-pub(super) fn local_reply(reply: &LocalReply, grpc: bool, head: bool) -> (HeaderMap, Vec<u8>) {
+pub(super) fn local_reply(reply: &LocalReply, grpc: bool, head: bool) -> (HeaderMap<'static>, Vec<u8>) {
     let mut headers = HeaderMap::default();
     if grpc {
         let status = reply.grpc_status.unwrap_or(match reply.status {

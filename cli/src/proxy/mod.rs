@@ -290,7 +290,7 @@ impl Proxy {
     }
 
     /// What Envoy's router and the upstream make of the request.
-    fn forward(&self, request: &HeaderMap, answer: &mut Answer) -> HeaderMap {
+    fn forward(&self, request: &HeaderMap, answer: &mut Answer) -> HeaderMap<'static> {
         let cluster = request.get(CLUSTER_HEADER.as_bytes()).map(String::from_utf8_lossy);
         let cluster = cluster.unwrap_or(FALLBACK.into()).into_owned();
         let known = self.settings.clusters.as_ref().is_none_or(|clusters| clusters.contains(&cluster));

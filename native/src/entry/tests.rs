@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use meshfilter::host::{HeaderMap, Host, MapType, Status};
+
 use super::*;
 use crate::abi::fake::FakeFilter;
 use crate::abi::fake::callbacks::{CALLOUTS, COMMITS};
@@ -473,4 +475,40 @@ mod panics {
         waits.scheduled();
         waits.end();
     }
+}
+
+#[test]
+fn headers_that_are_lent_cannot_be_edited() {
+    let configured = Configured::new("{}");
+    // SAFETY: the configuration and the filter live until the end.
+    let configuration = unsafe { configuration(configured.0) }.unwrap();
+    let filter = FakeFilter::get("/one");
+    let envoy = unsafe { Filter::new(filter.pointer()) };
+    let worker = Worker::of(configuration).unwrap();
+    let host = &worker.host;
+    let _hook = host.enter(1, envoy);
+    let map = MapType::HttpRequestHeaders;
+    let edits = || {
+        [
+            host.set_header(map, ":path", b"/two"),
+            host.add_header(map, "x-one", b"1"),
+            host.remove_header(map, ":scheme"),
+        ]
+    };
+    let mut looks = 0;
+    let mut look = |headers: HeaderMap<'_>| {
+        assert_eq!(edits(), [Err(Status::BadArgument); 3]);
+        // Nor when it is lent once more, and that is over.
+        host.lend_header_map(map, &mut |again| assert_eq!(again.get(b":path"), Some(&b"/one"[..]))).unwrap();
+        assert_eq!(edits(), [Err(Status::BadArgument); 3]);
+        assert_eq!(headers.get(b":path"), Some(&b"/one"[..]));
+        looks += 1;
+    };
+    host.lend_header_map(map, &mut look).unwrap();
+    assert_eq!(looks, 1);
+    assert_eq!(edits(), [Ok(()); 3]);
+    // A panic ends the loan, too.
+    let panics = AssertUnwindSafe(|| host.lend_header_map(map, &mut |_| panic!("a test wants a panic")));
+    assert!(catch_unwind(panics).is_err());
+    assert_eq!(edits(), [Ok(()); 3]);
 }

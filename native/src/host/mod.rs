@@ -14,12 +14,13 @@ use std::time::{Duration, SystemTime};
 
 use meshfilter::host::{
     BufferType, Counters, HeaderMap, Host, HttpCall, Instant, LocalReply, MapType, MetricId, MetricType,
-    NumberHash, Result, Status,
+    NumberHash, Result, SharedCell, Status,
 };
 
 use crate::abi::{self, Attribute, Filter, HeaderMapKind, Pairs};
 use crate::process::{
-    Alarm, Answer, Configuration, Errand, LateMetrics, Mailbox, Metric, SHARED_DATA, Teller, now, wake_at,
+    Alarm, Answer, CELLS, Configuration, Errand, LateMetrics, Mailbox, Metric, SHARED_DATA, Teller, now,
+    wake_at,
 };
 use crate::{crypto, panics};
 use callouts::Callouts;
@@ -43,8 +44,10 @@ pub struct NativeHost {
     mailbox: Arc<Mailbox>,
     /// The answer that a callback is about.
     answer: RefCell<Option<Answer>>,
+    /// The filters whose headers are lent: nobody may edit them then.
+    lent: RefCell<Vec<Filter>>,
     /// The response headers of a reply of the filter's own, while they are edited.
-    reply: RefCell<Option<HeaderMap>>,
+    reply: RefCell<Option<HeaderMap<'static>>>,
     metrics: RefCell<Vec<Option<Arc<Metric>>>>,
     /// What the document's attributes are called by the ABI; there are few.
     attributes: RefCell<Vec<(Vec<String>, Option<Attribute>)>>,
@@ -82,7 +85,7 @@ pub enum Action {
     Reply(Box<LocalReply>),
     Reset,
     /// A callout was answered before its number was known.
-    Answered(u32, Option<Answer>),
+    Answered(u32, Option<Box<Answer>>),
 }
 
 /// What a hook is about, until it ends; hooks may come within each other.
@@ -145,6 +148,7 @@ impl NativeHost {
             callouts: RefCell::default(),
             mailbox: Arc::default(),
             answer: RefCell::default(),
+            lent: RefCell::default(),
             reply: RefCell::default(),
             metrics: RefCell::default(),
             attributes: RefCell::default(),
@@ -302,14 +306,14 @@ impl NativeHost {
     }
 
     /// Makes response headers be these, while `edit` runs; what became of them.
-    pub fn with_reply(&self, headers: HeaderMap, edit: impl FnOnce()) -> HeaderMap {
+    pub fn with_reply(&self, headers: HeaderMap<'static>, edit: impl FnOnce()) -> HeaderMap<'static> {
         self.reply.replace(Some(headers));
         edit();
         self.reply.take().unwrap_or_default()
     }
 
     /// Edits the response headers of a reply; `None` where these are not what `map` is about.
-    fn edit_reply(&self, map: MapType, edit: impl FnOnce(&mut HeaderMap)) -> Option<Result<()>> {
+    fn edit_reply(&self, map: MapType, edit: impl FnOnce(&mut HeaderMap<'static>)) -> Option<Result<()>> {
         let mut reply = self.reply.try_borrow_mut().ok()?;
         let headers = reply.as_mut().filter(|_| map == MapType::HttpResponseHeaders)?;
         edit(headers);
@@ -339,6 +343,15 @@ impl NativeHost {
         self.current.get().filter.ok_or(Status::BadArgument)
     }
 
+    /// The filter, if its headers may be edited.
+    fn editable(&self) -> Result<Filter> {
+        let filter = self.filter()?;
+        match self.lent.try_borrow() {
+            Ok(lent) if !lent.contains(&filter) => Ok(filter),
+            _ => Err(Status::BadArgument),
+        }
+    }
+
     fn with_metric<T>(&self, id: MetricId, act: impl FnOnce(&Metric) -> T) -> Result<T> {
         let place = usize::try_from(id).map_err(|_| Status::NotFound)?;
         let mut metrics = self.metrics.try_borrow_mut().map_err(|_| Status::InternalFailure)?;
@@ -361,6 +374,26 @@ fn taken(went_well: bool) -> Result<()> {
     if went_well { Ok(()) } else { Err(Status::BadArgument) }
 }
 
+/// Marks that a filter's headers are lent, until it goes: an edit would take away what somebody looks at. Loans may come within
+/// each other, as hooks may.
+struct Loan<'a>(&'a RefCell<Vec<Filter>>);
+
+impl<'a> Loan<'a> {
+    fn new(lent: &'a RefCell<Vec<Filter>>, filter: Filter) -> Result<Self> {
+        lent.try_borrow_mut().map_err(|_| Status::InternalFailure)?.push(filter);
+        Ok(Loan(lent))
+    }
+}
+
+impl Drop for Loan<'_> {
+    fn drop(&mut self) {
+        // Nobody holds it for longer than a look.
+        if let Ok(mut lent) = self.0.try_borrow_mut() {
+            lent.pop();
+        }
+    }
+}
+
 fn kind_of(map: MapType) -> Result<HeaderMapKind> {
     match map {
         MapType::HttpRequestHeaders => Ok(HeaderMapKind::Request),
@@ -370,8 +403,8 @@ fn kind_of(map: MapType) -> Result<HeaderMapKind> {
 }
 
 impl Host for NativeHost {
-    fn header_map(&self, map: MapType) -> Result<HeaderMap> {
-        let of_answer = |read: fn(&Answer) -> &HeaderMap| {
+    fn header_map(&self, map: MapType) -> Result<HeaderMap<'static>> {
+        let of_answer = |read: fn(&Answer) -> &HeaderMap<'static>| {
             let answer = self.answer.try_borrow().map_err(|_| Status::InternalFailure)?;
             answer.as_ref().map(|answer| read(answer).clone()).ok_or(Status::NotFound)
         };
@@ -383,10 +416,21 @@ impl Host for NativeHost {
                 if let Some(headers) = reply.as_ref().filter(|_| map == MapType::HttpResponseHeaders) {
                     return Ok(headers.clone());
                 }
-                let headers = self.filter()?.with_headers(kind_of(map)?, |pairs| HeaderMap::of(pairs));
+                let headers = self.filter()?.with_headers(kind_of(map)?, |pairs| pairs.collect());
                 headers.ok_or(Status::BadArgument)
             }
         }
+    }
+
+    fn lend_header_map(&self, map: MapType, read: &mut dyn FnMut(HeaderMap<'_>)) -> Result<()> {
+        if map != MapType::HttpRequestHeaders {
+            read(self.header_map(map)?);
+            return Ok(());
+        }
+        let filter = self.filter()?;
+        let _loan = Loan::new(&self.lent, filter)?;
+        let there = filter.with_headers(HeaderMapKind::Request, |pairs| read(HeaderMap::lent(pairs)));
+        there.ok_or(Status::BadArgument)
     }
 
     fn lacks_lengths(&self, map: MapType, lengths: u64) -> bool {
@@ -402,19 +446,19 @@ impl Host for NativeHost {
             headers.remove(name.as_bytes());
             headers.add(name.as_bytes(), value);
         });
-        in_reply.unwrap_or_else(|| taken(self.filter()?.set_header(kind_of(map)?, name, value)))
+        in_reply.unwrap_or_else(|| taken(self.editable()?.set_header(kind_of(map)?, name, value)))
     }
 
     fn add_header(&self, map: MapType, name: &str, value: &[u8]) -> Result<()> {
         let in_reply = self.edit_reply(map, |headers| headers.add(name.as_bytes(), value));
-        in_reply.unwrap_or_else(|| taken(self.filter()?.add_header(kind_of(map)?, name, value)))
+        in_reply.unwrap_or_else(|| taken(self.editable()?.add_header(kind_of(map)?, name, value)))
     }
 
     fn remove_header(&self, map: MapType, name: &str) -> Result<()> {
         let in_reply = self.edit_reply(map, |headers| {
             headers.remove(name.as_bytes());
         });
-        in_reply.unwrap_or_else(|| taken(self.filter()?.remove_header(kind_of(map)?, name)))
+        in_reply.unwrap_or_else(|| taken(self.editable()?.remove_header(kind_of(map)?, name)))
     }
 
     fn choose_route(&self, rewritten: bool) {
@@ -483,6 +527,10 @@ impl Host for NativeHost {
 
     fn shared_data_create(&self, key: &str, value: &[u8]) -> Result<()> {
         SHARED_DATA.create(key, value)
+    }
+
+    fn shared_cell(&self, name: &str) -> Option<Arc<SharedCell>> {
+        Some(CELLS.cell(name))
     }
 
     fn metric(&self, kind: MetricType, name: &str) -> Result<MetricId> {
@@ -601,7 +649,7 @@ impl Host for NativeHost {
         let mut callouts = self.callouts.try_borrow_mut().map_err(|_| Status::InternalFailure)?;
         if let Some(answer) = callouts.name(stream, id, token) {
             drop(callouts);
-            self.act(Action::Answered(token, answer))?;
+            self.act(Action::Answered(token, answer.map(Box::new)))?;
         }
         Ok(token)
     }

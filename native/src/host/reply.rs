@@ -29,7 +29,7 @@ impl Reply {
     }
 
     /// The response's headers as they stand before any edit.
-    pub fn headers(&self) -> HeaderMap {
+    pub fn headers(&self) -> HeaderMap<'static> {
         let mut headers = HeaderMap::default();
         let status = if self.grpc_status.is_some() { 200 } else { self.local.status };
         headers.add(STATUS, status.to_string().as_bytes());
@@ -47,7 +47,7 @@ impl Reply {
     }
 
     /// Answers the request, with these headers.
-    pub fn send(&self, headers: &HeaderMap, filter: Filter) {
+    pub fn send(&self, headers: &HeaderMap<'_>, filter: Filter) {
         let by_envoy = |name: &[u8], value: &[u8]| {
             name == STATUS || name == LENGTH || (name == TYPE && value == self.usual_type())
         };

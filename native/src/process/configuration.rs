@@ -45,9 +45,9 @@ pub struct Reply {
 /// What a callout was answered.
 #[derive(Default)]
 pub struct Answer {
-    pub headers: HeaderMap,
+    pub headers: HeaderMap<'static>,
     pub body: Vec<u8>,
-    pub trailers: HeaderMap,
+    pub trailers: HeaderMap<'static>,
 }
 
 /// How long counters are added up before Envoy hears of them, in nanoseconds.

@@ -204,7 +204,7 @@ impl Envoy {
 }
 
 impl Host for Envoy {
-    fn header_map(&self, map: MapType) -> Result<HeaderMap> {
+    fn header_map(&self, map: MapType) -> Result<HeaderMap<'static>> {
         // SAFETY: both pointers are valid for the call.
         HeaderMap::parse(owned(|data, size| unsafe { proxy_get_header_map_pairs(map as u32, data, size) })?)
     }

@@ -304,7 +304,7 @@ fn speakers(accepted: &[Accepted]) -> impl Iterator<Item = (usize, &Rc<Verified>
 #[derive(Clone, Copy)]
 struct Judging<'a> {
     section: &'a Authentication,
-    request: &'a Request,
+    request: &'a Request<'a>,
     checks: &'a Checks,
     host: &'a dyn Host,
     /// The wall clock, in seconds since the epoch.
@@ -328,7 +328,7 @@ impl Judging<'_> {
         if found.len() > MAX_TOKENS {
             return failed(Failure::Token(Status::JwtMultipleTokens), true);
         }
-        let mut accepted = Vec::new();
+        let mut accepted = Vec::with_capacity(found.len());
         let mut failures = None;
         let mut wait: Option<Instant> = None;
         // From the last to the first, as Envoy's filter does it.

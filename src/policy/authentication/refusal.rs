@@ -93,7 +93,7 @@ impl Failure {
 mod tests {
     use super::*;
 
-    fn request(path: Option<&str>) -> Request {
+    fn request(path: Option<&str>) -> Request<'static> {
         let headers =
             [(":scheme", "https"), (":authority", "a.example:8443"), ("x-envoy-original-path", "/fake")];
         Request::new(headers.into_iter().chain(path.map(|path| (":path", path))).collect(), Vec::new(), 0)

@@ -24,7 +24,7 @@ struct Bench {
 /// What became of a request.
 struct Outcome {
     step: Step,
-    request: Request,
+    request: Request<'static>,
     facts: Facts,
 }
 

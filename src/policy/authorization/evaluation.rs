@@ -21,7 +21,7 @@ pub struct Sources {
 /// One request while the rules are tried on it. What several of them ask for is read once.
 pub struct Evaluation<'a> {
     sources: &'a Sources,
-    pub request: &'a Request,
+    pub request: &'a Request<'a>,
     pub token: Option<&'a Token>,
     headers: Box<[OnceCell<Repeated<'a>>]>,
     readings: OnceCell<Option<Readings<'a>>>,

@@ -145,7 +145,7 @@ impl Authorization {
     }
 
     fn decide<'a>(&'a self, evaluation: &Evaluation<'_>) -> Outcome<'a> {
-        let mut verdicts = Vec::new();
+        let mut verdicts = Vec::with_capacity(1);
         for rule in matching(&self.audit, evaluation) {
             verdicts.push((rule.policy, "audited"));
             line::info(

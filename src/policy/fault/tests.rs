@@ -24,11 +24,11 @@ fn five_seconds() -> Delay {
     Delay::Fixed(Duration::from_secs(5))
 }
 
-fn request(headers: &[(&str, &str)]) -> Request {
+fn request(headers: &[(&str, &str)]) -> Request<'static> {
     Request::new(headers.iter().copied().collect::<HeaderMap>(), Vec::new(), 0)
 }
 
-fn plain() -> Request {
+fn plain() -> Request<'static> {
     request(&[])
 }
 

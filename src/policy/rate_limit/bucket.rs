@@ -26,6 +26,18 @@ pub struct Fill {
     pub stamp: Instant,
 }
 
+impl Fill {
+    /// As a cell has it.
+    pub fn from_words([low, high, rest, stamp]: [u64; 4]) -> Self {
+        Fill { debt: Tokens::from(high) << 64 | Tokens::from(low), rest, stamp }
+    }
+
+    /// For a cell.
+    pub fn to_words(self) -> [u64; 4] {
+        [self.debt as u64, (self.debt >> 64) as u64, self.rest, self.stamp]
+    }
+}
+
 /// The sizes of a bucket. It refills continuously; the interval only says how fast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TokenBucket {

@@ -60,6 +60,12 @@ impl KeyHasher {
         self.0.write(bytes);
     }
 
+    /// A name for the parts so far that no other parts have.
+    pub fn name(&self) -> String {
+        let hash = self.0.finish128();
+        format!("meshfilter.bucket.{:016x}{:016x}", hash.h1, hash.h2)
+    }
+
     /// The place of the parts so far, among so many sets.
     pub fn place(&self, sets: u32) -> Place {
         let hash = self.0.finish128();

@@ -11,6 +11,7 @@ mod set;
 use std::borrow::Cow;
 use std::rc::Rc;
 use std::slice;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub use bucket::TokenBucket;
@@ -20,12 +21,12 @@ pub use set::WAYS;
 
 use super::metric::Counter;
 use super::{Facts, Mode, Source, Step, shared};
-use crate::host::{Host, Instant, Result, Status};
+use crate::host::{Host, Instant, Result, SharedCell, Status};
 use crate::matchers::host;
 use crate::policy::{Guard, Sight};
 use crate::request::Request;
 use crate::trace::{self, Event};
-use bucket::Tokens;
+use bucket::{Fill, Tokens, whole};
 use global::{Question, Refusals};
 use key::{KeyHasher, Place};
 use last_write::LastWrite;
@@ -56,6 +57,8 @@ struct Started {
     hasher: KeyHasher,
     /// Where its bucket stands, if it is only one.
     only: Option<Place>,
+    /// That bucket, where the workers have memory in common: then it stands in no set.
+    cell: Option<Arc<SharedCell>>,
     nearly_empty: Counter,
 }
 
@@ -159,7 +162,8 @@ impl RateLimits {
                     let nearly_empty = metrics::nearly_empty(&limit.name);
                     nearly_empty.define(host);
                     let only = limit.key.is_empty().then(|| hasher.place(self.sets));
-                    Started { hasher, only, nearly_empty }
+                    let cell = only.as_ref().and_then(|_| host.shared_cell(&hasher.name()));
+                    Started { hasher, only, cell, nearly_empty }
                 };
                 self.started = self.limits.iter().map(start).collect();
                 self.table.define(self.sets, host);
@@ -327,8 +331,18 @@ impl Applied<'_> {
         Step::Continue
     }
 
+    /// The bucket, if it stands by itself.
+    fn cell(&self) -> Option<Cell<'_>> {
+        // Whoever panicked with it has left it as it was, or as it had to be.
+        let cell = self.started.cell.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(Cell { fill: self.limit.bucket.refilled(Fill::from_words(*cell), self.now), cell })
+    }
+
     /// As [`take_all`], of one.
     fn take_alone(&self, host: &dyn Host) -> Result<Taken> {
+        if let Some(mut cell) = self.cell() {
+            return Ok(cell.take(self.limit));
+        }
         let read = self.read(host)?;
         if read.taken.allowed {
             return self.commit(read, host);
@@ -357,6 +371,10 @@ impl Applied<'_> {
     /// not enough to refuse.
     fn read(&self, host: &dyn Host) -> Result<Read> {
         let writes = self.last.writes();
+        if let Some(cell) = self.cell() {
+            let taken = cell.look(self.limit);
+            return Ok(Read { set: Set::default(), cas: None, expected: false, writes, taken });
+        }
         if let Some((mut set, cas)) = self.last.expected(&self.place.set) {
             let taken = self.take_from(&mut set);
             if taken.allowed {
@@ -388,6 +406,9 @@ impl Applied<'_> {
 
     /// Takes what was looked at; if another worker came between, looks again.
     fn commit(&self, read: Read, host: &dyn Host) -> Result<Taken> {
+        if let Some(mut cell) = self.cell() {
+            return Ok(cell.take(self.limit));
+        }
         let written = self.write(&read, host);
         if read.expected {
             self.last.guessed(written.is_ok());
@@ -412,6 +433,9 @@ impl Applied<'_> {
 
     /// Takes from this bucket alone. If the other workers are faster time and again, the request is refused.
     fn take(&self, host: &dyn Host) -> Result<Taken> {
+        if let Some(mut cell) = self.cell() {
+            return Ok(cell.take(self.limit));
+        }
         let mut seen = Taken::default();
         let taken = shared::update(host, &self.place.set, |bytes| {
             let mut set = Set::decode(bytes);
@@ -452,6 +476,9 @@ impl Applied<'_> {
 
     /// Puts back what was taken a moment ago. A bucket that had to make room meanwhile keeps it.
     fn give_back(&self, host: &dyn Host) {
+        if let Some(mut cell) = self.cell() {
+            return cell.give_back(self.limit);
+        }
         let given = shared::update(host, &self.place.set, |bytes| {
             let mut set = Set::decode(bytes);
             let there = set.give_back(self.place.fingerprint, &self.limit.bucket, self.limit.cost);
@@ -461,6 +488,36 @@ impl Applied<'_> {
         if let Err(status) = given {
             log::debug!("meshfilter: rate limit {}: nothing given back: {status:?}", self.limit.name);
         }
+    }
+}
+
+/// A bucket that stands by itself, while nobody else has it.
+struct Cell<'a> {
+    cell: MutexGuard<'a, [u64; 4]>,
+    /// As it is now.
+    fill: Fill,
+}
+
+impl Cell<'_> {
+    /// What it says to a request.
+    fn look(&self, limit: &Limit) -> Taken {
+        let after = limit.bucket.take(self.fill.debt, limit.cost);
+        Taken { allowed: after.is_some(), debt: after.unwrap_or(self.fill.debt), ..Taken::default() }
+    }
+
+    /// Takes the tokens if they are there.
+    fn take(&mut self, limit: &Limit) -> Taken {
+        let taken = self.look(limit);
+        if taken.allowed {
+            *self.cell = Fill { debt: taken.debt, ..self.fill }.to_words();
+        }
+        taken
+    }
+
+    /// Puts back what was taken a moment ago.
+    fn give_back(&mut self, limit: &Limit) {
+        let debt = self.fill.debt.saturating_sub(whole(limit.cost));
+        *self.cell = Fill { debt, ..self.fill }.to_words();
     }
 }
 

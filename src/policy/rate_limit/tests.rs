@@ -1,5 +1,6 @@
 //! Whole limits, compiled from documents, on a proxy in memory.
 
+mod cells;
 mod hosts;
 mod workers;
 
@@ -22,7 +23,7 @@ fn policy(limits: &Value, host: &dyn Host) -> Policy {
     policy
 }
 
-fn request(headers: &[(&str, &str)]) -> Request {
+fn request(headers: &[(&str, &str)]) -> Request<'static> {
     Request::new(headers.iter().copied().collect::<HeaderMap>(), Vec::new(), 0)
 }
 

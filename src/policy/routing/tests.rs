@@ -28,7 +28,7 @@ fn to(host: &str) -> Value {
 
 struct Outcome {
     step: Step,
-    request: Request,
+    request: Request<'static>,
     facts: Facts,
 }
 

@@ -74,9 +74,9 @@ pub enum Phase {
 #[derive(Clone, Copy)]
 enum Known<'a> {
     /// The request is decided.
-    Request(&'a Request),
+    Request(&'a Request<'a>),
     /// The response's headers are there.
-    Response(&'a HeaderMap),
+    Response(&'a HeaderMap<'a>),
     /// The stream is over.
     End,
 }

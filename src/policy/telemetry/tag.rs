@@ -143,7 +143,7 @@ impl TagSource {
     }
 
     /// The value, if it is one that is known when the response is there.
-    pub(super) fn late<'a>(&'a self, response: &'a HeaderMap, host: &dyn Host) -> Option<Cow<'a, [u8]>> {
+    pub(super) fn late<'a>(&'a self, response: &'a HeaderMap<'a>, host: &dyn Host) -> Option<Cow<'a, [u8]>> {
         match self {
             TagSource::ResponseHeader(name) => response.get(name.as_bytes()).map(Cow::Borrowed),
             TagSource::LateAttribute(path, kind) => kind.read(path, host),

@@ -54,7 +54,7 @@ impl Bench {
     }
 
     /// Takes a request through all phases; returns the stream and the request as the upstream sees it.
-    fn run(&self, case: Case) -> (Stream, Request) {
+    fn run(&self, case: Case) -> (Stream, Request<'static>) {
         let properties = case.properties.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
         self.host.open_stream(
             1,

@@ -22,7 +22,7 @@ fn compiled(source: &Value) -> Result<HttpMatch, Vec<String>> {
     }
 }
 
-fn request(headers: &[(&str, &str)]) -> Request {
+fn request(headers: &[(&str, &str)]) -> Request<'static> {
     let defaults = [(":method", "GET"), (":scheme", "https"), (":authority", "example.com"), (":path", "/")];
     let missing = defaults.iter().filter(|(name, _)| headers.iter().all(|(given, _)| given != name));
     Request::new(missing.chain(headers).copied().collect(), vec![Some(8080i64.to_le_bytes().to_vec())], 0)

@@ -17,7 +17,7 @@ use crate::request::{HeaderEdit, Request};
 struct Asking {
     host: Fake,
     policy: Policy,
-    request: Request,
+    request: Request<'static>,
     facts: Facts,
 }
 

@@ -8,13 +8,13 @@ use std::time::Duration;
 use crate::host::fake::Fake;
 use crate::host::{
     BufferType, Counters, HeaderMap, Host, HttpCall, Instant, LocalReply, MapType, MetricId, MetricType,
-    Result, Status,
+    Result, SharedCell, Status,
 };
 
 /// Everything but clocks and shared data comes from a fake.
 macro_rules! the_rest_is_a_fake {
     () => {
-        fn header_map(&self, map: MapType) -> Result<HeaderMap> {
+        fn header_map(&self, map: MapType) -> Result<HeaderMap<'static>> {
             self.fake.header_map(map)
         }
         fn set_header(&self, map: MapType, name: &str, value: &[u8]) -> Result<()> {
@@ -150,6 +150,37 @@ impl Host for Interrupted<'_> {
     fn shared_data_create(&self, key: &str, value: &[u8]) -> Result<()> {
         self.interrupt();
         self.fake.shared_data_create(key, value)
+    }
+}
+
+/// A proxy whose workers have memory in common.
+#[derive(Default)]
+pub struct Celled {
+    pub fake: Fake,
+    pub cells: Mutex<HashMap<String, Arc<SharedCell>>>,
+}
+
+impl Host for Celled {
+    the_rest_is_a_fake! {}
+
+    fn now(&self) -> Instant {
+        self.fake.now()
+    }
+
+    fn shared_data(&self, key: &str) -> Result<(Vec<u8>, u32)> {
+        self.fake.shared_data(key)
+    }
+
+    fn shared_data_swap(&self, key: &str, value: &[u8], cas: u32) -> Result<()> {
+        self.fake.shared_data_swap(key, value, cas)
+    }
+
+    fn shared_data_create(&self, key: &str, value: &[u8]) -> Result<()> {
+        self.fake.shared_data_create(key, value)
+    }
+
+    fn shared_cell(&self, name: &str) -> Option<Arc<SharedCell>> {
+        Some(self.cells.lock().unwrap().entry(name.to_owned()).or_default().clone())
     }
 }
 

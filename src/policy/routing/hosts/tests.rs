@@ -10,7 +10,7 @@ fn routing(entries: Value) -> Routing {
     loaded.map_err(|errors| format!("{errors:?}")).unwrap().policy.routing
 }
 
-fn request(host: &str, path: &str) -> Request {
+fn request(host: &str, path: &str) -> Request<'static> {
     Request::new([(":authority", host), (":path", path)].into_iter().collect(), Vec::new(), 0)
 }
 

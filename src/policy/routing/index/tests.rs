@@ -32,7 +32,7 @@ fn linear(routing: &Routing, request: &Request) -> Option<Place> {
     })
 }
 
-fn request(headers: &[(&str, &str)]) -> Request {
+fn request(headers: &[(&str, &str)]) -> Request<'static> {
     Request::new(headers.iter().copied().collect(), Vec::new(), 0)
 }
 

@@ -69,9 +69,9 @@ fn pairs<'a, V: AsRef<str>>(headers: &'a [(String, V)]) -> Vec<(&'a str, &'a str
 }
 
 impl Host for Sdk {
-    fn header_map(&self, map: MapType) -> Result<HeaderMap> {
+    fn header_map(&self, map: MapType) -> Result<HeaderMap<'static>> {
         let pairs = hostcalls::get_map_bytes(map_type(map)).map_err(reason)?;
-        Ok(HeaderMap::of(pairs.iter().map(|(name, value)| (name.as_bytes(), value.as_slice()))))
+        Ok(pairs.into_iter().collect())
     }
 
     fn set_header(&self, map: MapType, name: &str, value: &[u8]) -> Result<()> {
