@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 
 use super::mesh::services::{Labels, selects};
-use super::mesh::{Mesh, Origin, TargetPort, hosts};
+use super::mesh::{Mesh, Origin, Port, TargetPort, hosts};
 use super::read::Resource;
 use super::scope::Scope;
 
@@ -94,10 +94,25 @@ impl<'a> Context<'a> {
 
     /// Where Services of the proxy's workload lead from one of their ports.
     pub fn targets(&self, port: u16) -> Vec<TargetPort> {
+        let ports = self.service_ports().filter(|known| known.number == port);
+        ports.filter_map(|known| known.target.clone()).collect()
+    }
+
+    /// The ports of the proxy's workload to which its Services lead, as far as their numbers are known.
+    pub fn own_ports(&self) -> BTreeSet<u16> {
+        let numbers = self.service_ports().flat_map(|port| match &port.target {
+            Some(TargetPort::Number(number)) => BTreeSet::from([*number]),
+            Some(TargetPort::Name(name)) => self.named_port(name, self.scope.labels.as_ref()),
+            None => BTreeSet::from([port.number]),
+        });
+        numbers.collect()
+    }
+
+    /// The ports of the Services of the proxy's workload.
+    fn service_ports(&self) -> impl Iterator<Item = &Port> {
         let services = self.mesh.services.by_host.values();
         let services = services.filter(|service| self.scope.is_led_to(&service.namespace, &service.selector));
-        let ports = services.flat_map(|service| &service.ports).filter(|known| known.number == port);
-        ports.filter_map(|known| known.target.clone()).collect()
+        services.flat_map(|service| &service.ports)
     }
 
     /// The numbers of a named port of the workloads of the proxy's namespace that have these labels.

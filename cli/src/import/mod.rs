@@ -167,9 +167,18 @@ fn repair(inputs: &mut Inputs, kinds: &[Known], repairs: Repairs) {
 /// Texts of Helm's templates that are YAML all the same. What other kinds have in their texts is theirs: dashboards and alerts have
 /// templates of their own.
 fn templates(inputs: &Inputs, kinds: &[Known]) {
-    for (resource, _) in inputs.resources.iter().zip(kinds).filter(|(_, kind)| kind.is_some()) {
+    for (resource, kind) in inputs.resources.iter().zip(kinds) {
+        let Some((_, kind)) = kind else { continue };
+        // How a workload runs, and what an API's description says to people, may have templates of their own, too.
+        let decides = kind.phase >= dialect::Phase::Listeners && kind.name != read::OPEN_API;
+        let is_template = if decides { read::may_be_template } else { read::is_template };
         report::leaves(&resource.value, String::new(), &mut |path, value| {
-            if value.as_str().is_some_and(read::is_template) {
+            let decides = !path.starts_with("metadata.annotations");
+            if value.as_str().is_some_and(
+                |text| {
+                    if decides { is_template(text) } else { read::is_template(text) }
+                },
+            ) {
                 resource.log.error(path, read::TEMPLATE, read::RENDER);
             }
         });
@@ -250,6 +259,9 @@ fn read_all(
         let key = (resource.kind.clone(), cx.namespace(resource).to_owned(), resource.name.clone());
         let again = index.get(&key).is_some_and(|first| *first != resource.index);
         if let Some(reason) = scope.not_for(resource, kind.audience) {
+            for (path, message, remedy) in scope::misspelt(resource, kind.audience) {
+                resource.log.error(&path, message, remedy);
+            }
             root.no_meaning(&reason);
         } else if again && cx.find(&key.0, &key.1, &key.2).is_some_and(|first| first.group == resource.group)
         {
@@ -328,8 +340,14 @@ fn leave_alone(resource: &Resource) {
     let root = Field::root(&resource.value, reading);
     match root.object_quietly() {
         Some(top) => {
-            if kind.is_empty() && top.has("Kind") {
-                resource.log.error("Kind", CONSUL_S_OWN, CONSUL_REMEDY);
+            let is_consul_s = kind.starts_with("service-") || kind == "jwt-provider";
+            match kind.is_empty() && top.has("Kind") {
+                true if top.has("apiVersion") => {
+                    resource.log.error("Kind", "it is written kind", "write it so")
+                }
+                true => resource.log.error("Kind", CONSUL_S_OWN, CONSUL_REMEDY),
+                false if is_consul_s => resource.log.error("kind", CONSUL_S_OWN, CONSUL_REMEDY),
+                false => {}
             }
             top.rest(|field| field.no_meaning_as_a_whole("this kind is not known here: left alone"));
         }

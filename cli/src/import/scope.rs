@@ -46,6 +46,9 @@ impl Audience {
     }
 }
 
+/// What runs, and is no template of it.
+const POD: &str = "Pod";
+
 /// Kinds of what a whole cluster has.
 pub const OF_NO_NAMESPACE: [&str; 4] = ["Namespace", "MeshConfig", "GatewayClass", "IngressClass"];
 
@@ -234,7 +237,12 @@ impl Scope {
                 }
             }
         }
+        if scope.labels.is_none() {
+            // The proxy is one of the Gateway's pods.
+            scope.labels.clone_from(&scope.gateway_selector);
+        }
         scope.workloads = scope.chosen(all);
+        errors.extend(scope.has_other_pods());
         let mut choices: BTreeMap<Choice, Vec<String>> = BTreeMap::new();
         for (resource, audience) in &policies {
             let namespace = of(resource);
@@ -280,7 +288,11 @@ impl Scope {
         if let Some(given) = scope.labels.clone() {
             let fits: Vec<(&Selector, &Vec<String>, Fit)> =
                 labels.iter().map(|(selector, who)| (*selector, *who, scope.fit(selector))).collect();
-            if !labels.is_empty() && scope.workloads.is_empty() && fits.iter().all(|fit| fit.2 == Fit::No) {
+            if wanted.labels.is_some()
+                && !labels.is_empty()
+                && scope.workloads.is_empty()
+                && fits.iter().all(|fit| fit.2 == Fit::No)
+            {
                 let there = labels.iter().map(|(labels, _)| asked(labels)).collect::<Vec<_>>().join("; ");
                 errors.push(format!(
                     "--labels {}: no policy is for a workload with these labels, and none is in the input; there are policies \
@@ -417,12 +429,13 @@ impl Scope {
         let here = |resource: &&Resource| {
             resource.namespace.as_ref().unwrap_or(&self.default_namespace) == &self.namespace
         };
-        let mut found: Vec<Labels> =
-            all.iter().filter(here).filter_map(workload_labels).filter(|own| selects(given, own)).collect();
-        if found.contains(given) {
-            found = vec![given.clone()];
-        }
-        found
+        let labels = |resource: &Resource| Some((resource.kind == POD, workload_labels(resource)?));
+        let all = all.iter().filter(here).filter_map(labels).filter(|(_, own)| selects(given, own));
+        let (pods, templates): (Vec<_>, Vec<_>) = all.partition(|(is_pod, _)| *is_pod);
+        // A pod has more labels than what it is made of: where it is there, it says all of them.
+        let unmade =
+            templates.iter().filter(|(_, template)| !pods.iter().any(|(_, pod)| selects(template, pod)));
+        pods.iter().chain(unmade).map(|(_, labels)| labels.clone()).collect()
     }
 
     /// That the labels of the proxy are not those of the Gateway's pods.
@@ -433,6 +446,20 @@ impl Scope {
                 "--labels {}: the Gateway {gateway} is for pods with {}, and the proxy is not one of them; say the labels of its pods, \
                  or leave --labels out",
                 written(given),
+                written(selector)
+            )
+        })
+    }
+
+    /// That none of the workloads with the labels of the proxy is one of the Gateway's.
+    fn has_other_pods(&self) -> Option<String> {
+        let (labels, selector) = (self.labels.as_ref()?, self.gateway_selector.as_ref()?);
+        let is_other = !self.workloads.is_empty() && !self.workloads.iter().any(|own| selects(selector, own));
+        is_other.then(|| {
+            format!(
+                "--labels {}: no workload with them has what the Gateway is for, {}; say the labels of the Gateway's pods, or leave \
+                 --labels out",
+                written(labels),
                 written(selector)
             )
         })
@@ -452,19 +479,23 @@ impl Scope {
         let selector = self.gateway_selector.as_ref()?;
         let is_chosen =
             |resource: &&Resource| workload_labels(resource).is_some_and(|own| selects(selector, &own));
-        let pods: BTreeSet<String> = all.iter().filter(is_chosen).map(of).collect();
+        let mut pods: BTreeSet<String> = all.iter().filter(is_chosen).map(of).collect();
+        if pods.is_empty() {
+            // Who leads to them is where they are.
+            let leads = |((namespace, _), own): (&(String, String), &Labels)| {
+                selects(selector, own).then(|| namespace.clone())
+            };
+            pods = self.services.iter().filter_map(leads).collect();
+        }
         let mut elsewhere = pods.clone();
         if pods.is_empty() {
             let is_for = |(resource, audience): &&(&Resource, Audience)| {
                 let choices = self.choices_of(resource, *audience, &of(resource));
                 // One that chooses nothing is for all pods of its namespace.
                 choices.is_empty()
-                    || choices.iter().any(|choice| match choice {
-                        Choice::Labels(other) => {
-                            selects(&other.labels, selector) || selects(selector, &other.labels)
-                        }
-                        _ => false,
-                    })
+                    || choices
+                        .iter()
+                        .any(|choice| matches!(choice, Choice::Labels(other) if other.may_have(selector)))
             };
             elsewhere = policies.iter().filter(is_for).map(|(resource, _)| of(resource)).collect();
             elsewhere.remove(&self.root_namespace);
@@ -598,6 +629,44 @@ pub fn selector_of(value: &Value) -> Selector {
         labels: value.get("matchLabels").map(labels_of).unwrap_or_default(),
         expressions: value.get("matchExpressions").map(expressions_of).unwrap_or_default(),
     }
+}
+
+/// What is wrong with the selector of a policy, whomever it is for: where, what, and what would be right. By a misspelt one a policy
+/// would be for others, or for nobody.
+pub fn misspelt(resource: &Resource, audience: Audience) -> Vec<(String, String, &'static str)> {
+    const REMEDY: &str = "use matchLabels and matchExpressions with key, operator (In, NotIn, Exists, DoesNotExist) and values";
+    let (Audience::Workloads(pointer) | Audience::WorkloadsOrTargets(pointer)) = audience.of(resource) else {
+        return Vec::new();
+    };
+    let Some(at) = pointer.strip_suffix("/matchLabels") else { return Vec::new() };
+    let Some(selector) = resource.value.pointer(at) else { return Vec::new() };
+    let path = at.trim_start_matches('/').replace('/', ".");
+    let Some(members) = selector.as_object() else {
+        return vec![(path, "a selector is an object".to_owned(), REMEDY)];
+    };
+    let is_label = |value: &Value| value.as_str().is_some();
+    let is_expression = |expression: &Value| {
+        let text = |name: &str| expression.get(name).and_then(Value::as_str).unwrap_or_default();
+        let values = expression.get("values");
+        let listed = values.and_then(Value::as_array).is_some_and(|list| list.iter().all(is_label));
+        let known = |name: &String| matches!(name.as_str(), "key" | "operator" | "values");
+        expression.as_object().is_some_and(|members| members.keys().all(known))
+            && !text("key").is_empty()
+            && match text("operator") {
+                "In" | "NotIn" => listed,
+                "Exists" | "DoesNotExist" => values.is_none() || listed,
+                _ => false,
+            }
+    };
+    let is_right = |name: &str, value: &Value| match name {
+        "matchLabels" => value.as_object().is_some_and(|labels| labels.values().all(is_label)),
+        "matchExpressions" => value.as_array().is_some_and(|list| list.iter().all(is_expression)),
+        _ => false,
+    };
+    let wrong = members.iter().filter(|(name, value)| !is_right(name, value));
+    wrong
+        .map(|(name, _)| (format!("{path}.{name}"), format!("{name} is no such part of a selector"), REMEDY))
+        .collect()
 }
 
 /// What a selector asks for.

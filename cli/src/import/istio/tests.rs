@@ -845,6 +845,28 @@ fn a_gateway_s_pods_may_be_in_another_namespace() {
         assert!(told[0].contains("say --namespace, infra or default"), "{told:?}");
     }
     assert_eq!(of(&format!("{all}{}", pod.replace("NS", "default")), None), (Vec::new(), Vec::new()));
+    // A Service shows where they are, and whatever may choose them is told.
+    let service = "---\napiVersion: v1\nkind: Service\nmetadata: {name: gw, namespace: infra}\nspec: {selector: {app: gw, istio: \
+                   ingressgateway}}\n";
+    let by_app = deny("app", "infra", "selector: {matchLabels: {app: gw}}");
+    for text in [format!("{gateway}{by_app}"), format!("{gateway}{by_app}{service}")] {
+        let told = of(&text, None).1;
+        assert!(told[0].contains("say --namespace, infra or default"), "{told:?}");
+    }
+    // The proxy is one of the Gateway's pods, and no other workload.
+    let deny_app = deny("app", "default", "selector: {matchLabels: {app: r}}");
+    let app = pod
+        .replace("NS", "default")
+        .replace("istio: ingressgateway, app: x", "app: r")
+        .replace("name: p", "name: r");
+    let both = format!("{gateway}{deny_app}{app}{}", pod.replace("NS", "default"));
+    assert_eq!(of(&both, None), (Vec::new(), Vec::new()));
+    let told = of(&format!("{gateway}{deny_app}"), None).1;
+    assert!(told[0].contains("these labels do not say whether the workload has that"), "{told:?}");
+    let labels = Some([("app".to_owned(), "r".to_owned())].into());
+    let edge = Some(("default".to_owned(), "edge".to_owned()));
+    let told = holding(&both, &Wanted { gateway: edge, labels, ..Wanted::default() }).1;
+    assert!(told[0].contains("no workload with them has what the Gateway is for"), "{told:?}");
     let other = Some([("istio".to_owned(), "egress".to_owned())].into());
     let edge = Some(("default".to_owned(), "edge".to_owned()));
     let told = holding(gateway, &Wanted { gateway: edge, labels: other, ..Wanted::default() }).1;
@@ -860,6 +882,17 @@ fn templates_of_helm_in_quotes_are_told_as_what_they_are() {
     assert!(
         template.starts_with("4: spec.hosts[0]: this is the text of a Helm template, not YAML yet; import")
     );
+    for text in [
+        "{{ printf \"%s/sa/web\" .Release.Namespace }}",
+        "{{ default \"a\" .Values.x }}",
+        "{{\"{{\"}}{{ .Values.sa }}",
+    ] {
+        let rules = json!([{"from": [{"source": {"principals": [text]}}]}]);
+        let policy = json!({"kind": "AuthorizationPolicy", "apiVersion": "security.istio.io/v1", "metadata": {"name": "a"},
+                            "spec": {"action": "DENY", "rules": rules}});
+        let told = errors(&imported(&policy.to_string()).report);
+        assert!(told.iter().any(|told| told.contains("Helm template")), "{text}: {told:?}");
+    }
     // Alerts and dashboards have templates of their own.
     let alert = "kind: PrometheusRule\nspec: {summary: \"{{ $labels.pod }} is slow\"}\n";
     let told = errors(&imported(alert).report);
@@ -877,6 +910,37 @@ fn a_match_of_a_gateway_s_own_is_told_where_none_is_said() {
         told[0].starts_with("6: spec.http[0].match[0].gateways: without --gateway this match holds"),
         "{told:?}"
     );
+}
+
+#[test]
+fn a_pod_says_all_labels_of_what_it_is_made_of() {
+    let deployment = "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, namespace: shop}\nspec: {template: {metadata: \
+                      {labels: {app: web}}}}\n";
+    let pod = |labels: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: p{}, namespace: shop, labels: {{app: web{labels}}}}}\n",
+            labels.len()
+        )
+    };
+    let policy = deny("no", "shop", "selector: {matchLabels: {tier: back}}");
+    let of = |more: &str| {
+        let labels = Some([("app".to_owned(), "web".to_owned())].into());
+        holding(&format!("{policy}{more}"), &Wanted { labels, ..Wanted::default() })
+    };
+    let made = format!("{deployment}{}", pod(", tier: back, pod-template-hash: x"));
+    assert_eq!(of(&made), (vec!["no".to_owned()], Vec::new()));
+    // Which of two is meant, nobody says.
+    let told = of(&format!("{}{}", pod(""), pod(", tier: back"))).1;
+    assert!(
+        told[0].contains("of the workloads with these labels some have that and some do not"),
+        "{told:?}"
+    );
+    // By a misspelt selector nothing is for others.
+    let misspelt =
+        deny("no", "shop", "selector: {matchExpressions: [{key: tier, operator: in, values: [back]}]}");
+    let labels = Some([("app".to_owned(), "web".to_owned())].into());
+    let told = holding(&format!("{misspelt}{}", pod("")), &Wanted { labels, ..Wanted::default() }).1;
+    assert!(told.iter().any(|told| told.contains("matchExpressions")), "{told:?}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ mod ingress;
 mod services;
 mod workloads;
 
-use super::annotations::inbound::BY_DEFAULT;
+use super::annotations::inbound::OF_WORKLOADS;
 use super::annotations::times::OF_SERVICES;
 use super::context::Context;
 use super::dialect::{Dialect, Kind, Phase, Read, no_finish};
@@ -24,12 +24,12 @@ const KINDS: &[Kind] = &[
     Kind { annotations: OF_SERVICES, ..kind("Service", &[""], Phase::Services, services::service) },
     kind("Endpoints", &[""], Phase::Services, services::endpoints),
     kind("EndpointSlice", &["discovery.k8s.io"], Phase::Services, services::endpoint_slice),
-    Kind { annotations: BY_DEFAULT, ..kind("Pod", &[""], Phase::Workloads, workloads::pod) },
+    Kind { annotations: OF_WORKLOADS, ..kind("Pod", &[""], Phase::Workloads, workloads::pod) },
     kind("Deployment", &["apps"], Phase::Workloads, workloads::template),
     kind("StatefulSet", &["apps"], Phase::Workloads, workloads::template),
     kind("DaemonSet", &["apps"], Phase::Workloads, workloads::template),
     kind("ReplicaSet", &["apps"], Phase::Workloads, workloads::template),
-    Kind { annotations: BY_DEFAULT, ..kind(NAMESPACE, &[""], Phase::Settings, workloads::namespace) },
+    Kind { annotations: OF_WORKLOADS, ..kind(NAMESPACE, &[""], Phase::Settings, workloads::namespace) },
     kind("Secret", &[""], Phase::Services, secret),
     kind("Ingress", &["networking.k8s.io", "extensions"], Phase::Policies, ingress::read),
     kind("IngressClass", &["networking.k8s.io"], Phase::Settings, ingress::class),

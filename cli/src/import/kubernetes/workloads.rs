@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::import::annotations::inbound::BY_DEFAULT;
+use crate::import::annotations::inbound::{BY_DEFAULT, WITH_IDENTITY};
 use crate::import::context::Context;
 use crate::import::field::{Field, Object};
 use crate::import::mesh::Instance;
+use crate::import::mesh::services::{Labels, selects};
 use crate::import::read::Resource;
 use crate::import::scope::labels_of;
 
@@ -22,7 +23,7 @@ pub fn pod(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
     let metadata = top.peek("metadata").and_then(|metadata| metadata.object_quietly());
     if let Some(metadata) = &metadata {
         metadata.rest(|_| {});
-        annotations(metadata);
+        annotations(metadata, is_ours(&namespace, &instance.labels, cx));
     }
     if let Some(spec) = top.field("spec") {
         instance.ports = containers(&spec);
@@ -34,10 +35,10 @@ pub fn pod(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
 }
 
 /// A namespace: labels, and who gets in where its pods do not say it.
-pub fn namespace(top: &Object<'_>, _: &Resource, _: &mut Context<'_>) {
+pub fn namespace(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
     if let Some(metadata) = top.peek("metadata").and_then(|metadata| metadata.object_quietly()) {
         metadata.rest(|_| {});
-        annotations(&metadata);
+        annotations(&metadata, resource.name == cx.scope.namespace);
     }
     if let Some(spec) = top.field("spec") {
         spec.no_meaning_as_a_whole("it is about the removal of the namespace");
@@ -56,7 +57,7 @@ pub fn template(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
                 labels.taken("what selectors choose it by");
             }
             if metadata.field("annotations").is_some() {
-                annotations(&metadata);
+                annotations(&metadata, is_ours(&namespace, &instance.labels, cx));
             }
             metadata.rest(|field| field.no_meaning_as_a_whole("labels alone choose a workload"));
         }
@@ -70,13 +71,28 @@ pub fn template(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
     cx.mesh.services.workloads.insert(key, instance);
 }
 
+/// Whether the proxy may be before this workload.
+fn is_ours(namespace: &str, labels: &Labels, cx: &Context<'_>) -> bool {
+    let given = cx.scope.labels.as_ref();
+    namespace == cx.scope.namespace && given.is_none_or(|given| selects(given, labels))
+}
+
 /// Of a pod's annotations one says who gets in; the others are told by whoever reads its metadata, or decide nothing.
-fn annotations(metadata: &Object<'_>) {
+fn annotations(metadata: &Object<'_>, is_ours: bool) {
     let Some(annotations) = metadata.peek("annotations") else { return };
     let of_template = annotations.path().contains("template");
     for (name, field) in annotations.entries() {
         if BY_DEFAULT.contains(&name) {
             field.taken("authorization[linkerd/default]: who gets in where no Server is");
+        } else if name == WITH_IDENTITY {
+            match field.value().as_str() {
+                Some("") => field.no_meaning("it names no port"),
+                _ if is_ours => field.forbid(
+                    "it lets clients with an identity alone in at these ports",
+                    "say it with a Server of the port and who may ask it, or with default-inbound-policy: all-authenticated",
+                ),
+                _ => field.no_meaning("it is of another workload than the proxy's"),
+            }
         } else if of_template {
             field.no_meaning(NOT_A_PROXYS);
         }

@@ -24,6 +24,9 @@ pub fn principal(identity: &str) -> Result<String, String> {
     if identity == "*" {
         return Ok("*".to_owned());
     }
+    if identity.trim_start_matches("*.").contains('*') {
+        return Err(format!("{identity}: Linkerd knows * alone, and *. in front of names"));
+    }
     if let Some(uri) = identity.strip_prefix("spiffe://") {
         return Ok(uri.to_owned());
     }

@@ -48,7 +48,7 @@ const KINDS: &[Kind] = &[
         repair: misplaced::service_profile,
         ..kind("ServiceProfile", &["linkerd.io"], Audience::Everyone, service_profile::read)
     },
-    kind("Server", POLICY, Audience::Workloads("/spec/podSelector/matchLabels"), server::read),
+    kind("Server", POLICY, server::SELECTED, server::read),
     kind("AuthorizationPolicy", POLICY, NAMESPACE, server::authorization_policy),
     kind("ServerAuthorization", POLICY, NAMESPACE, server::server_authorization),
     kind("MeshTLSAuthentication", POLICY, Audience::Everyone, server::authentication),

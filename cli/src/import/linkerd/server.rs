@@ -17,10 +17,13 @@ use crate::import::mesh::matching::{self, Match};
 use crate::import::mesh::services::selects;
 use crate::import::mesh::{TargetPort, put};
 use crate::import::read::Resource;
-use crate::import::scope::{Fit, labels_of, selector_of, take_labels};
+use crate::import::scope::{Audience, Fit, labels_of, misspelt, selector_of, take_labels};
 
 /// Under this name it is kept which Server the proxy is.
 const SERVER: &str = "linkerd.server";
+
+/// Whom a Server is for.
+pub const SELECTED: Audience = Audience::Workloads("/spec/podSelector/matchLabels");
 
 /// Whether a policy is for the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +98,10 @@ fn find(cx: &Context<'_>) -> Result<Option<String>, String> {
     let Some(own) = cx.scope.port else {
         return match fits.as_slice() {
             [] => Ok(None),
+            [one] if is_elsewhere(&port(one, cx), cx) => Err(format!(
+                "the Server {} is for a port to which no Service of the workload leads; {SAY_PORT}",
+                list()
+            )),
             [one] => Ok(Some(one.name.clone())),
             _ => Err(format!(
                 "there are several Servers, and the proxy is one of them: {}; say which with --labels, or {SAY_PORT}",
@@ -119,6 +126,14 @@ fn find(cx: &Context<'_>) -> Result<Option<String>, String> {
         ([one], _) => Ok(Some(one.name.clone())),
         // Which number the port has is not known: nobody says that it is another.
         ([], [one]) if port(one, cx).is_empty() => Ok(Some(one.name.clone())),
+        // It is a port of the workload, and no Server's.
+        ([], several)
+            if absent.is_empty()
+                && cx.own_ports().contains(&own)
+                && several.iter().all(|server| !port(server, cx).is_empty()) =>
+        {
+            Ok(None)
+        }
         _ => {
             let names = fits.iter().any(|server| port(server, cx).is_empty());
             let names = match names {
@@ -132,6 +147,12 @@ fn find(cx: &Context<'_>) -> Result<Option<String>, String> {
             ))
         }
     }
+}
+
+/// Whether Services lead to the workload, and none of them to one of these ports.
+fn is_elsewhere(ports: &BTreeSet<u16>, cx: &Context<'_>) -> bool {
+    let own = cx.own_ports();
+    !ports.is_empty() && !own.is_empty() && own.is_disjoint(ports)
 }
 
 fn written(value: Option<&Value>) -> String {
@@ -280,6 +301,9 @@ pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
         resource.log.error("spec", "a Server without a spec is for nobody", "give it podSelector and port");
         return;
     };
+    for (path, message, remedy) in misspelt(resource, SELECTED) {
+        resource.log.error(&path, message, remedy);
+    }
     for name in ["podSelector", "externalWorkloadSelector", "port"] {
         if let Some(field) = spec.field(name) {
             match ours {
@@ -526,10 +550,10 @@ fn target<'a>(field: &Field<'_>, resource: &Resource, cx: &mut Context<'a>) -> O
             let server = own(resource, cx).ok()?;
             if server.is_none() {
                 let reason = "it holds for Servers, and none is the proxy's";
-                if annotated(cx).iter().any(Option::is_some) {
-                    field.no_meaning(&format!("{reason}: an annotation says who gets in"));
+                if settings::access(cx).is_some() || annotated(cx).iter().any(Option::is_some) {
+                    field.no_meaning(&format!("{reason}: the default inbound policy says who gets in"));
                     field.warn(
-                        format!("left out: {reason}: an annotation says who gets in"),
+                        format!("left out: {reason}: the default inbound policy says who gets in"),
                         "put the Server into the input",
                     );
                     return None;

@@ -1,14 +1,20 @@
 //! The ConfigMap in which Linkerd keeps what it was installed with: whose trust domain identities are of, which addresses are
 //! the cluster's, and who gets in where nothing else says it.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use crate::import::context::Context;
 use crate::import::field::Object;
+use crate::import::istio::CONFIG_MAP;
 use crate::import::read::Resource;
 
 /// Its name, in whatever namespace Linkerd is.
 const NAME: &str = "linkerd-config";
+
+/// The namespace of the control plane, unless Linkerd is put elsewhere.
+const NAMESPACE: &str = "linkerd";
 
 /// Under these names it is kept what it says.
 const DOMAIN: &str = "linkerd.trustDomain";
@@ -48,6 +54,10 @@ pub fn access(cx: &Context<'_>) -> Option<(String, usize)> {
 /// Reads the ConfigMap.
 pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
     const REST: &str = "it is about what Linkerd installs and injects";
+    if let Some(reason) = not_the_mesh_s(resource, cx) {
+        top.rest(|field| field.no_meaning_as_a_whole(&reason));
+        return;
+    }
     if let Some(data) = top.field("data").and_then(|data| data.object()) {
         if let Some(field) = data.field("values")
             && let Some(value) = field.document()
@@ -61,6 +71,26 @@ pub fn read(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
         data.rest(|field| field.no_meaning_as_a_whole(REST));
     }
     top.rest(|field| field.no_meaning_as_a_whole(REST));
+}
+
+/// Why a ConfigMap of this name is not the one of the control plane: that is in the namespace `linkerd` where one is there.
+/// Of several in others it is not known, which is an error.
+fn not_the_mesh_s(resource: &Resource, cx: &Context<'_>) -> Option<String> {
+    let all = cx.all(CONFIG_MAP).filter(|other| are_in(other));
+    let places: BTreeSet<&str> = all.map(|other| cx.namespace(other)).collect();
+    let own = cx.namespace(resource);
+    if places.len() < 2 || own == NAMESPACE {
+        return None;
+    }
+    if places.contains(NAMESPACE) {
+        let reason = format!("{NAME} of the namespace {NAMESPACE} is the control plane's");
+        resource.log.warn("", format!("left out: {reason}"), "leave it out");
+        return Some(reason);
+    }
+    let places = places.into_iter().collect::<Vec<_>>().join(", ");
+    let message = format!("{NAME} is in several namespaces, and one of them has the control plane: {places}");
+    resource.log.error("metadata.namespace", &message, "leave the others out");
+    Some(message)
 }
 
 fn values(object: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
@@ -79,13 +109,7 @@ fn values(object: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
             own = domain;
         }
     }
-    match cx.mesh.found.get(DOMAIN).and_then(Value::as_str).filter(|other| *other != own) {
-        Some(other) => {
-            let message = format!("this is of the trust domain {own}, and another one of {other}");
-            resource.log.error("data.values", message, "import one mesh at a time");
-        }
-        None => drop(cx.mesh.found.insert(DOMAIN, own.into())),
-    }
+    cx.mesh.found.insert(DOMAIN, own.into());
     if let Some(field) = object.field("clusterNetworks")
         && let Some(networks) = field.text()
     {

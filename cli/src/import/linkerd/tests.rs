@@ -691,7 +691,20 @@ fn accounts_are_of_the_trust_domain_that_linkerd_was_installed_with() {
     let second =
         INSTALLED.replace("namespace: mesh", "namespace: other").replace("one.example", "two.example");
     let told = errors(&imported(&format!("{text}{INSTALLED}{second}")).report);
-    assert!(told[0].contains("of the trust domain two.example, and another one of one.example"), "{told:?}");
+    assert!(told[0].contains("has the control plane: mesh, other; leave the others out"), "{told:?}");
+    // That of Linkerd's own namespace counts, wherever it stands.
+    let own = second.replace("namespace: other", "namespace: linkerd").replace("10.1.0.0/16", "10.9.0.0/16");
+    for settings in [format!("{INSTALLED}{own}"), format!("{own}{INSTALLED}")] {
+        let found = imported(&format!("{text}{settings}"));
+        assert_eq!(errors(&found.report), Vec::<String>::new());
+        assert!(
+            warnings(&found.report)
+                .iter()
+                .any(|told| told.contains("left out: linkerd-config of the namespace"))
+        );
+        let source = &found.policy.value["authorization"][1]["rules"][0]["from"][0]["source"];
+        assert_eq!(source, &json!({"principals": ["two.example/ns/booksapp/sa/web"]}));
+    }
     let name = text.replace("name: web", "name: '*'");
     assert!(errors(&imported(&name).report)[0].contains("booksapp/* is no name of Kubernetes"));
 }
@@ -1120,4 +1133,98 @@ fn whom_names_let_in_needs_a_listener_that_asks_for_certificates() {
         assert_eq!(told(text, false), expected, "{text}");
         assert!(!told(text, true), "{text}");
     }
+}
+
+#[test]
+fn identities_are_patterns_only_where_linkerd_has_them() {
+    for identity in [
+        "spiffe://*",
+        "spiffe://*/sa/web",
+        "spiffe://cluster.local/ns/*",
+        "web.shop.serviceaccount.identity.linkerd.*",
+    ] {
+        let told = super::identity::principal(identity).unwrap_err();
+        assert!(told.contains("Linkerd knows * alone, and *. in front of names"), "{told}");
+    }
+    let all = super::identity::principal("*.shop.serviceaccount.identity.linkerd.cluster.local");
+    assert_eq!(all, Ok("cluster.local/ns/shop/sa/*".to_owned()));
+}
+
+/// A workload with two ports, of which a Service leads to the first, and nobody gets in by default.
+const TWO_PORTS: &str = "\
+---
+apiVersion: v1
+kind: Pod
+metadata:
+  name: web-1
+  namespace: shop
+  labels: {app: web}
+  annotations: {config.linkerd.io/default-inbound-policy: deny}
+spec: {containers: [{ports: [{name: http, containerPort: 8080}, {name: metrics, containerPort: 9090}]}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec: {selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
+---
+apiVersion: policy.linkerd.io/v1beta3
+kind: Server
+metadata: {name: metrics, namespace: shop}
+spec: {podSelector: {matchLabels: {app: web}}, port: metrics, accessPolicy: all-unauthenticated}
+";
+
+#[test]
+fn a_server_of_another_port_than_the_service_s_is_not_the_proxy() {
+    let of = |text: &str, port: Option<u16>| {
+        let labels = Some([("app".to_owned(), "web".to_owned())].into());
+        imported_for(text, &Wanted { labels, port, ..Wanted::default() }, Repairs::Told)
+    };
+    let told = errors(&of(TWO_PORTS, None).report);
+    assert!(
+        told[0].contains("metrics (port metrics) is for a port to which no Service of the workload leads"),
+        "{told:?}"
+    );
+    let found = of(TWO_PORTS, Some(8080));
+    assert_eq!(errors(&found.report), Vec::<String>::new());
+    assert_eq!(found.policy.value["authorization"], json!([{"name": "linkerd/default", "action": "ALLOW"}]));
+    let found = of(TWO_PORTS, Some(9090));
+    assert_eq!(errors(&found.report), Vec::<String>::new());
+    assert_eq!(found.policy.value["authorization"][0]["name"], "server/metrics");
+    // What a selector says is read, whomever it is for.
+    for wrong in [
+        "matchExpressions: [{key: app, operator: in, values: [web]}]",
+        "matchExpressions: [{key: app, operator: In, value: [web]}]",
+        "matchlabels: {app: web}",
+    ] {
+        let text =
+            TWO_PORTS.replace("podSelector: {matchLabels: {app: web}}", &format!("podSelector: {{{wrong}}}"));
+        let told = errors(&of(&text, Some(9090)).report);
+        assert!(
+            told.iter().any(|told| told.contains("is no such part of a selector; use matchLabels")),
+            "{wrong}: {told:?}"
+        );
+    }
+}
+
+#[test]
+fn ports_that_want_an_identity_are_told() {
+    let name = "config.linkerd.io/default-inbound-policy: deny";
+    let with = |value: &str| {
+        TWO_PORTS.replace(name, &format!("config.linkerd.io/proxy-require-identity-inbound-ports: '{value}'"))
+    };
+    let of = |text: &str, app: &str| {
+        let labels = Some([("app".to_owned(), app.to_owned())].into());
+        let namespace = Some("shop".to_owned());
+        let wanted = Wanted { labels, port: Some(8080), namespace, ..Wanted::default() };
+        errors(&imported_for(text, &wanted, Repairs::Told).report)
+    };
+    let told = of(&with("8080"), "web");
+    assert!(told[0].contains("it lets clients with an identity alone in at these ports"), "{told:?}");
+    assert_eq!(of(&with(""), "web"), Vec::<String>::new());
+    let other = format!(
+        "{}{}",
+        with("8080").replace("web", "other").replace("name: metrics,", "name: other-metrics,"),
+        TWO_PORTS
+    );
+    assert_eq!(of(&other, "web"), Vec::<String>::new());
 }

@@ -5,7 +5,7 @@ mod text;
 use meshfilter::config::source::{Language, Place, Source};
 use serde_json::Value;
 
-pub use text::{RENDER, TEMPLATE, Trouble, is_template};
+pub use text::{RENDER, TEMPLATE, Trouble, is_template, may_be_template};
 
 use super::repair::Repairs;
 use super::report::{Log, Placed};
@@ -113,8 +113,9 @@ impl Inputs {
                     let way = format!("{way}{}items[{index}]", if way.is_empty() { "" } else { "." });
                     self.resources_of(item, way, input, document);
                 }
+                return;
             }
-            return;
+            value = Value::from("the items of a list are no list");
         }
         // An API's description has no kind, but says what it is.
         let is_api = kind.is_empty() && ["openapi", "swagger"].iter().any(|name| value.get(name).is_some());
@@ -123,6 +124,10 @@ impl Inputs {
         let version = text("/apiVersion");
         let (group, version) = match version.as_deref().map(|version| version.rsplit_once('/')) {
             Some(Some((group, version))) => (Some(group.to_owned()), version.to_owned()),
+            // Somebody has left out the version.
+            Some(None) if version.as_ref().is_some_and(|version| version.contains('.')) => {
+                (version, String::new())
+            }
             Some(None) => (Some(String::new()), version.unwrap_or_default()),
             None => (None, String::new()),
         };

@@ -101,8 +101,6 @@ fn template(text: &str) -> Option<Place> {
 
 /// Whether a text has what Go's templates have: `{{ .Values.name }}`, `{{- if …`.
 pub fn is_template(text: &str) -> bool {
-    let Some((_, rest)) = text.split_once("{{") else { return false };
-    let inner = rest.trim_start_matches('-').trim_start();
     let words = [
         "if ",
         "if(",
@@ -117,7 +115,18 @@ pub fn is_template(text: &str) -> bool {
         "tpl ",
         "/*",
     ];
-    inner.starts_with(['.', '$', '(']) || words.iter().any(|word| inner.starts_with(word))
+    actions(text)
+        .any(|inner| inner.starts_with(['.', '$', '(']) || words.iter().any(|word| inner.starts_with(word)))
+}
+
+/// Whether a text has anything that Go's templates may make something of, `{{ default "a" .b }}`: for texts that decide.
+pub fn may_be_template(text: &str) -> bool {
+    actions(text).any(|inner| inner.starts_with(|c: char| c.is_ascii_alphabetic() || ".$(\"`/".contains(c)))
+}
+
+/// What stands behind each `{{` of a text.
+fn actions(text: &str) -> impl Iterator<Item = &str> {
+    text.split("{{").skip(1).map(|rest| rest.trim_start_matches('-').trim_start())
 }
 
 fn not_text(bytes: &[u8], valid: usize) -> Trouble {
