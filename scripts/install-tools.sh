@@ -123,8 +123,10 @@ debian() {
   local program=$1 from=${2:-$1} folder=.tools/debian packages
   if [ -x ".tools/bin/$program" ]; then return; fi
   mkdir -p .tools/bin "$folder/packages"
-  if command -v "$program" >/dev/null; then
-    ln -sf "$(command -v "$program")" ".tools/bin/$program"
+  local installed
+  # A function of this script may have the same name.
+  if installed=$(type -P "$program"); then
+    ln -sf "$installed" ".tools/bin/$program"
     return
   fi
   local remedy="install $program (Debian: apt install $from; other systems: put it at .tools/bin/$program)"
