@@ -29,7 +29,11 @@ pub struct Reading {
 /// What is wrong with it.
 pub fn parse(expression: &str, reading: Reading) -> Result<Hir, String> {
     let mut ast = parse::Parser::new().parse(expression).map_err(|error| error.kind().to_string())?;
-    ascii(&mut ast);
+    let mut properties = false;
+    ascii(&mut ast, &mut properties);
+    if properties {
+        return Err(PROPERTY.to_owned());
+    }
     if reading.unescape {
         unescape(&mut ast);
     }
@@ -43,20 +47,25 @@ pub fn parse(expression: &str, reading: Reading) -> Result<Hir, String> {
         .map_err(|error| error.kind().to_string())
 }
 
-/// Puts ASCII's meaning in the place of Unicode's. The parser bounds how deep an expression nests.
-fn ascii(ast: &mut Ast) {
+/// Their tables are more than the rest of the expressions' code.
+const PROPERTY: &str = "\\p{…} is not known here: write the characters, as [a-zA-Z]";
+
+/// Puts ASCII's meaning in the place of Unicode's, and says whether a property of Unicode's is asked for. The parser bounds how
+/// deep an expression nests.
+fn ascii(ast: &mut Ast, properties: &mut bool) {
     match ast {
+        Ast::ClassUnicode(_) => *properties = true,
         Ast::ClassPerl(class) => *ast = Ast::class_bracketed(perl(class)),
         Ast::Assertion(assertion)
             if matches!(assertion.kind, AssertionKind::WordBoundary | AssertionKind::NotWordBoundary) =>
         {
             *ast = in_bytes(assertion);
         }
-        Ast::ClassBracketed(class) => set(&mut class.kind),
-        Ast::Repetition(repetition) => ascii(&mut repetition.ast),
-        Ast::Group(group) => ascii(&mut group.ast),
-        Ast::Alternation(alternation) => alternation.asts.iter_mut().for_each(ascii),
-        Ast::Concat(concat) => concat.asts.iter_mut().for_each(ascii),
+        Ast::ClassBracketed(class) => set(&mut class.kind, properties),
+        Ast::Repetition(repetition) => ascii(&mut repetition.ast, properties),
+        Ast::Group(group) => ascii(&mut group.ast, properties),
+        Ast::Alternation(alternation) => alternation.asts.iter_mut().for_each(|ast| ascii(ast, properties)),
+        Ast::Concat(concat) => concat.asts.iter_mut().for_each(|ast| ascii(ast, properties)),
         _ => {}
     }
 }
@@ -94,21 +103,22 @@ fn meaning(escape: &[Ast]) -> Option<Literal> {
     }
 }
 
-fn set(class: &mut ClassSet) {
+fn set(class: &mut ClassSet, properties: &mut bool) {
     match class {
-        ClassSet::Item(item) => self::item(item),
+        ClassSet::Item(item) => self::item(item, properties),
         ClassSet::BinaryOp(operation) => {
-            set(&mut operation.lhs);
-            set(&mut operation.rhs);
+            set(&mut operation.lhs, properties);
+            set(&mut operation.rhs, properties);
         }
     }
 }
 
-fn item(item: &mut ClassSetItem) {
+fn item(item: &mut ClassSetItem, properties: &mut bool) {
     match item {
+        ClassSetItem::Unicode(_) => *properties = true,
         ClassSetItem::Perl(class) => *item = ClassSetItem::Bracketed(Box::new(perl(class))),
-        ClassSetItem::Bracketed(class) => set(&mut class.kind),
-        ClassSetItem::Union(union) => union.items.iter_mut().for_each(self::item),
+        ClassSetItem::Bracketed(class) => set(&mut class.kind, properties),
+        ClassSetItem::Union(union) => union.items.iter_mut().for_each(|item| self::item(item, properties)),
         _ => {}
     }
 }
