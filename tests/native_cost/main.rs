@@ -174,12 +174,16 @@ fn own_cost(profile: &str, library: &Path) -> u64 {
     let (mut number, mut within, mut sum) = (None, false, 0);
     let mut lines = profile.lines();
     while let Some(line) = lines.next() {
-        if let Some(object) = line.strip_prefix("ob=") {
+        // An object gets its number where it is named first: as the caller's, or as that of what is called.
+        let (own, called) = (line.strip_prefix("ob="), line.strip_prefix("cob="));
+        if let Some(object) = own.or(called) {
             let (id, path) = object.split_once(' ').map_or((object, None), |(id, path)| (id, Some(path)));
             if path.is_some_and(|path| Path::new(path) == library) {
                 number = Some(id.to_owned());
             }
-            within = number.as_deref() == Some(id);
+            if own.is_some() {
+                within = number.as_deref() == Some(id);
+            }
         } else if line.starts_with("calls=") {
             lines.next();
         } else if within && line.starts_with(|first: char| first.is_ascii_digit() || "+-*".contains(first)) {
