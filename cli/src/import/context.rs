@@ -79,10 +79,7 @@ impl<'a> Context<'a> {
             return Ok(Some(port));
         }
         let targets = self.targets(port);
-        let numbers = targets.iter().flat_map(|target| match target {
-            TargetPort::Number(number) => BTreeSet::from([*number]),
-            TargetPort::Name(name) => self.named_port(name, self.scope.labels.as_ref()),
-        });
+        let numbers = targets.iter().flat_map(|target| self.numbers(target));
         let found: BTreeSet<u16> = numbers.filter(|number| named.contains(number)).collect();
         match found.len() {
             1 => Ok(found.first().copied()),
@@ -101,11 +98,18 @@ impl<'a> Context<'a> {
     /// The ports of the proxy's workload to which its Services lead, as far as their numbers are known.
     pub fn own_ports(&self) -> BTreeSet<u16> {
         let numbers = self.service_ports().flat_map(|port| match &port.target {
-            Some(TargetPort::Number(number)) => BTreeSet::from([*number]),
-            Some(TargetPort::Name(name)) => self.named_port(name, self.scope.labels.as_ref()),
+            Some(target) => self.numbers(target),
             None => BTreeSet::from([port.number]),
         });
         numbers.collect()
+    }
+
+    /// The numbers that a target port may be.
+    fn numbers(&self, target: &TargetPort) -> BTreeSet<u16> {
+        match target {
+            TargetPort::Number(number) => BTreeSet::from([*number]),
+            TargetPort::Name(name) => self.named_port(name, self.scope.labels.as_ref()),
+        }
     }
 
     /// The ports of the Services of the proxy's workload.

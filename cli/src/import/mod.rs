@@ -170,15 +170,11 @@ fn templates(inputs: &Inputs, kinds: &[Known]) {
     for (resource, kind) in inputs.resources.iter().zip(kinds) {
         let Some((_, kind)) = kind else { continue };
         // How a workload runs, and what an API's description says to people, may have templates of their own, too.
-        let decides = kind.phase >= dialect::Phase::Listeners && kind.name != read::OPEN_API;
-        let is_template = if decides { read::may_be_template } else { read::is_template };
+        let of_kind = kind.phase >= dialect::Phase::Listeners && kind.name != read::OPEN_API;
         report::leaves(&resource.value, String::new(), &mut |path, value| {
-            let decides = !path.starts_with("metadata.annotations");
-            if value.as_str().is_some_and(
-                |text| {
-                    if decides { is_template(text) } else { read::is_template(text) }
-                },
-            ) {
+            let decides = of_kind && !path.starts_with("metadata.annotations");
+            let is_template = if decides { read::may_be_template } else { read::is_template };
+            if value.as_str().is_some_and(is_template) {
                 resource.log.error(path, read::TEMPLATE, read::RENDER);
             }
         });

@@ -411,6 +411,11 @@ impl Scope {
         }
     }
 
+    /// Whether the proxy may be before a workload of a namespace with these labels.
+    pub fn may_be(&self, namespace: &str, labels: &Labels) -> bool {
+        namespace == self.namespace && self.labels.as_ref().is_none_or(|own| selects(own, labels))
+    }
+
     /// Whether a Service of a namespace, by its selector, leads to the proxy's workload.
     pub fn is_led_to(&self, namespace: &str, selector: &Labels) -> bool {
         namespace == self.namespace && !selector.is_empty() && self.fit(&selector.clone().into()) == Fit::Yes

@@ -6,7 +6,6 @@ use crate::import::annotations::inbound::{BY_DEFAULT, WITH_IDENTITY};
 use crate::import::context::Context;
 use crate::import::field::{Field, Object};
 use crate::import::mesh::Instance;
-use crate::import::mesh::services::{Labels, selects};
 use crate::import::read::Resource;
 use crate::import::scope::labels_of;
 
@@ -23,7 +22,7 @@ pub fn pod(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
     let metadata = top.peek("metadata").and_then(|metadata| metadata.object_quietly());
     if let Some(metadata) = &metadata {
         metadata.rest(|_| {});
-        annotations(metadata, is_ours(&namespace, &instance.labels, cx));
+        annotations(metadata, cx.scope.may_be(&namespace, &instance.labels));
     }
     if let Some(spec) = top.field("spec") {
         instance.ports = containers(&spec);
@@ -57,7 +56,7 @@ pub fn template(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
                 labels.taken("what selectors choose it by");
             }
             if metadata.field("annotations").is_some() {
-                annotations(&metadata, is_ours(&namespace, &instance.labels, cx));
+                annotations(&metadata, cx.scope.may_be(&namespace, &instance.labels));
             }
             metadata.rest(|field| field.no_meaning_as_a_whole("labels alone choose a workload"));
         }
@@ -71,18 +70,12 @@ pub fn template(top: &Object<'_>, resource: &Resource, cx: &mut Context<'_>) {
     cx.mesh.services.workloads.insert(key, instance);
 }
 
-/// Whether the proxy may be before this workload.
-fn is_ours(namespace: &str, labels: &Labels, cx: &Context<'_>) -> bool {
-    let given = cx.scope.labels.as_ref();
-    namespace == cx.scope.namespace && given.is_none_or(|given| selects(given, labels))
-}
-
 /// Of a pod's annotations one says who gets in; the others are told by whoever reads its metadata, or decide nothing.
 fn annotations(metadata: &Object<'_>, is_ours: bool) {
     let Some(annotations) = metadata.peek("annotations") else { return };
     let of_template = annotations.path().contains("template");
     for (name, field) in annotations.entries() {
-        if BY_DEFAULT.contains(&name) {
+        if name == BY_DEFAULT {
             field.taken("authorization[linkerd/default]: who gets in where no Server is");
         } else if name == WITH_IDENTITY {
             match field.value().as_str() {

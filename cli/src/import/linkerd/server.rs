@@ -14,7 +14,6 @@ use crate::import::field::{Field, Object, Reading};
 use crate::import::gateway::matches;
 use crate::import::istio::CONFIG_MAP;
 use crate::import::mesh::matching::{self, Match};
-use crate::import::mesh::services::selects;
 use crate::import::mesh::{TargetPort, put};
 use crate::import::read::Resource;
 use crate::import::scope::{Audience, Fit, labels_of, misspelt, selector_of, take_labels};
@@ -241,8 +240,7 @@ fn annotated(cx: &Context<'_>) -> Vec<Option<(String, usize)>> {
     let workloads = kinds.into_iter().flat_map(|kind| cx.all(kind)).filter_map(|workload| {
         let at = if workload.kind == "Pod" { "/metadata" } else { "/spec/template/metadata" };
         let labels = workload.value.pointer(&format!("{at}/labels")).map(labels_of).unwrap_or_default();
-        let ours = cx.namespace(workload) == cx.scope.namespace
-            && cx.scope.labels.as_ref().is_none_or(|own| selects(own, &labels));
+        let ours = cx.scope.may_be(cx.namespace(workload), &labels);
         let said = inbound::said(workload, &format!("{at}/annotations")).map(|said| (said, workload.index));
         ours.then(|| said.or_else(|| of_namespace.clone()))
     });
@@ -265,7 +263,7 @@ pub fn by_default(cx: &mut Context<'_>) {
     }
     let name = match resource.kind == CONFIG_MAP {
         true => "proxy.defaultInboundPolicy",
-        false => inbound::BY_DEFAULT.first().copied().unwrap_or_default(),
+        false => inbound::BY_DEFAULT,
     };
     if found.iter().any(|other| other.as_ref().map(|(said, _)| said) != Some(&first)) {
         resource.log.error(
