@@ -1,6 +1,7 @@
 //! Regular expressions with RE2's syntax and meaning, in linear time.
 
 mod cost;
+mod fold;
 mod program;
 mod syntax;
 

@@ -8,6 +8,7 @@ use regex_syntax::ast::{
 use regex_syntax::hir::Hir;
 use regex_syntax::hir::translate::TranslatorBuilder;
 
+use super::fold::{self, Case};
 use crate::matchers::path;
 
 /// How an expression is read, besides what it says itself.
@@ -28,6 +29,14 @@ pub struct Reading {
 /// # Errors
 /// What is wrong with it.
 pub fn parse(expression: &str, reading: Reading) -> Result<Hir, String> {
+    let mut ast = read(expression, reading)?;
+    fold::fold(&mut ast, &mut Case { ignored: reading.ignore_case, unicode: reading.unicode });
+    let mut translator = translator(reading).build();
+    translator.translate(expression, &ast).map_err(|error| error.kind().to_string())
+}
+
+/// An expression as it is written, but for what is put in the place of something else whatever case means.
+pub(super) fn read(expression: &str, reading: Reading) -> Result<Ast, String> {
     let mut ast = parse::Parser::new().parse(expression).map_err(|error| error.kind().to_string())?;
     let mut properties = false;
     ascii(&mut ast, &mut properties);
@@ -37,14 +46,14 @@ pub fn parse(expression: &str, reading: Reading) -> Result<Hir, String> {
     if reading.unescape {
         unescape(&mut ast);
     }
-    TranslatorBuilder::new()
-        .utf8(false)
-        .unicode(reading.unicode)
-        .case_insensitive(reading.ignore_case)
-        .dot_matches_new_line(reading.dot_matches_new_line)
-        .build()
-        .translate(expression, &ast)
-        .map_err(|error| error.kind().to_string())
+    Ok(ast)
+}
+
+/// What gives a parsed expression its meaning, in which case counts.
+pub(super) fn translator(reading: Reading) -> TranslatorBuilder {
+    let mut translator = TranslatorBuilder::new();
+    translator.utf8(false).unicode(reading.unicode).dot_matches_new_line(reading.dot_matches_new_line);
+    translator
 }
 
 /// Their tables are more than the rest of the expressions' code.
