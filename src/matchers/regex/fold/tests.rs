@@ -121,7 +121,11 @@ fn every_range_has_the_same_others() {
         check(start, end);
     }
     let pairs = (select(edges.clone()), select(edges));
-    runner(200).run(&pairs, |(start, end)| Ok(check(start, end))).unwrap();
+    let random = |(start, end)| {
+        check(start, end);
+        Ok(())
+    };
+    runner(100).run(&pairs, random).unwrap();
     for start in '\0'..='\u{ff}' {
         for end in start..='\u{ff}' {
             let mut class = ours(BYTES, start, end);
@@ -154,14 +158,21 @@ fn readings(expression: &str) -> usize {
             let mut translator = syntax::translator(reading).case_insensitive(ignore_case).build();
             translator.translate(expression, &ast).map_err(|error| error.kind().to_string())
         });
-        if let Ok(mut ast) = syntax::read(expression, reading) {
-            fold(&mut ast, &mut Case { ignored: ignore_case, unicode });
-            assert!(!format!("{ast:?}").contains("CaseInsensitive"), "{expression}: {ast:?}");
-        }
         assert_eq!(syntax::parse(expression, reading), theirs, "{expression}");
         theirs.is_ok()
     });
     meant.count()
+}
+
+/// Here `regex-syntax` has its table, too: in the module it has not, and is not asked for it.
+#[test]
+fn nothing_is_left_to_do() {
+    let reading = Reading { unicode: true, ignore_case: true, dot_matches_new_line: false, unescape: false };
+    for expression in ["a(?i)b", "(?i:a)", "(?-i)a", "(?i-u)", "(?:a(?is:b)|(?u-i)[c])*"] {
+        let mut ast = syntax::read(expression, reading).unwrap();
+        fold(&mut ast, &mut Case { ignored: true, unicode: true });
+        assert!(!format!("{ast:?}").contains("CaseInsensitive"), "{expression}: {ast:?}");
+    }
 }
 
 #[test]
@@ -298,9 +309,11 @@ fn expression() -> impl Strategy<Value = String> {
 #[test]
 fn any_expressions_mean_the_same() {
     let meant = std::cell::Cell::new(0);
-    runner(2_000)
-        .run(&expression(), |expression| Ok(meant.set(meant.get() + readings(&expression))))
-        .unwrap();
+    let count = |expression: String| {
+        meant.set(meant.get() + readings(&expression));
+        Ok(())
+    };
+    runner(400).run(&expression(), count).unwrap();
     // Most of them are expressions.
-    assert!(meant.get() > 8_000, "{}", meant.get());
+    assert!(meant.get() > 1_600, "{}", meant.get());
 }
