@@ -2,6 +2,7 @@
 # Installs what the build and the tests need and what is not there yet, into .tools as far as it can be:
 #   scripts/install-tools.sh [wasm-targets] [envoy] [wasm-bindgen] [prometheus]      without arguments all four
 #   scripts/install-tools.sh envoy-1.38 envoy-1.39                                  those that run the native module, too
+#   scripts/install-tools.sh binaryen                                               what makes the module smaller
 #   scripts/install-tools.sh zig                                                    what links for other machines
 #   scripts/install-tools.sh registry                                               a registry and its client, for the tests of push
 #   scripts/install-tools.sh fleet                                                  Redis, and a rate limit service that counts in it
@@ -83,6 +84,8 @@ zig() {
     'cargo-zigbuild==0.24.1' 'ziglang==0.17.1'
 }
 
+binaryen() { debian wasm-opt binaryen; }
+
 monitoring() {
   debian prometheus
   debian promtool prometheus
@@ -163,6 +166,7 @@ for tool in "$@"; do
     envoy-1.39) envoy_139 ;;
     zig) zig ;;
     wasm-bindgen) wasm_bindgen ;;
+    binaryen) binaryen ;;
     registry) registry ;;
     fleet) fleet ;;
     prometheus) monitoring ;;
