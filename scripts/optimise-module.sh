@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes a module smaller and faster with Binaryen, unless the result is there already.
+# Makes a module smaller with Binaryen, unless the result is there already.
 #   scripts/optimise-module.sh INPUT OUTPUT [OPTION-OF-WASM-OPT…]
 # OUTPUT.sum tells whether it is: the checksum of both, and of what was done.
 set -euo pipefail
@@ -12,12 +12,13 @@ pinned=108
 options=(
   # What the compiler makes use of, and no more.
   --mvp-features --enable-bulk-memory --enable-mutable-globals --enable-nontrapping-float-to-int --enable-sign-ext
-  -O3
+  # The compiler's own, and its list of features.
+  --strip-producers --strip-target-features
   # A sum may become an address and an offset, which traps where the sum would have wrapped around to the first 1024 bytes.
   # They are the end of the stack, the linker lays it below everything else: what reached them so has used it up.
   --low-memory-unused
-  # The compiler's own, and its list of features.
-  --strip-producers --strip-target-features
+  # A request takes as many instructions as with -O3. It stands last: a step after it would undo its last.
+  -Os
   "${@:3}"
 )
 
