@@ -1,4 +1,4 @@
-//! Derives meshfilter's `json::Deserialize`.
+//! Derives meshfilter's `Deserialize` of `meshfilter-json`.
 //!
 //! What serde derives is compiled anew for every type, some kilobytes each, to be fast; a policy document is read once.
 //! What is derived here is a list of names and one assignment for each member; the work is done by one function for all
@@ -42,12 +42,12 @@ fn object(name: &Ident, attributes: &Attributes, fields: &Fields) -> Result<Toke
         let rename = own.rename.map_or_else(|| attributes.rename(&camel_case(ident)), Ok)?;
         let alias = own.alias;
         let kind = &field.ty;
-        names.push(quote!((&[#rename #(, #alias)*], <#kind as crate::json::Deserialize>::MAY_STAND)));
+        names.push(quote!((&[#rename #(, #alias)*], <#kind as ::meshfilter_json::Deserialize>::MAY_STAND)));
         arms.push(quote!(#index => member.fill(&mut this.#ident),));
     }
     Ok(quote! {
-        impl crate::json::Deserialize for #name {
-            fn read(member: crate::json::Member<'_>) -> Option<Self> {
+        impl ::meshfilter_json::Deserialize for #name {
+            fn read(member: ::meshfilter_json::Member<'_>) -> Option<Self> {
                 let mut this = Self::default();
                 let read = member.object(&[#(#names),*], &mut |index, member| match index {
                     #(#arms)*
@@ -75,8 +75,8 @@ fn word(name: &Ident, attributes: &Attributes, data: &syn::DataEnum) -> Result<T
         arms.push(quote!(#index => Some(Self::#ident),));
     }
     Ok(quote! {
-        impl crate::json::Deserialize for #name {
-            fn read(member: crate::json::Member<'_>) -> Option<Self> {
+        impl ::meshfilter_json::Deserialize for #name {
+            fn read(member: ::meshfilter_json::Member<'_>) -> Option<Self> {
                 match member.word(&[#(#words),*])? {
                     #(#arms)*
                     _ => None,

@@ -4,7 +4,9 @@ use std::time::Duration;
 use super::*;
 use crate::host::fake::{self, Fake};
 use crate::host::{BufferType, Host};
-use crate::policy::authentication::signing;
+
+#[path = "../../cli/src/cases/sign.rs"]
+mod signing;
 
 /// A root that has accepted a document.
 fn configured(host: &Rc<Fake>, document: &str) -> Rc<Root> {
