@@ -63,10 +63,10 @@ fn policies_of_one_name_share_it_and_a_new_document_finds_what_was_taken() {
 #[test]
 fn what_was_taken_is_given_back() {
     let host = Celled::default();
-    let service = json!({"cluster": "rls", "domain": "web", "descriptors": [{"entries": [{"key": "a", "value": {"text": "b"}}]}]});
+    let service = json!({"cluster": "rls", "domain": "web", "descriptors": [{"entries": [{"key": "user", "value": {"header": "x-user"}}]}]});
     let limits = json!([{"name": "all", "tokenBucket": bucket(1)}, {"name": "fleet", "global": service}]);
     let limits = policy(&limits, &host).rate_limits;
-    let (mut request, mut facts) = (request(&[]), Facts::default());
+    let (mut request, mut facts) = (request(&[("x-user", "a")]), Facts::default());
     assert_eq!(limits.take(&request, &mut facts, &host), Step::Continue);
     assert!(matches!(limits.ask(&mut request, &mut facts, &host), Step::Wait(_)));
     let over = RateLimitResponse { overall_code: Code::OverLimit.into(), ..RateLimitResponse::default() };
