@@ -44,7 +44,7 @@ lint: ## Format and clippy, for the native command and for the module
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy --test '*' -- -D warnings
-	cargo clippy --package meshfilter --lib --target wasm32-wasip1 -- -D warnings
+	cargo clippy --package meshfilter --package meshfilter-config --package meshfilter-core --package meshfilter-json --lib --target wasm32-wasip1 -- -D warnings
 	cargo check --package meshfilter-sdk --features core --target wasm32-wasip1
 	cargo fmt --manifest-path tests/rate_limit_service/Cargo.toml --check
 

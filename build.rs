@@ -10,8 +10,18 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What the module is made of.
-const SOURCES: [&str; 7] =
-    ["src", "derive", "build.rs", "Cargo.toml", "Cargo.lock", "rust-toolchain.toml", ".cargo_vcs_info.json"];
+const SOURCES: [&str; 10] = [
+    "src",
+    "config",
+    "core",
+    "derive",
+    "json",
+    "build.rs",
+    "Cargo.toml",
+    "Cargo.lock",
+    "rust-toolchain.toml",
+    ".cargo_vcs_info.json",
+];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

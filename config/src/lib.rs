@@ -40,9 +40,9 @@ use siphasher::sip::SipHasher13;
 
 use meshfilter_json as json;
 
-pub use meshfilter_json::{Error as ConfigError, Errors, Path};
 pub use compile::Compiled;
 pub use document::Document;
+pub use meshfilter_json::{Error as ConfigError, Errors, Path};
 #[cfg(feature = "schema")]
 pub use schema::schema;
 

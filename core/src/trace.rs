@@ -10,10 +10,10 @@ use std::time::Duration;
 #[cfg(feature = "explain")]
 use std::cell::{Cell, RefCell};
 
-use meshfilter_json::Path;
 use crate::matchers::Truth;
 use crate::policy::authentication::{Failure, Place as TokenPlace};
 use crate::policy::{Mode, Token};
+use meshfilter_json::Path;
 
 /// Where something stands in the document, such as `http[0].match[0]`. Without the feature it is nothing at all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -9,9 +9,9 @@ use std::rc::Rc;
 
 use super::{Context, Path, common, fault, http_match};
 use crate::document::{Document, HttpEntry};
+pub use destination::ClusterNames;
 use meshfilter_core::policy::routing::upstream::{AUTHORITY, CLUSTER, Forward, MIRROR_CLUSTERS};
 use meshfilter_core::policy::routing::{Action, Entry, EntryHost, Routing};
-pub use destination::ClusterNames;
 
 /// Compiles the `http` section.
 pub fn compile(document: &Document, cx: &Context<'_>) -> Routing {

@@ -14,9 +14,9 @@ mod telemetry;
 use std::cell::RefCell;
 
 use super::document::{AmbiguousPaths, Document};
-use meshfilter_json::{self as json, Errors, Path};
 use meshfilter_core::policy::Policy;
 use meshfilter_core::request::{AttributeId, AttributeTable};
+use meshfilter_json::{self as json, Errors, Path};
 
 /// What compiling a section needs besides the section.
 pub struct Context<'a> {

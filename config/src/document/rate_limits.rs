@@ -1,7 +1,7 @@
 use super::{Duration, GrpcStatus, HttpMatch, Mode, Source};
-use meshfilter_json::Deserialize;
 pub use meshfilter_core::policy::rate_limit::LimitHeaders;
 pub use meshfilter_core::policy::rate_limit::global::{FailureMode, Unit};
+use meshfilter_json::Deserialize;
 
 /// One entry of the `rateLimits` section. Every entry that applies has to have tokens; a request takes from all or
 /// from none.

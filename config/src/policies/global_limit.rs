@@ -3,13 +3,13 @@ use std::time::Duration;
 use prost::Message;
 use serde_json::{Value, json};
 
+use crate as config;
+use meshfilter_core::host::fake::Fake;
+use meshfilter_core::host::{HeaderMap, Host, HttpCall, LocalReply};
 use meshfilter_core::policy::rate_limit::global::message::{
     Code, CurrentLimit, DescriptorStatus, Entry, HeaderValue, RateLimitDescriptor, RateLimitOverride,
     RateLimitRequest, RateLimitResponse, frame, unframe,
 };
-use crate as config;
-use meshfilter_core::host::fake::Fake;
-use meshfilter_core::host::{HeaderMap, Host, HttpCall, LocalReply};
 use meshfilter_core::policy::{Decision, Facts, Policy, Step, Wait};
 use meshfilter_core::request::{HeaderEdit, Request};
 

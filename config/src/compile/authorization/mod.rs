@@ -15,7 +15,9 @@ use super::{Context, Path};
 use crate::document::{self, AuthorizationAction, DenyReply, Document, Mode};
 use meshfilter_core::host::LocalReply;
 use meshfilter_core::policy::authentication::Authentication;
-use meshfilter_core::policy::authorization::{Authorization, AuthorizationPolicy, Rule, Rules, Sources, Stage};
+use meshfilter_core::policy::authorization::{
+    Authorization, AuthorizationPolicy, Rule, Rules, Sources, Stage,
+};
 use meshfilter_core::request::AttributeId;
 
 /// Compiles the `authorization` section.

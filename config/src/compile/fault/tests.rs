@@ -1,8 +1,8 @@
 use serde_json::{Value, json};
 
 use super::*;
-use meshfilter_json::{self as json, Errors};
 use meshfilter_core::policy::Mode;
+use meshfilter_json::{self as json, Errors};
 
 /// What a fault compiles to, its errors and its warnings.
 fn compiled(source: &Value) -> (Fault, Vec<String>, Vec<String>) {

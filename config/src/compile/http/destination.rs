@@ -8,9 +8,9 @@ use super::super::common::{claim, request_header};
 use super::headers;
 use crate::compile::{Context, Path};
 use crate::document::{self, Destinations, Document, HttpEntry};
-use meshfilter_json::Errors;
 use meshfilter_core::policy::routing::split::{Destination, Split, Sticky, StickyBy};
 use meshfilter_core::policy::telemetry::Service;
+use meshfilter_json::Errors;
 
 /// How a destination becomes the name of a cluster.
 pub struct ClusterNames {

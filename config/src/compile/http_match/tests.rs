@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::document;
-use meshfilter_json::{self as json, Errors};
 use meshfilter_core::policy::{Facts, Token};
 use meshfilter_core::request::Request;
+use meshfilter_json::{self as json, Errors};
 
 fn compiled(source: &Value) -> Result<HttpMatch, Vec<String>> {
     let errors = Errors::default();

@@ -12,8 +12,8 @@ use serde_json::{Map, Value};
 
 use super::{Algorithm, Status};
 use crate::host::split_once;
-use meshfilter_json::{self as json, Errors};
 use crate::matchers::claim::Claims;
+use meshfilter_json::{self as json, Errors};
 
 /// The longest token, in bytes.
 pub const MAX_TOKEN_LENGTH: usize = 64 * 1024;

@@ -4,9 +4,9 @@ use super::bucket::Tokens;
 use super::set::Taken;
 use super::{Applied, GlobalLimit, Level, Limit};
 use crate::host::LocalReply;
-use meshfilter_json::Deserialize;
 use crate::policy::{Decision, Facts, Step, line};
 use crate::request::{HeaderEdit, Request};
+use meshfilter_json::Deserialize;
 
 const NANOSECONDS_PER_SECOND: u64 = 1_000_000_000;
 

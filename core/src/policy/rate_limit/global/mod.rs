@@ -15,10 +15,10 @@ use std::time::Duration;
 use super::reply::{self, Refusal};
 use super::{Asked, KeyPart, Level};
 use crate::host::{BufferType, HeaderMap, Host, HttpCall, Instant, MapType};
-use meshfilter_json::Deserialize;
 use crate::policy::{Facts, Guard, Mode, Sight, Step, Wait, line};
 use crate::request::{HeaderEdit, Request};
 use crate::trace::{self, Event};
+use meshfilter_json::Deserialize;
 use message::{
     Code, DescriptorStatus, HeaderValue, RateLimitDescriptor, RateLimitOverride, RateLimitRequest,
     RateLimitResponse,
