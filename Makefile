@@ -52,8 +52,8 @@ bench-native: tools build native ## What requests cost with the native module be
 	$(BENCH) --only $(BENCHED_NATIVE) --other native=$(NATIVE) --rounds 0
 
 bench-sdk: tools build ## The same core behind the proxy-wasm SDK beside this module, in bytes and instructions; needs valgrind
-	cargo build --release --locked --target wasm32-wasip1 --package meshfilter-sdk --features core
-	@scripts/optimise-module.sh target/wasm32-wasip1/release/meshfilter_sdk.wasm target/bench/sdk.wasm
+	cargo build --profile named --locked --target wasm32-wasip1 --package meshfilter-sdk --features core
+	@scripts/optimise-module.sh target/wasm32-wasip1/named/meshfilter_sdk.wasm target/bench/sdk.wasm
 	@wc -c $(WASM) target/bench/sdk.wasm
 	$(BENCH) --only instructions,bare,nothing,meshfilter,meshfilter-new --other sdk=target/bench/sdk.wasm --rounds 0
 
