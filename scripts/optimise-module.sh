@@ -17,6 +17,8 @@ options=(
   # A sum may become an address and an offset, which traps where the sum would have wrapped around to the first 1024 bytes.
   # They are the end of the stack, the linker lays it below everything else: what reached them so has used it up.
   --low-memory-unused
+  # Without a bound, what is called once becomes part of its caller, and V8 takes 20 MiB more to compile such large functions.
+  --one-caller-inline-max-function-size=1000
   # A request takes as many instructions as with -O3. It stands last: a step after it would undo its last.
   -Os
   "${@:3}"
