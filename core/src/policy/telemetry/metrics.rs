@@ -64,7 +64,6 @@ pub(super) struct Outcome<'a> {
 /// small numbers.
 #[derive(Debug)]
 pub(super) struct RequestMetrics {
-    max_sets: usize,
     pub what: Counting,
     sets: RefCell<Sets>,
 }
@@ -91,9 +90,9 @@ pub(super) enum Counted {
 }
 
 impl RequestMetrics {
-    /// Keeps about so many combinations of tags apart.
-    pub fn new(max_sets: usize, what: Counting) -> Self {
-        RequestMetrics { max_sets, what, sets: RefCell::default() }
+    /// Keeps [`MAX_LABEL_SETS`] combinations of tags apart.
+    pub fn new(what: Counting) -> Self {
+        RequestMetrics { what, sets: RefCell::default() }
     }
 
     /// Says what will be counted. `tags` are the names of those that are labels.
@@ -141,7 +140,7 @@ impl RequestMetrics {
         let mut counted = Counted::AsItIs;
         sets.set_key(outcome);
         let mut ids = sets.find();
-        if ids.is_none() && sets.sets.len() >= self.max_sets && !outcome.labels.is_empty() {
+        if ids.is_none() && sets.sets.len() >= MAX_LABEL_SETS && !outcome.labels.is_empty() {
             counted = Counted::AsOther;
             sets.forget_tags(outcome.labels.len());
             ids = sets.find();

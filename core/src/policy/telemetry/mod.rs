@@ -98,7 +98,7 @@ impl Telemetry {
             late: tags.iter().any(|tag| tag.phase() == Phase::Response),
             last: tags.iter().any(|tag| tag.phase() == Phase::End),
             response_headers: tags.iter().any(|tag| matches!(tag.source, TagSource::ResponseHeader(_))),
-            metrics: RequestMetrics::new(MAX_LABEL_SETS, what),
+            metrics: RequestMetrics::new(what),
             overflows: Tag::overflow_counter("all"),
             tags,
         };
